@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# Makes .venv on the first run, then trains, prunes and evaluates cifar_resnet20 on the shipped digits.
+set -euo pipefail
+source "$(dirname -- "${BASH_SOURCE[0]}")/setup.sh"
+set_up run
+cd "$repo"
+export OMP_PROC_BIND=${OMP_PROC_BIND-true}      # threads that stay on their core: about 10 % faster on 2 cores
+
+run() {
+    printf '\n+ %s\n' "$*"
+    "$@"
+}
+
+run sss-gluon train configs/digits/cifar_resnet20_block.yaml run=runs/quickstart
+run sss-gluon train configs/digits/cifar_resnet20_dense.yaml run=runs/quickstart-dense
+run sss-gluon prune runs/quickstart
+run sss-gluon evaluate runs/quickstart --against runs/quickstart-dense
+
+printf '\nPictures to open:\n'
+find "$repo/runs/quickstart" -name '*.png' | sort

@@ -1,0 +1,15 @@
+"""sss_gluon: Data-Driven Sparse Structure Selection (Huang & Wang, ECCV 2018) on MXNet Gluon."""
+from . import _platform  # noqa: F401  (first: MXNet needs names that NumPy removed)
+from .apg import APG, APGNAG
+from .errors import SSSError
+from .factors import KINDS, ScaledBatchNorm, ScaledConv2D, ScalingFactor, scaling_factors
+from .graph import Compact, Count, Structure, compact, count, load
+from .models import ARCHITECTURES, get_model
+from .structures import load_structure, rebuild, set_structure
+from .train import make_trainer
+
+__version__ = '0.1.0'
+
+__all__ = ['APG', 'APGNAG', 'ARCHITECTURES', 'Compact', 'Count', 'KINDS', 'SSSError', 'ScaledBatchNorm', 'ScaledConv2D',
+           'ScalingFactor', 'Structure', 'compact', 'count', 'get_model', 'load', 'load_structure', 'make_trainer',
+           'rebuild', 'scaling_factors', 'set_structure']

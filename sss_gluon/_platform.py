@@ -1,0 +1,80 @@
+"""Makes `import mxnet` work on the Python and NumPy found here, or says in one line why it cannot.
+
+The package imports this module before anything else, because MXNet 1.9.1 reads names that NumPy 1.24
+removed while it is being imported. The names stay set for the whole process; on a NumPy that has them
+nothing changes.
+"""
+import re
+import sys
+from types import ModuleType
+
+import numpy as np
+
+# What MXNet 1.9.1 and GluonCV 0.10.5 use of the names that NumPy 1.24 removed.
+NUMPY_ALIASES = {'bool': bool, 'int': int, 'float': float}
+
+# Shared libraries that MXNet's wheels leave to the system, and the Debian package of each.
+DEBIAN_PACKAGES = {
+    'libgomp.so.1': 'libgomp1',
+    'libquadmath.so.0': 'libquadmath0',
+    'libstdc++.so.6': 'libstdc++6',
+    'libgcc_s.so.1': 'libgcc-s1',
+}
+
+
+def set_numpy_aliases(numpy: ModuleType) -> None:
+    """Give NumPy 1.x the aliases that MXNet needs.
+
+    Raises
+    ------
+    ImportError
+        NumPy 2 or newer: MXNet 1.9.1 cannot work with it.
+    """
+    if int(numpy.__version__.split('.')[0]) >= 2:
+        raise ImportError(f'sss_gluon: MXNet 1.9.1 cannot work with NumPy {numpy.__version__}: '
+                          'install an older one, `pip install "numpy<2"`')
+    for name, builtin in NUMPY_ALIASES.items():
+        # Not hasattr: NumPy 1.20 to 1.23 answer it with a DeprecationWarning, 1.24 with a FutureWarning.
+        if name not in numpy.__dict__:
+            setattr(numpy, name, builtin)
+
+
+def import_mxnet() -> None:
+    """Import MXNet once, with an explanation of what is missing if that fails.
+
+    Raises
+    ------
+    ImportError
+        MXNet, the distutils it needs (on Python 3.12), or a shared library it needs is not installed.
+    """
+    if sys.version_info >= (3, 12):
+        try:
+            import setuptools  # noqa: F401  its import provides distutils, which left the standard library
+        except ImportError:
+            raise ImportError('sss_gluon: on Python 3.12 MXNet needs the distutils that setuptools brings: '
+                              '`pip install setuptools`') from None
+    try:
+        import mxnet  # noqa: F401
+    except ModuleNotFoundError as error:
+        if error.name != 'mxnet':
+            raise
+        raise ImportError('sss_gluon: MXNet is not installed: `pip install mxnet==1.9.1` for the CPU, or one '
+                          'GPU build instead, such as `pip install mxnet-cu117==1.9.1`') from None
+    except OSError as error:
+        raise ImportError(f'sss_gluon: MXNet does not load: {error}: {_remedy(str(error))}') from error
+
+
+def _remedy(message: str) -> str:
+    """What to do about the dynamic loader's message."""
+    library = re.match(r'lib[^\s:]+', message)
+    name = library.group() if library else ''
+    if name in DEBIAN_PACKAGES:
+        return f'on Debian or Ubuntu, `apt-get install {DEBIAN_PACKAGES[name]}`'
+    if re.match(r'lib(cu|nccl|nv)', name):
+        return ('a GPU build needs the NVIDIA driver and the CUDA libraries of its version (cuDNN, cuBLAS, '
+                'NCCL, ...) where the loader finds them, for example in LD_LIBRARY_PATH')
+    return 'install what provides it, or install MXNet again'
+
+
+set_numpy_aliases(np)
+import_mxnet()

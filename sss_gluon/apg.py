@@ -1,0 +1,120 @@
+"""The optimizers: accelerated proximal gradient (APG) for scaling factors, Nesterov (NAG) for weights.
+
+Equation numbers are those of Huang & Wang, "Data-Driven Sparse Structure Selection for Deep Neural Networks".
+Both are registered with ``mx.optimizer``: ``apg`` (every parameter is a factor) and ``apgnag``.
+"""
+from __future__ import annotations
+
+from typing import Dict, Iterable, Optional
+
+import mxnet as mx
+from mxnet import nd
+
+from .errors import SSSError
+
+
+def soft_threshold(z, alpha):
+    """S_α(z) = sign(z)·max(0, |z| − α), written so that |z| <= α gives exactly 0."""
+    return z - nd.clip(z, -alpha, alpha)
+
+
+@mx.optimizer.Optimizer.register
+class APG(mx.optimizer.Optimizer):
+    """The paper's modified stochastic APG on λ, eq. 10-12, with the projection of the authors' code.
+
+    Parameters
+    ----------
+    gamma : float
+        Sparsity strength γ >= 0 of the penalty γ‖λ‖₁.
+    momentum : float
+        μ in [0, 1).
+    non_negative : bool
+        λ ← max(0, λ) after eq. 12, momentum untouched. Without it a factor whose z is thresholded to 0 only
+        decays like μ^t and never *is* 0.
+    gamma_mult : dict of int to float, optional
+        Multiplier of γ by parameter index; 1 where absent.
+    **kwargs
+        ``learning_rate``, ``wd``, ``clip_gradient``, ``rescale_grad``, ``lr_scheduler``, ``multi_precision`` of
+        ``mx.optimizer.Optimizer``.
+
+    Notes
+    -----
+    What is stored as the parameter is the look-ahead point λ_t (as in NAG). The state is v, shaped like λ.
+    Multipliers are kept by index in the optimizer's own state, because pickling (a parameter server does it)
+    drops MXNet's ``param_dict`` and ``idx2name``.
+    """
+
+    def __init__(self, gamma: float = 0.01, momentum: float = 0.9, non_negative: bool = True,
+                 gamma_mult: Optional[Dict[int, float]] = None, **kwargs):
+        super().__init__(**kwargs)
+        if not gamma >= 0 or gamma == float('inf'):
+            raise SSSError(f'gamma={gamma}: the sparsity strength must be a finite number >= 0')
+        if not 0 <= momentum < 1:
+            raise SSSError(f'momentum={momentum} must be in [0, 1)')
+        self.gamma, self.momentum, self.non_negative = gamma, momentum, non_negative
+        self.gamma_mult = dict(gamma_mult or {})
+        # Multipliers by index come first, also where a live param_dict is at hand: see Notes.
+        self.lr_mult = {index: p.lr_mult for index, p in self.param_dict.items()}
+        self.wd_mult = {index: p.wd_mult for index, p in self.param_dict.items()}
+
+    def create_state(self, index, weight):
+        return nd.zeros_like(weight)
+
+    def update(self, index, weight, grad, state):
+        self._update_count(index)
+        self._update_factor(weight, self._gradient(index, weight, grad), state, self._get_lr(index),
+                            self.gamma * self.gamma_mult.get(index, 1.0))
+
+    def _gradient(self, index, weight, grad):
+        """g = clip(rescale_grad·grad) + wd·λ; wd is 0 for factors unless their wd_mult says otherwise."""
+        grad = grad * self.rescale_grad
+        if self.clip_gradient is not None:
+            grad = nd.clip(grad, -self.clip_gradient, self.clip_gradient)
+        wd = self._get_wd(index)
+        return grad + wd * weight if wd else grad
+
+    def _update_factor(self, factor, grad, v, lr, gamma):
+        z = factor - lr * grad                          # eq. 10
+        thresholded = soft_threshold(z, lr * gamma)
+        v *= self.momentum                              # eq. 11:  v_t = S(z_t) − λ_{t−1} + μ v_{t−1}
+        v += thresholded
+        v -= factor
+        thresholded += self.momentum * v                # eq. 12:  λ_t = S(z_t) + μ v_t
+        if self.non_negative:
+            thresholded = nd.maximum(thresholded, 0)    # authors' code: makes zeros exact
+        thresholded.copyto(factor)
+
+
+@mx.optimizer.Optimizer.register
+class APGNAG(APG):
+    """The authors' NAG for weights and APG for factors, in one optimizer.
+
+    Weights:  v ← μv + g,  W ← W − η(g + μv)  with  g = clip(rescale_grad·∇) + wd·W. The velocity is in units
+    of the gradient, so a drop of the learning rate acts at once (MXNet's ``nag`` keeps η inside it).
+
+    Parameters
+    ----------
+    factors : iterable of int
+        Indices of the parameters that are scaling factors. Required, so that a factor is never trained as a
+        weight by accident; ``sss_gluon.make_trainer`` fills it in. () trains every parameter with NAG.
+    gamma, momentum, non_negative, gamma_mult, **kwargs :
+        As for ``APG``; the momentum serves both.
+    """
+
+    def __init__(self, factors: Iterable[int], **kwargs):
+        super().__init__(**kwargs)
+        self.factors = frozenset(factors)
+
+    def update(self, index, weight, grad, state):
+        if index in self.factors:
+            super().update(index, weight, grad, state)
+            return
+        self._update_count(index)
+        lr, wd = self._get_lr(index), self._get_wd(index)
+        # g = v_t − μv_{t−1}, so W_t = W + ημv_{t−1} − η(1+μ)v_t: three fused operators and no decay factor 1 − η·wd,
+        # whose rounding would add up over thousands of steps. No operator writes W while another still reads it.
+        ahead = nd.sgd_update(weight, state, lr=-lr * self.momentum, wd=0.0)
+        nd.sgd_mom_update(weight, grad, state, lr=-1.0, momentum=self.momentum, wd=wd,  # for v ← μv + g only
+                          rescale_grad=self.rescale_grad,
+                          clip_gradient=-1.0 if self.clip_gradient is None else self.clip_gradient)
+        nd.sgd_update(ahead, state, out=weight, lr=lr * (1 + self.momentum), wd=0.0)

@@ -1,0 +1,158 @@
+"""Batches in the order they are trained on or evaluated, prepared in a thread while the network runs."""
+from __future__ import annotations
+
+import queue
+import threading
+from typing import Iterator, Tuple, TypeVar
+
+import numpy as np
+
+from ..errors import SSSError
+from .augment import Augmentation
+from .images import ImageSet
+
+Item = TypeVar('Item')
+_AHEAD = 3
+_END = object()
+
+
+class TrainBatches:
+    """Augmented batches, a new permutation of the images in every epoch.
+
+    What a batch holds depends on (seed, epoch, step) only: not on where an epoch is entered, and not on the
+    number of shards, which together make up the global batch. The images left over when the batch size does
+    not divide their number are not used in that epoch (other ones in each), so that all batches have one
+    shape.
+
+    Parameters
+    ----------
+    images : ImageSet
+    batch_size : int
+        Global batch size, over all shards.
+    augmentation : Augmentation
+    seed : int
+        From 0 to 2**32 - 1.
+    shard : (int, int)
+        Index of this shard and number of shards; this one gets its contiguous part of every global batch.
+
+    Raises
+    ------
+    SSSError
+        The batch is larger than the set or not divisible by the number of shards, or a number is out of
+        range.
+    """
+
+    def __init__(self, images: ImageSet, batch_size: int, augmentation: Augmentation, seed: int,
+                 shard: Tuple[int, int] = (0, 1)):
+        index, count = shard
+        if not 1 <= batch_size <= len(images):
+            raise SSSError(f'batch size {batch_size} must be from 1 to the number of training images, '
+                           f'{len(images)}')
+        if count < 1 or not 0 <= index < count:
+            raise SSSError(f'shard {index} of {count} does not exist')
+        if batch_size % count:
+            raise SSSError(f'batch size {batch_size} cannot be shared by {count} workers: make it a multiple')
+        if not 0 <= seed < 2 ** 32:
+            raise SSSError(f'seed {seed} must be from 0 to {2 ** 32 - 1}')
+        self.images = images
+        self.batch_size = batch_size
+        self.augmentation = augmentation
+        self.seed = seed
+        share = batch_size // count
+        self._part = slice(index * share, (index + 1) * share)
+
+    def __len__(self) -> int:
+        """Steps in an epoch."""
+        return len(self.images) // self.batch_size
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
+        """The batches of an epoch (0, 1, …) from step ``start`` on.
+
+        Yields
+        ------
+        x : numpy.ndarray
+            float32, shape (batch_size / shards, C, H, W).
+        y : numpy.ndarray
+            float32, shape (batch_size / shards,): labels.
+        """
+        if epoch < 0 or not 0 <= start <= len(self):
+            raise SSSError(f'there is no step {start} of epoch {epoch}: an epoch has {len(self)} steps')
+        return in_background(self._prepare(epoch, start))
+
+    def _prepare(self, epoch: int, start: int) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
+        # Steps count from 1: NumPy pads seeds with zeros, so (seed, epoch) is (seed, epoch, 0).
+        order = np.random.default_rng((self.seed, epoch)).permutation(len(self.images))
+        for step in range(start, len(self)):
+            generator = np.random.default_rng((self.seed, epoch, step + 1))
+            draw = self.augmentation.draw(self.batch_size, generator)
+            batch = order[step * self.batch_size:(step + 1) * self.batch_size][self._part]
+            yield (self.augmentation.apply(self.images.images[batch], draw.part(self._part)),
+                   self.images.labels[batch].astype(np.float32))
+
+
+def evaluation_batches(images: ImageSet, batch_size: int,
+                       augmentation: Augmentation) -> Iterator[Tuple[np.ndarray, np.ndarray, int]]:
+    """All images in their order, normalised only (`Augmentation.normalise`).
+
+    Yields
+    ------
+    x : numpy.ndarray
+        float32, shape (batch_size, C, H, W), also for the last batch, which is filled up with images from the
+        start.
+    y : numpy.ndarray
+        float32, shape (batch_size,): labels.
+    valid : int
+        How many of them, from the first on, count; the others are the filling.
+
+    Raises
+    ------
+    SSSError
+        ``batch_size`` is smaller than 1.
+    """
+    if batch_size < 1:
+        raise SSSError(f'batch size {batch_size} must be at least 1')
+
+    def prepare():
+        for start in range(0, len(images), batch_size):
+            batch = np.arange(start, start + batch_size) % len(images)
+            yield (augmentation.normalise(images.images[batch]), images.labels[batch].astype(np.float32),
+                   min(batch_size, len(images) - start))
+
+    return in_background(prepare())
+
+
+def in_background(items: Iterator[Item], ahead: int = _AHEAD) -> Iterator[Item]:
+    """Iterate over ``items`` in a thread, at most ``ahead`` (plus the one in work) before they are asked for.
+
+    The thread starts with the first item asked for. It ends when the items do, when one raises (the exception
+    is raised here), and, after the item in work, when the iterator is closed or dropped.
+    """
+    ready: queue.Queue = queue.Queue(maxsize=ahead)
+    stop = threading.Event()
+
+    def work():
+        try:
+            for item in items:
+                ready.put((item, None))
+                if stop.is_set():
+                    return
+            ready.put((_END, None))
+        except BaseException as error:           # whatever it is, the consumer is the one to hear of it
+            ready.put((None, error))
+
+    worker = threading.Thread(target=work, name='batches', daemon=True)
+    worker.start()
+    try:
+        while True:
+            item, error = ready.get()
+            if error is not None:
+                raise error
+            if item is _END:
+                return
+            yield item
+    finally:
+        stop.set()
+        while not ready.empty():                 # a put that waits can then finish
+            ready.get_nowait()
+        if threading.current_thread() is not worker:     # garbage collection may close the iterator there
+            worker.join()

@@ -1,0 +1,129 @@
+"""A folder of images per class: root/train/<class>/*.png, root/test/<class>/*.jpg, …"""
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Dict, List, NamedTuple, Optional, Tuple, Union
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from ..errors import SSSError
+from .images import DataSet, ImageSet
+
+# Only formats that Pillow decodes itself: others (EPS) would start programs on what the file says.
+_FORMATS = ('PNG', 'JPEG', 'BMP', 'GIF', 'WEBP', 'TIFF', 'PPM')
+_GRAY_MODES = ('1', 'L', 'LA', 'La', 'I', 'I;16', 'I;16B', 'I;16L')
+_THREADS = 4
+
+
+class _Header(NamedTuple):
+    gray: bool
+    width: int
+    height: int
+
+
+def load(root: Union[None, str, Path] = None, validation: Optional[int] = None, size: Optional[int] = None,
+         download: bool = True) -> DataSet:
+    """Images in one folder per class; see `sss_gluon.data.load` for the parameters.
+
+    ``root`` holds ``train`` and ``test`` (or ``val`` in its place; with both, ``val`` holds the validation
+    images). Each holds one folder per class, with the same names; label 0 is the first of the names in sorted
+    order. A file or folder whose name starts with a dot is passed over, every other file must be an image
+    (PNG, JPEG, BMP, GIF, WebP, TIFF, PPM). With ``size`` every image is resized to size x size pixels
+    (bilinear, smoothed when it shrinks); otherwise all must have one size. Grey if every image is grey, else
+    RGB without alpha. All images are held in memory: N * C * size * size bytes.
+    """
+    if root is None:
+        raise SSSError('folder: name the folder that holds train/ and test/ (root=)')
+    if size is not None and size < 1:
+        raise SSSError(f'folder: size={size} must be at least 1 pixel')
+    root = Path(root).expanduser()
+    sources = _sources(root)
+    if 'validation' in sources and validation is not None:
+        raise SSSError(f'{root}: has validation images in val/; leave out validation={validation}')
+    listed = {part: _list(path) for part, path in sources.items()}
+    names = list(listed['train'])
+    for part, classes in listed.items():
+        differing = sorted(set(names).symmetric_difference(classes))
+        if differing:
+            raise SSSError(f'{sources[part]}: must have the same class folders as {sources["train"]}; '
+                           f'only one of them has {", ".join(differing)}')
+
+    paths = {part: [path for files in classes.values() for path in files] for part, classes in listed.items()}
+    with ThreadPoolExecutor(_THREADS) as pool:
+        headers = {part: list(pool.map(_header, files)) for part, files in paths.items()}
+        everything = [(path, header) for part in paths for path, header in zip(paths[part], headers[part])]
+        gray = all(header.gray for _, header in everything)
+        height, width = (size, size) if size is not None else _common_size(everything)
+        sets = {}
+        for part, files in paths.items():
+            images = np.empty((len(files), 1 if gray else 3, height, width), np.uint8)
+            for row, pixels in enumerate(pool.map(lambda path: _pixels(path, gray, height, width), files)):
+                images[row] = pixels
+            counts = [len(listed[part][name]) for name in names]
+            labels = np.repeat(np.arange(len(names), dtype=np.int32), counts)
+            sets[part] = ImageSet(images, labels)
+    return DataSet.build('folder', sets['train'], sets['test'], len(names),
+                         sets.get('validation', validation))
+
+
+def _sources(root: Path) -> Dict[str, Path]:
+    """Part of the data set -> its folder."""
+    has_test, has_val = (root / 'test').is_dir(), (root / 'val').is_dir()
+    if not (root / 'train').is_dir() or not (has_test or has_val):
+        raise SSSError(f'{root}: must hold the folders train/ and test/ (or val/)')
+    sources = {'train': root / 'train', 'test': root / ('test' if has_test else 'val')}
+    if has_test and has_val:
+        sources['validation'] = root / 'val'
+    return sources
+
+
+def _list(folder: Path) -> Dict[str, List[Path]]:
+    """Class name -> its files, both sorted."""
+    classes = {}
+    for path in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith('.')):
+        classes[path.name] = sorted(file for file in path.iterdir() if not file.name.startswith('.'))
+        if not classes[path.name]:
+            raise SSSError(f'{path}: is empty; put images there or remove the folder in every part')
+    if not classes:
+        raise SSSError(f'{folder}: holds no folder of images per class')
+    return classes
+
+
+def _not_an_image(path: Path, error: Exception) -> SSSError:
+    return SSSError(f'{path}: is no image that can be read ({type(error).__name__}); remove or replace it')
+
+
+def _header(path: Path) -> _Header:
+    try:
+        with Image.open(path, formats=_FORMATS) as image:
+            turned = image.getexif().get(0x0112) in (5, 6, 7, 8)     # EXIF orientations that swap the sides
+            width, height = image.size[::-1] if turned else image.size
+            return _Header(image.mode in _GRAY_MODES, width, height)
+    except Exception as error:                   # a decoder may raise anything on a damaged file
+        raise _not_an_image(path, error) from error
+
+
+def _common_size(images: List[Tuple[Path, _Header]]) -> Tuple[int, int]:
+    first, (_, width, height) = images[0]
+    for path, header in images:
+        if (header.width, header.height) != (width, height):
+            raise SSSError(f'{path}: is {header.width} x {header.height} pixels but {first} is '
+                           f'{width} x {height}; give the size to which all are resized (size=)')
+    return height, width
+
+
+def _pixels(path: Path, gray: bool, height: int, width: int) -> np.ndarray:
+    """uint8 (1 or 3, height, width)."""
+    try:
+        with Image.open(path, formats=_FORMATS) as stored:
+            image = ImageOps.exif_transpose(stored)     # decodes, and turns a camera's image upright
+        if image.mode.startswith('I'):           # 16 bits per pixel: the upper 8
+            image = Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))
+        image = image.convert('L' if gray else 'RGB')
+        if image.size != (width, height):
+            image = image.resize((width, height), Image.BILINEAR)
+    except Exception as error:                   # as above
+        raise _not_an_image(path, error) from error
+    return np.asarray(image).reshape(height, width, -1).transpose(2, 0, 1)

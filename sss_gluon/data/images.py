@@ -1,0 +1,182 @@
+"""Images with labels as arrays, and the train, validation and test images that make up a data set."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from numbers import Integral
+from typing import Optional, Tuple, Union
+
+import numpy as np
+
+from ..errors import SSSError
+
+_HOLD_OUT_SEED = 170701213
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """Images of one size with one label each.
+
+    Attributes
+    ----------
+    images : numpy.ndarray
+        uint8, shape (N, C, H, W), C-contiguous, N at least 1.
+    labels : numpy.ndarray
+        int32, shape (N,).
+
+    Raises
+    ------
+    SSSError
+        A dtype or shape is another one.
+    """
+    images: np.ndarray
+    labels: np.ndarray
+
+    def __post_init__(self):
+        images, labels = self.images, self.labels
+        if images.dtype != np.uint8 or images.ndim != 4 or not images.size or not images.flags.c_contiguous:
+            raise SSSError('images must be a contiguous uint8 array of shape (N, C, H, W), not empty, not '
+                           f'{images.dtype} {images.shape}')
+        if labels.dtype != np.int32 or labels.shape != images.shape[:1]:
+            raise SSSError(f'labels must be int32 of shape ({len(images)},) for {len(images)} images, '
+                           f'not {labels.dtype} {labels.shape}')
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def shape(self) -> Tuple[int, int, int]:
+        """(C, H, W) of one image."""
+        return self.images.shape[1:]
+
+    def take(self, indices: np.ndarray) -> ImageSet:
+        """The images and labels at ``indices``, copied."""
+        return ImageSet(self.images[indices], self.labels[indices])
+
+    def pad_to(self, size: int) -> ImageSet:
+        """Zero-pad the images to at least ``size`` x ``size`` pixels, centred (an odd row or column last).
+
+        Images that are large enough already are returned as they are.
+        """
+        count, channels, height, width = self.images.shape
+        padded_height, padded_width = max(height, size), max(width, size)
+        if (padded_height, padded_width) == (height, width):
+            return self
+        padded = np.zeros((count, channels, padded_height, padded_width), np.uint8)
+        top, left = (padded_height - height) // 2, (padded_width - width) // 2
+        padded[:, :, top:top + height, left:left + width] = self.images
+        return ImageSet(padded, self.labels)
+
+
+@dataclass(frozen=True, eq=False)
+class DataSet:
+    """The images of one data set. Make one with `DataSet.build`.
+
+    Attributes
+    ----------
+    name : str
+    train, test : ImageSet
+    validation : ImageSet or None
+        Held out of the training images, to choose settings on.
+    classes : int
+        Labels are 0 .. classes-1.
+    mean, std : numpy.ndarray
+        float32, shape (C,): mean and standard deviation of the pixels of ``train`` per channel, in units of
+        0..255. ``std`` is 1 for a channel that is constant, so that dividing by it is always possible.
+    """
+    name: str
+    train: ImageSet
+    validation: Optional[ImageSet]
+    test: ImageSet
+    classes: int
+    mean: np.ndarray
+    std: np.ndarray
+
+    @classmethod
+    def build(cls, name: str, train: ImageSet, test: ImageSet, classes: int,
+              validation: Union[None, int, ImageSet] = None) -> DataSet:
+        """Check the parts, hold out validation images and measure the pixels of what is left to train on.
+
+        Parameters
+        ----------
+        validation : None, int or ImageSet
+            A number of images to hold out of ``train`` (see `hold_out`), or other images; None and 0: none.
+
+        Raises
+        ------
+        SSSError
+            Shapes differ, a label is outside 0 .. classes-1, or too many images are to be held out.
+        """
+        if isinstance(validation, ImageSet):
+            held = validation
+        elif validation is None or validation == 0:
+            held = None
+        else:
+            train, held = hold_out(train, validation)
+        for part, images in (('train', train), ('validation', held), ('test', test)):
+            if images is None:
+                continue
+            if images.shape != train.shape:
+                raise SSSError(f'{name}: {part} images have shape {images.shape}, train images '
+                               f'{train.shape}; they must be equal')
+            check_labels(images.labels, classes, f'{name} {part}')
+        mean, std = channel_statistics(train.images)
+        return cls(name, train, held, test, classes, mean, std)
+
+    @property
+    def shape(self) -> Tuple[int, int, int]:
+        """(C, H, W) of one image."""
+        return self.train.shape
+
+    def pad_to(self, size: int) -> DataSet:
+        """All images padded by `ImageSet.pad_to`; ``mean`` and ``std`` are those of the padded images."""
+        validation = None if self.validation is None else self.validation.pad_to(size)
+        return DataSet.build(self.name, self.train.pad_to(size), self.test.pad_to(size), self.classes,
+                             validation)
+
+
+def hold_out(images: ImageSet, count: int) -> Tuple[ImageSet, ImageSet]:
+    """Split off ``count`` images, the same ones every time: the seed is fixed and not the run's.
+
+    The images split off are the first of a random permutation, so a smaller number is part of a larger one;
+    both parts keep the order of ``images``.
+
+    Returns
+    -------
+    (ImageSet, ImageSet)
+        What is left, and the ``count`` images split off.
+
+    Raises
+    ------
+    SSSError
+        ``count`` is no whole number from 1 to ``len(images) - 1``.
+    """
+    if not isinstance(count, Integral) or not 0 < count < len(images):
+        raise SSSError(f'cannot hold out {count!r} of {len(images)} images: give a whole number from 1 to '
+                       f'{len(images) - 1}')
+    # RandomState: NumPy promises that its stream never changes; a Generator's may, and the split with it.
+    order = np.random.RandomState(_HOLD_OUT_SEED).permutation(len(images))
+    return images.take(np.sort(order[count:])), images.take(np.sort(order[:count]))
+
+
+def check_labels(labels: np.ndarray, classes: int, where: str) -> None:
+    """Raise SSSError, naming ``where``, if a label of the array is not in ``range(classes)``."""
+    outside = np.flatnonzero((labels < 0) | (labels >= classes))
+    if outside.size:
+        raise SSSError(f'{where}: label {labels[outside[0]]} of image {outside[0]} is outside '
+                       f'0..{classes - 1} ({outside.size} of {labels.size} labels are)')
+
+
+def channel_statistics(images: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation per channel of uint8 images (N, C, H, W), as in `DataSet`."""
+    count, channels, height, width = images.shape
+    total = np.zeros(channels, np.int64)
+    squares = np.zeros(channels, np.int64)
+    chunk = max(1, 2 ** 24 // (channels * height * width))
+    for start in range(0, count, chunk):         # integer sums are exact, chunks need little memory
+        part = images[start:start + chunk]
+        total += part.sum(axis=(0, 2, 3), dtype=np.int64)
+        squares += np.square(part, dtype=np.uint16).sum(axis=(0, 2, 3), dtype=np.int64)
+    pixels = count * height * width
+    # Python integers: pixels * squares may exceed 64 bits, and 0 is then exactly a constant channel.
+    variance = [(pixels * int(q) - int(s) ** 2) / pixels ** 2 or 1 for s, q in zip(total, squares)]
+    return (total / pixels).astype(np.float32), np.sqrt(variance).astype(np.float32)

@@ -1,0 +1,71 @@
+"""Files that appear whole or not at all: written beside their place under a temporary name, then renamed."""
+from __future__ import annotations
+
+import os
+import tempfile
+import zipfile
+import zlib
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Dict, Iterator, Union
+
+import numpy as np
+
+from .errors import SSSError
+
+
+@contextmanager
+def replacing(path: Union[str, Path]) -> Iterator[str]:
+    """A temporary name in the folder of ``path``; renamed to it when the block ends well, removed otherwise.
+
+    Raises
+    ------
+    SSSError
+        When the file cannot be written (read-only folder, disk full): what was there before is untouched.
+    """
+    path = Path(path)
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=f'.{path.name}.', suffix=path.suffix or '.tmp', dir=path.parent)
+        os.close(handle)
+        yield temporary
+        with open(temporary, 'rb') as written:      # on disk before it gets its name
+            os.fsync(written.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise SSSError(f'cannot write {path}: {error.strerror or error}') from error
+    finally:
+        if temporary and os.path.exists(temporary):
+            os.unlink(temporary)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def write_text(path: Union[str, Path], text: str) -> None:
+    with replacing(path) as temporary:
+        Path(temporary).write_text(text, 'utf-8')
+
+
+def write_npz(path: Union[str, Path], arrays: Dict[str, np.ndarray]) -> None:
+    """Arrays by name as an uncompressed .npz: an open format, every member with its CRC-32, no pickle."""
+    with replacing(path) as temporary:
+        with open(temporary, 'wb') as file:
+            np.savez(file, **arrays)
+
+
+def read_npz(path: Union[str, Path]) -> Dict[str, np.ndarray]:
+    """All arrays of an .npz; a file that is damaged anywhere is an error."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except FileNotFoundError as error:
+        raise SSSError(f'there is no {path}') from error
+    except (OSError, ValueError, EOFError, KeyError, AttributeError, TypeError, zipfile.BadZipFile, zlib.error,
+            NotImplementedError) as error:
+        raise SSSError(f'{path} is damaged or not an .npz file ({error})') from error

@@ -1,0 +1,92 @@
+"""A Program as a Gluon block, and both as the files that MXNet reads: symbol.json and params."""
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Dict, List
+
+import mxnet as mx
+import numpy as np
+from mxnet import gluon
+
+from ..errors import SSSError
+from ..files import replacing
+from .ir import Program
+
+MULTIPLIERS = (('lr_mult', '__lr_mult__'), ('wd_mult', '__wd_mult__'))
+
+
+def to_block(program: Program, ctx=None) -> gluon.SymbolBlock:
+    """A SymbolBlock with the program's values, which trains: multipliers and fixed parameters are respected."""
+    return _block(program.symbol(), program.used_values(), ctx)
+
+
+def _block(symbol, values: Dict[str, np.ndarray], ctx) -> gluon.SymbolBlock:
+    block = gluon.SymbolBlock(symbol, mx.sym.var('data', dtype='float32'))
+    attributes = symbol.attr_dict()
+    for name, parameter in block.collect_params().items():
+        parameter.shape = values[name].shape
+        parameter.initialize(init=mx.init.Zero(), ctx=ctx or mx.cpu())
+        parameter.set_data(mx.nd.array(values[name], dtype=values[name].dtype))
+        mine = attributes.get(name, {})     # SymbolBlock sets multipliers to 1 although the JSON holds them
+        for field, key in MULTIPLIERS:
+            if key in mine:
+                setattr(parameter, field, float(mine[key]))
+        if mine.get('__grad_req__') == 'null':
+            parameter.grad_req = 'null'
+    return block
+
+
+def export_program(program: Program, net: gluon.SymbolBlock, prefix) -> List[str]:
+    """Write ``prefix-symbol.json`` and ``prefix-0000.params`` with the weights of ``net``."""
+    mx.nd.waitall()
+    symbol = program.symbol()
+    auxiliary = set(symbol.list_auxiliary_states())
+    arrays = {f'{"aux" if name in auxiliary else "arg"}:{name}': parameter.list_data()[0].as_in_context(mx.cpu())
+              for name, parameter in net.collect_params().items()}
+    names = [f'{prefix}-symbol.json', f'{prefix}-0000.params']
+    with replacing(names[1]) as temporary:
+        mx.nd.save(temporary, arrays)
+    with replacing(names[0]) as temporary:
+        symbol.save(temporary)
+    return names
+
+
+def load_arrays(path) -> Dict[str, np.ndarray]:
+    """The arrays of a ``.params`` file as {name without arg: or aux:: float array}."""
+    try:
+        arrays = mx.nd.load(str(path))
+    except mx.base.MXNetError as error:
+        missing = not Path(path).exists()
+        raise SSSError(f'{path} ' + ('does not exist' if missing else 'is not a readable params file')) from error
+    if not isinstance(arrays, dict):
+        raise SSSError(f'{path} holds arrays without names; save it with net.save_parameters or net.export')
+    return {name.split(':', 1)[-1] if name[:4] in ('arg:', 'aux:') else name: array.asnumpy()
+            for name, array in arrays.items()}
+
+
+def load(prefix, ctx=None) -> gluon.SymbolBlock:
+    """Load an exported network; it trains on, weight-decay and rate multipliers as before.
+
+    Parameters
+    ----------
+    prefix : str or Path
+        ``prefix`` of ``prefix-symbol.json`` and ``prefix-0000.params``; the name of the symbol file is taken too.
+    ctx : mxnet.Context, optional
+    """
+    prefix = str(prefix)
+    if prefix.endswith('-symbol.json'):
+        prefix = prefix[:-len('-symbol.json')]
+    symbol_file = f'{prefix}-symbol.json'
+    if not Path(symbol_file).exists():
+        raise SSSError(f'there is no {symbol_file}')
+    try:
+        symbol = mx.sym.load(symbol_file)
+    except mx.base.MXNetError as error:
+        raise SSSError(f'{symbol_file} is not a symbol that MXNet can read') from error
+    values = load_arrays(f'{prefix}-0000.params')
+    names = [name for name in symbol.list_inputs() if name != 'data']
+    missing = [name for name in names if name not in values]
+    if missing or len(names) != len(values):
+        odd = missing[0] if missing else sorted(set(values) - set(names))[0]
+        raise SSSError(f'{prefix}-0000.params does not belong to {symbol_file}: {odd} is in only one of them')
+    return _block(symbol, values, ctx)

@@ -1,0 +1,167 @@
+"""Which channels of a program can go: the analysis between operator rules and compaction.
+
+Every channel of every intermediate result has a label; channels that elementwise operators, batch normalisation,
+grouped convolutions, … force to live and die together are tied into one class. A class is kept when a kept result
+depends on one of its members; all other classes are dropped. A result that is still computed keeps at least one
+channel, so a plain layer never loses its last one, while a concatenation may lose a whole branch.
+"""
+from __future__ import annotations
+
+from typing import Dict, List
+
+import numpy as np
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+
+from .ir import Entry, Node, Program
+from .operators import RULES, UNKNOWN, Concat, Rule
+
+
+class Channels:
+    """Constants, labels and kept channels of one program; the view that operator rules work on."""
+
+    def __init__(self, program: Program):
+        self.program = program
+        self.nodes = program.nodes()
+        self.shapes = program.shapes()
+        self._outputs: Dict[Node, int] = {}
+        for entry in self.shapes:
+            self._outputs[entry.node] = max(self._outputs.get(entry.node, 0), entry.index + 1)
+        users = program.consumers()
+        self._shared = {node for node in self.nodes if program.is_parameter(node) and len(users[node]) > 1}
+        self._memory: dict = {}
+        self.rules = {node: self._rule(node) for node in self.nodes if not node.is_variable}
+        self._constants: Dict[Entry, np.ndarray] = {}
+        for node, rule in self.rules.items():
+            for i, value in enumerate(rule.constants(node, self)):
+                self._constants[Entry(node, i)] = value
+
+    def _rule(self, node: Node) -> Rule:
+        rule = RULES.get(node.op, UNKNOWN)
+        tied_weights = any(entry.node in self._shared for entry in node.inputs)     # cannot be cut two ways
+        return rule if not tied_weights and rule.applies(node, self) else UNKNOWN
+
+    # What a rule may ask of the program
+
+    def shape(self, entry: Entry):
+        return self.shapes[entry]
+
+    def channels(self, entry: Entry) -> int:
+        """Size of the channel axis; of a vector, its length."""
+        shape = self.shapes[entry]
+        return shape[1] if len(shape) > 1 else int(np.prod(shape))
+
+    def positions(self, entry: Entry) -> int:
+        """Values per image and channel."""
+        return int(np.prod(self.shapes[entry][2:]))
+
+    def output_count(self, node: Node) -> int:
+        return self._outputs[node]
+
+    def is_parameter(self, entry: Entry) -> bool:
+        return self.program.is_parameter(entry.node)
+
+    def value(self, entry: Entry) -> np.ndarray:
+        return self.program.value(entry)
+
+    def remember(self, node: Node, compute):
+        """``compute()``, once per node."""
+        if node not in self._memory:
+            self._memory[node] = compute()
+        return self._memory[node]
+
+    def constant(self, entry: Entry) -> np.ndarray:
+        """Constant value per channel, NaN where it varies."""
+        if entry not in self._constants:
+            constant = np.full(self.channels(entry), np.nan)
+            if self.is_parameter(entry) and len(self.shapes[entry]) > 1:
+                value = np.moveaxis(self.value(entry), 1, 0).reshape(constant.size, -1).astype('float64')
+                constant = np.where((value == value[:, :1]).all(axis=1), value[:, 0], np.nan)
+            self._constants[entry] = constant
+        return self._constants[entry]
+
+    # Labels
+
+    def solve(self) -> None:
+        """Label all channels, tie them, and find the classes that are kept."""
+        self._labels: Dict[Entry, np.ndarray] = {}
+        self._size, self._ties = 0, []
+        for node, rule in self.rules.items():
+            for i, labels in enumerate(rule.labels(node, self)):
+                self._labels[Entry(node, i)] = labels
+        for node in self.nodes:     # also what no rule asked for, e.g. an input that is an output
+            if node.is_variable:
+                self.label(Entry(node))
+        a, b = (np.concatenate([tie[i] for tie in self._ties] or [np.zeros(0, int)]) for i in (0, 1))
+        _, self._component = connected_components(
+            coo_matrix((np.ones(a.size, bool), (a, b)), shape=(self._size, self._size)), directed=False)
+        self._kept = np.zeros(self._size, bool)
+        for entry in self.program.outputs:
+            self.need(self.label(entry))
+        self._changed = True
+        while self._changed:
+            self._changed = False
+            self._propagate()
+
+    def _propagate(self) -> None:
+        self.alive = {entry.node for entry in self.program.outputs}
+        for node in reversed(self.nodes):
+            if node not in self.alive:
+                continue
+            if node.is_variable:
+                if node.name == self.program.input_name:
+                    self.need(self.label(Entry(node)))
+                continue
+            for i in range(self.output_count(node)):
+                labels = self.label(Entry(node, i))
+                if labels.size and not self.kept(labels).any():
+                    self.need(labels[:1])
+            rule = self.rules[node]
+            rule.needs(node, self)
+            self.alive.update(entry.node for entry in node.inputs if not self.dropped_branch(node, entry))
+
+    def dropped_branch(self, node: Node, entry: Entry) -> bool:
+        """Does ``node`` concatenate, and nothing of this input remain?"""
+        return isinstance(self.rules[node], Concat) and not self.kept(self.label(entry)).any()
+
+    def label(self, entry: Entry) -> np.ndarray:
+        return self._labels[entry] if entry in self._labels else self.new_labels(entry)
+
+    def new_labels(self, entry: Entry) -> np.ndarray:
+        labels = np.arange(self._size, self._size + self.channels(entry))
+        self._size += labels.size
+        self._labels[entry] = labels
+        return labels
+
+    def tie(self, a: np.ndarray, b: np.ndarray) -> None:
+        """Position by position, a and b live and die together."""
+        self._ties.append((a, b))
+
+    def need(self, labels: np.ndarray) -> None:
+        classes = self._component[labels]
+        if not self._kept[classes].all():
+            self._kept[classes] = True
+            self._changed = True
+
+    def kept(self, labels: np.ndarray) -> np.ndarray:
+        return self._kept[self._component[labels]]
+
+    def keep(self, entry: Entry) -> np.ndarray:
+        """(C,) booleans: the channels of an entry that remain."""
+        return self.kept(self.label(entry))
+
+    # Rewriting
+
+    def cut(self, entry: Entry, axis: int, keep: np.ndarray) -> None:
+        """Keep a part of a parameter along an axis."""
+        self.cuts.setdefault(entry.node.name, {})[axis] = keep
+
+    def rewrite(self) -> Dict[Node, Dict[str, str]]:
+        """New attributes of every node that remains; the cuts of parameters are collected in ``self.cuts``."""
+        self.cuts: Dict[str, Dict[int, np.ndarray]] = {}
+        return {node: rule.rewrite(node, self) for node, rule in self.rules.items() if node in self.alive}
+
+    def unhandled(self) -> List[str]:
+        """Names of the operators that kept all their channels because no rule understands them."""
+        return [f'{node.op}({node.name})' for node in self.nodes
+                if node in self.alive and not node.is_variable and not self.rules[node].understood]

@@ -1,0 +1,115 @@
+"""Parameters and multiply-accumulates (MACs) of a network, layer by layer.
+
+One multiply-accumulate of a convolution or dense layer is 1 MAC; additions of a bias are not counted. FLOPs, where
+the word is used, are 2 × MACs. The batch size does not enter. Operators that have no handler are listed.
+"""
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Dict, List, NamedTuple, Sequence, Tuple
+
+import numpy as np
+
+from .fold import fold
+from .ir import Entry, Node, Program
+from .trace import trace
+
+
+class LayerCount(NamedTuple):
+    """One layer: name, operator, output shape (batch first), trained parameters, MACs per image."""
+    name: str
+    op: str
+    output_shape: Tuple[int, ...]
+    params: int
+    macs: int
+
+
+@dataclass(frozen=True)
+class Count:
+    """Size of a network.
+
+    Attributes
+    ----------
+    params : int
+        Everything that is trained: BatchNorm gamma and beta in, running statistics and scaling factors out.
+    params_without_bn : int
+        The same without BatchNorm.
+    macs : int
+        Multiply-accumulates of one image.
+    layers : list of LayerCount
+        Layers with parameters or MACs, in forward order.
+    uncounted : dict of str to int
+        Operators without a handler, with how often they occur: elementwise work, pooling, …
+    """
+    params: int
+    params_without_bn: int
+    macs: int
+    layers: List[LayerCount]
+    uncounted: Dict[str, int]
+
+
+def _convolution_macs(weight, output, attrs):
+    return int(np.prod(weight[1:])) * int(np.prod(output[1:]))          # per output value: inputs/groups · taps
+
+
+def _deconvolution_macs(weight, data, attrs):
+    return int(np.prod(weight[1:])) * int(np.prod(data[1:]))            # per input value: outputs/groups · taps
+
+
+def _dense_macs(weight, output, attrs):
+    return weight[1] * int(np.prod(output[1:]))
+
+
+HANDLERS = {'Convolution': _convolution_macs, 'FullyConnected': _dense_macs, 'Deconvolution': _deconvolution_macs}
+
+
+def count(net, input_shape: Sequence[int]) -> Count:
+    """Parameters and MACs of a network.
+
+    Parameters
+    ----------
+    net : mxnet.gluon.HybridBlock
+        With or without scaling factors (which count as nothing), initialised or not.
+    input_shape : sequence of int
+        Shape of the input, batch first.
+
+    Examples
+    --------
+    >>> sss.count(sss.get_model('cifar_resnet20'), (1, 3, 32, 32)).macs
+    41075328
+    """
+    return count_program(fold(trace(net, input_shape, values=False)))
+
+
+def count_program(program: Program) -> Count:
+    """``count`` of a folded program."""
+    shapes, seen, layers, uncounted = program.shapes(), set(), [], Counter()
+    without_bn = 0
+    for node in program.nodes():
+        if node.is_variable:
+            continue
+        params = 0
+        for position, entry in enumerate(node.inputs):
+            if program.is_parameter(entry.node) and entry.node not in seen and _trained(node, position):
+                seen.add(entry.node)
+                params += int(np.prod(shapes[entry]))
+        macs = 0
+        if node.op in HANDLERS:
+            size = shapes[node.inputs[0]] if node.op == 'Deconvolution' else shapes[Entry(node)]
+            macs = HANDLERS[node.op](shapes[node.inputs[1]], size, node)
+        else:
+            uncounted[node.op] += 1
+        if params or macs:
+            layers.append(LayerCount(node.name, node.op, tuple(shapes[Entry(node)]), params, macs))
+            without_bn += 0 if 'BatchNorm' in node.op else params
+    return Count(sum(layer.params for layer in layers), without_bn, sum(layer.macs for layer in layers), layers,
+                 dict(uncounted))
+
+
+def _trained(node: Node, position: int) -> bool:
+    if node.inputs[position].node.attrs.get('__grad_req__') == 'null':
+        return False
+    if 'BatchNorm' in node.op:
+        return position == 2 or position == 1 and not node.get('fix_gamma', True)
+    return True

@@ -1,0 +1,60 @@
+"""Evaluate whatever depends on parameters alone, so that scaling factors disappear into plain weights."""
+from __future__ import annotations
+
+from .ir import Entry, Node, Program, evaluate, rewritten, unique_names
+
+# Operators whose result is not a function of their inputs alone: they train, or draw random numbers.
+NOT_CONSTANT = ('Dropout', 'BatchNorm', 'random', 'sample', 'shuffle', 'Custom')
+
+
+def fold(program: Program) -> Program:
+    """Replace every parameter-only subgraph by one parameter with its value.
+
+    The new parameter takes name, multipliers and initializer of the first parameter of the same shape in the
+    subgraph: λ·W is again called ``..._weight``.
+    """
+    nodes = program.nodes()
+    constant = set()
+    for node in nodes:
+        if program.is_parameter(node):
+            constant.add(node)
+        elif not node.is_variable and not any(word in node.op for word in NOT_CONSTANT) \
+                and all(entry.node in constant for entry in node.inputs):
+            constant.add(node)
+    frontier = []       # results of constant operators that something else uses
+    for user in nodes:
+        if user not in constant:
+            frontier += [entry for entry in user.inputs if entry.node in constant and not entry.node.is_variable]
+    frontier += [entry for entry in program.outputs if entry.node in constant and not entry.node.is_variable]
+    frontier = list(dict.fromkeys(frontier))
+    if not frontier:
+        return program
+    folded_values = evaluate(frontier, program.values)
+
+    live = {node.name for node in nodes if node not in constant}
+    live |= {entry.node.name for user in nodes if user not in constant for entry in user.inputs
+             if entry.node.is_variable}
+    claim = unique_names(live)
+    values, replacement = dict(program.values), {}
+    for entry, value in zip(frontier, folded_values):
+        source = _source(program, entry, value.shape)
+        name = claim(source.name if source else entry.node.name)
+        attrs = dict(source.attrs) if source else {}
+        replacement[entry] = Node('null', name, dict(attrs, __shape__=str(value.shape)))
+        values[name] = value
+
+    def replace(node, inputs):
+        if node in constant and not node.is_variable:
+            return {i: Entry(new) for (origin, i), new in replacement.items() if origin is node}
+        return Node(node.op, node.name, node.attrs, inputs, node.extra)
+
+    folded = Program(rewritten(program.outputs, replace), values, program.input_shape)
+    folded.values = folded.used_values()
+    return folded
+
+
+def _source(program, entry, shape):
+    for node in Program([entry], {}, ()).nodes():
+        if node.is_variable and program.values[node.name].shape == shape:
+            return node
+    return None

@@ -1,0 +1,182 @@
+"""A network as data: nodes, edges and parameter values, read from and written to an MXNet Symbol."""
+from __future__ import annotations
+
+import ast
+import json
+from dataclasses import dataclass, field
+from typing import Dict, Iterator, List, NamedTuple, Tuple
+
+import mxnet as mx
+import numpy as np
+
+
+class Node:
+    """One operator, or a variable when ``op`` is ``null``. Attributes are strings, as in MXNet's JSON."""
+    __slots__ = ('op', 'name', 'attrs', 'inputs', 'extra')
+
+    def __init__(self, op: str, name: str, attrs=None, inputs=(), extra=None):
+        self.op, self.name, self.attrs, self.inputs = op, name, dict(attrs or {}), list(inputs)
+        self.extra = extra or {}        # subgraphs of control-flow operators: carried along untouched
+
+    @property
+    def is_variable(self) -> bool:
+        return self.op == 'null'
+
+    def get(self, key: str, default=None):
+        """An attribute as a Python value: number, bool, tuple, None or str."""
+        text = self.attrs.get(key)
+        if text is None:
+            return default
+        try:
+            return ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            return text
+
+    def __repr__(self):
+        return f'{self.op}({self.name})'
+
+
+class Entry(NamedTuple):
+    """One output of a node."""
+    node: Node
+    index: int = 0
+
+
+@dataclass
+class Program:
+    """A graph with the values of its parameters.
+
+    Attributes
+    ----------
+    outputs : list of Entry
+    values : dict of str to numpy.ndarray
+        Every variable except ``data``, auxiliary states included.
+    input_shape : tuple of int
+        Shape of ``data``.
+    """
+    outputs: List[Entry]
+    values: Dict[str, np.ndarray]
+    input_shape: Tuple[int, ...]
+    input_name: str = 'data'
+    _shapes: dict = field(default=None, repr=False, compare=False)
+
+    def nodes(self) -> List[Node]:
+        """All nodes that the outputs need, inputs before their users."""
+        order, state = [], {}
+        stack = [(entry.node, False) for entry in reversed(self.outputs)]
+        while stack:
+            node, expanded = stack.pop()
+            if expanded:
+                order.append(node)
+            elif node not in state:
+                state[node] = True
+                stack.append((node, True))
+                stack.extend((entry.node, False) for entry in reversed(node.inputs))
+        return order
+
+    def is_parameter(self, node: Node) -> bool:
+        return node.is_variable and node.name != self.input_name
+
+    def value(self, entry: Entry) -> np.ndarray:
+        return self.values[entry.node.name]
+
+    def consumers(self) -> Dict[Node, List[Tuple[Node, int]]]:
+        """For every node the (user, input position) pairs."""
+        users = {node: [] for node in self.nodes()}
+        for node in users:
+            for position, entry in enumerate(node.inputs):
+                users[entry.node].append((node, position))
+        return users
+
+    def shapes(self) -> Dict[Entry, Tuple[int, ...]]:
+        """Shape of every entry, by MXNet's own inference."""
+        if self._shapes is None:
+            internals = self.symbol().get_internals()
+            known = {name: value.shape for name, value in self.values.items()}
+            known[self.input_name] = self.input_shape
+            names = set(internals.list_inputs())
+            _, shapes, _ = internals.infer_shape(**{k: s for k, s in known.items() if k in names})
+            by_name = {}
+            for part, shape in zip(internals, shapes):
+                by_name.setdefault(part.name, []).append(shape)
+            self._shapes = {Entry(node, i): shape for node in self.nodes()
+                            for i, shape in enumerate(by_name[node.name])}
+        return self._shapes
+
+    def symbol(self) -> mx.sym.Symbol:
+        """The graph as an MXNet Symbol."""
+        return mx.sym.load_json(to_json(self.outputs))
+
+    def used_values(self) -> Dict[str, np.ndarray]:
+        """Values of the variables that the outputs need."""
+        return {node.name: self.values[node.name] for node in self.nodes() if self.is_parameter(node)}
+
+    def run(self, data: np.ndarray) -> List[np.ndarray]:
+        """Outputs for a batch, float32 in inference mode on the CPU."""
+        arrays = dict(self.used_values(), **{self.input_name: data})
+        return evaluate(self.outputs, arrays)
+
+
+def evaluate(outputs: List[Entry], arrays: Dict[str, np.ndarray]) -> List[np.ndarray]:
+    """Values of entries for given variables, in inference mode on the CPU."""
+    symbol = mx.sym.load_json(to_json(outputs))
+    inputs = [mx.nd.array(arrays[name], dtype=arrays[name].dtype) for name in symbol.list_inputs()]
+    results = mx.nd.CachedOp(symbol)(*inputs)       # unlike bind, without oneDNN's graph rewriting and its log lines
+    return [result.asnumpy() for result in (results if isinstance(results, list) else [results])]
+
+
+def to_json(outputs: List[Entry]) -> str:
+    """MXNet's symbol JSON of everything that the outputs need."""
+    nodes = Program(outputs, {}, ()).nodes()
+    number = {node: i for i, node in enumerate(nodes)}
+
+    def reference(entry):
+        return [number[entry.node], entry.index, 0]
+
+    rows = [dict(node.extra, op=node.op, name=node.name, inputs=[reference(entry) for entry in node.inputs],
+                 **({'attrs': node.attrs} if node.attrs else {})) for node in nodes]
+    return json.dumps({'nodes': rows, 'arg_nodes': [number[node] for node in nodes if node.is_variable],
+                       'heads': [reference(entry) for entry in outputs],
+                       'attrs': {'mxnet_version': ['int', 10901]}})
+
+
+def from_symbol(symbol: mx.sym.Symbol) -> List[Entry]:
+    """The outputs of a Symbol as entries of fresh nodes."""
+    graph = json.loads(symbol.tojson())
+    nodes = []
+    for row in graph['nodes']:
+        inputs = [Entry(nodes[i], index) for i, index, *_ in row['inputs']]
+        extra = {key: value for key, value in row.items() if key not in ('op', 'name', 'attrs', 'inputs')}
+        nodes.append(Node(row['op'], row['name'], row.get('attrs'), inputs, extra))
+    return [Entry(nodes[i], index) for i, index, *_ in graph['heads']]
+
+
+def rewritten(outputs: List[Entry], replace) -> List[Entry]:
+    """A copy of the graph in which ``replace(node, new_inputs)`` says what stands for each node.
+
+    ``replace`` gets every node after its inputs; it returns a node that takes its place, or {output index: entry}
+    for those outputs that are still used. An input without a replacement arrives as None.
+    """
+    done: Dict[Node, object] = {}
+
+    def find(entry: Entry) -> Entry:
+        new = done[entry.node]
+        return Entry(new, entry.index) if isinstance(new, Node) else new.get(entry.index)
+
+    for node in Program(outputs, {}, ()).nodes():
+        done[node] = replace(node, [find(entry) for entry in node.inputs])
+    return [find(entry) for entry in outputs]
+
+
+def unique_names(taken) -> Iterator:
+    """A function that returns a name as it is, or with a number when it is taken."""
+    taken = set(taken)
+
+    def claim(name: str) -> str:
+        candidate, number = name, 1
+        while candidate in taken:
+            candidate, number = f'{name}_{number}', number + 1
+        taken.add(candidate)
+        return candidate
+
+    return claim

@@ -1,0 +1,77 @@
+"""structure.json: which structures of which network are kept, and how wide every layer was and is."""
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Tuple, Union
+
+from ..errors import SSSError
+from ..files import write_text
+
+FORMAT = 'sss_gluon structure 1'
+
+
+@dataclass
+class Structure:
+    """What was kept of a network.
+
+    Attributes
+    ----------
+    model : dict or None
+        Arguments that build the network with all its structures (``net.spec``).
+    input_shape : tuple of int
+    factors : dict
+        {factor name: {'kind': str, 'size': int, 'kept': [indices]}}
+    layers : dict
+        {layer name: {'before': [outputs, inputs], 'after': [outputs, inputs] or None when it is gone}}; inputs of
+        a grouped convolution are those of one group, as in its weight.
+    """
+    model: Optional[Dict[str, Any]]
+    input_shape: Tuple[int, ...]
+    factors: Dict[str, Dict[str, Any]]
+    layers: Dict[str, Dict[str, Optional[List[int]]]]
+
+    def save(self, path: Union[str, Path]) -> None:
+        """Write as JSON, one factor or layer a line; the file appears whole or not at all."""
+        fields = dict(format=FORMAT, **asdict(self))
+        lines = []
+        for key, value in fields.items():
+            if key in ('factors', 'layers') and value:
+                rows = ',\n'.join(f'    {json.dumps(name)}: {json.dumps(row)}' for name, row in value.items())
+                lines.append(f'  {json.dumps(key)}: {{\n{rows}\n  }}')
+            else:
+                lines.append(f'  {json.dumps(key)}: {json.dumps(value)}')
+        write_text(path, '{\n' + ',\n'.join(lines) + '\n}\n')
+
+    @classmethod
+    def load(cls, path: Union[str, Path]) -> 'Structure':
+        """Read a structure.json; anything else is an error that names the file and what is wrong in it."""
+        try:
+            fields = json.loads(Path(path).read_text('utf-8'))
+        except OSError as error:
+            raise SSSError(f'cannot read the structure {path}: {error.strerror}') from error
+        except ValueError as error:
+            raise SSSError(f'{path} is not a structure.json: {error}') from error
+        return cls.from_dict(fields, str(path))
+
+    @classmethod
+    def from_dict(cls, fields: Any, source: str = 'structure') -> 'Structure':
+        if not isinstance(fields, dict) or fields.get('format') != FORMAT:
+            raise SSSError(f'{source} is not a structure of this version: its "format" should be "{FORMAT}"')
+        try:
+            structure = cls(fields['model'], tuple(int(n) for n in fields['input_shape']), fields['factors'],
+                            fields['layers'])
+            for name, row in structure.factors.items():
+                if not all(isinstance(i, int) and 0 <= i < row['size'] for i in row['kept']):
+                    raise SSSError(f'{source}: factor {name} keeps indices outside 0..{row["size"] - 1}')
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise SSSError(f'{source} is damaged: {type(error).__name__} {error}') from error
+        return structure
+
+    def removed(self) -> Dict[str, int]:
+        """{kind: number of structures removed}."""
+        total: Dict[str, int] = {}
+        for row in self.factors.values():
+            total[row['kind']] = total.get(row['kind'], 0) + row['size'] - len(row['kept'])
+        return total

@@ -1,0 +1,117 @@
+"""From a Gluon network to a Program with structural names, the same for every instance of the network."""
+from __future__ import annotations
+
+from typing import Dict, Optional, Sequence
+
+import mxnet as mx
+import numpy as np
+from mxnet import gluon
+
+from ..errors import SSSError
+from .ir import Node, Program, from_symbol, rewritten, unique_names
+
+
+def trace(net: gluon.HybridBlock, input_shape: Sequence[int], values: bool = True) -> Program:
+    """Read a network with one input as a Program.
+
+    Parameters
+    ----------
+    net : mxnet.gluon.HybridBlock
+        Any network that can be called with a Symbol, a ``SymbolBlock`` included.
+    input_shape : sequence of int
+        Shape of the input, batch first, e.g. (1, 3, 32, 32).
+    values : bool
+        Copy the parameters to the host; otherwise zeros of their shapes stand in (enough to count).
+
+    Raises
+    ------
+    SSSError
+        When the network cannot be traced, has more than one input, or is not initialised.
+    """
+    symbol = _symbol(net)
+    input_shape = tuple(int(size) for size in input_shape)
+    parameters = {p.name: p for p in net.collect_params().values()}
+    free = [name for name in symbol.list_inputs() if name not in parameters]
+    if free != ['data']:
+        raise SSSError(f'{type(net).__name__} has the inputs {free}; only networks with one input can be handled')
+    shapes = _parameter_shapes(net, symbol, input_shape)
+    host = {}
+    mx.nd.waitall()     # with static_shape, parameters read without it can be those of an earlier step
+    for name, shape in shapes.items():
+        host[name] = _host_value(net, parameters[name]) if values else np.zeros(shape, 'float32')
+    structural = structural_names(net)
+    program = Program(from_symbol(symbol), host, input_shape)
+    return _renamed(program, parameters, structural, net.prefix)
+
+
+def structural_names(net: gluon.Block) -> Dict[str, str]:
+    """Parameter name -> structural name with underscores, e.g. ``stage1_0_conv1_weight``."""
+    if isinstance(net, gluon.SymbolBlock):
+        return {p.name: p.name for p in net.collect_params().values()}
+    names = {}
+    for path, parameter in net._collect_params_with_prefix().items():
+        names.setdefault(parameter.name, path.replace('.', '_'))
+    return names
+
+
+def _symbol(net) -> mx.sym.Symbol:
+    if not isinstance(net, gluon.HybridBlock):
+        raise SSSError(f'{type(net).__name__} is not a HybridBlock and cannot be traced; write it with hybrid_forward')
+    try:
+        outputs = net(mx.sym.var('data'))
+    except Exception as error:      # whatever hybrid_forward of a user's network raises for a Symbol
+        raise SSSError(f'{type(net).__name__} cannot be traced with a symbolic input: '
+                       f'{type(error).__name__}: {error}') from error
+    return mx.sym.Group(list(outputs)) if isinstance(outputs, (list, tuple)) else outputs
+
+
+def _parameter_shapes(net, symbol, input_shape):
+    try:
+        arguments, _, auxiliary = symbol.infer_shape(data=input_shape)
+    except mx.base.MXNetError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise SSSError(f'{type(net).__name__} does not accept an input of shape {input_shape}: {reason}') from error
+    names = symbol.list_arguments() + symbol.list_auxiliary_states()
+    return {name: shape for name, shape in zip(names, arguments + auxiliary) if name != 'data'}
+
+
+def _host_value(net, parameter) -> np.ndarray:
+    try:
+        return parameter.list_data()[0].asnumpy()
+    except (RuntimeError, gluon.parameter.DeferredInitializationError) as error:
+        raise SSSError(f'parameter {parameter.name} of {type(net).__name__} has no values yet; call net.initialize() '
+                       f'(and run one batch where shapes are inferred)') from error
+
+
+def _renamed(program: Program, parameters, structural, prefix: str) -> Program:
+    """Variables get structural names, operators the name of the layer whose parameters they use."""
+    nodes = program.nodes()
+    claim = unique_names(['data'])
+    variable = {node.name: claim(structural[node.name]) for node in nodes if program.is_parameter(node)}
+    values = {new: program.values[old] for old, new in variable.items()}
+    owner: Dict[Node, Optional[str]] = {}       # layer whose parameters a parameter-only node computes with
+    for node in nodes:
+        if program.is_parameter(node):
+            owner[node] = variable[node.name].rpartition('_')[0] or None     # stage1_0_conv1 of ..._conv1_weight
+        elif not node.is_variable and node.inputs and all(entry.node in owner for entry in node.inputs):
+            owner[node] = owner[node.inputs[0].node]
+
+    def replace(node: Node, inputs):
+        if not node.is_variable:
+            name = node.name[len(prefix):] if prefix and node.name.startswith(prefix) else node.name
+            layers = [owner[entry.node] for entry in node.inputs if owner.get(entry.node)]
+            if layers and node not in owner:
+                name = layers[0]
+            return Node(node.op, claim(name), node.attrs, inputs, node.extra)
+        if node.name == 'data':
+            return Node('null', 'data')
+        parameter = parameters[node.name]
+        attrs = {'__shape__': str(tuple(values[variable[node.name]].shape)),
+                 '__lr_mult__': str(parameter.lr_mult), '__wd_mult__': str(parameter.wd_mult),
+                 '__grad_req__': parameter.grad_req}
+        if '__init__' in node.attrs:
+            attrs['__init__'] = node.attrs['__init__']
+        return Node('null', variable[node.name], attrs)
+
+    outputs = rewritten(program.outputs, replace)
+    return Program(outputs, values, program.input_shape)

@@ -1,0 +1,110 @@
+"""The paper's nine networks as plain Gluon blocks, with or without scaling factors."""
+from __future__ import annotations
+
+import difflib
+import importlib
+from typing import Callable, NamedTuple, Optional, Sequence, Tuple, Union
+
+from mxnet import gluon
+
+from ..errors import SSSError
+from . import peleenet, resnet, resnext, vgg
+from .layers import Layers
+
+
+class Architecture(NamedTuple):
+    """One row of the table of networks."""
+    build: Callable
+    factors: Tuple[str, ...]        # what the paper prunes in this network: the default
+    offered: Tuple[str, ...]        # every kind of factor that the network can carry
+    size: int                       # height and width the network is published for
+    minimum_size: int               # smaller images are zero-padded to it
+    classes: int
+
+
+ARCHITECTURES = {
+    'cifar_vgg16': Architecture(vgg.cifar_vgg16, ('neuron',), ('neuron',), 32, 32, 10),
+    'cifar_resnet20': Architecture(resnet.cifar_resnet20, ('block',), ('neuron', 'block'), 32, 1, 10),
+    'cifar_resnet164': Architecture(resnet.cifar_resnet164, ('block',), ('neuron', 'block'), 32, 1, 10),
+    'cifar_resnext20': Architecture(resnext.cifar_resnext20, ('group',), ('group', 'block'), 32, 1, 10),
+    'cifar_resnext164': Architecture(resnext.cifar_resnext164, ('group', 'block'), ('group', 'block'), 32, 1, 10),
+    'vgg16': Architecture(vgg.vgg16, ('neuron',), ('neuron',), 224, 224, 1000),
+    'resnet50': Architecture(resnet.resnet50, ('block',), ('neuron', 'block'), 224, 32, 1000),
+    'resnext50_32x4d': Architecture(resnext.resnext50_32x4d, ('group', 'block'), ('group', 'block'), 224, 32, 1000),
+    'peleenet': Architecture(peleenet.peleenet, ('neuron',), ('neuron',), 224, 32, 1000),
+}
+
+
+def architecture(name: str) -> Architecture:
+    """The row of a network; an unknown name is an error that names the nearest one."""
+    if name in ARCHITECTURES:
+        return ARCHITECTURES[name]
+    near = difflib.get_close_matches(str(name), ARCHITECTURES, n=1, cutoff=0.0)[0]
+    raise SSSError(f'model {name!r} is unknown; did you mean {near!r}? Models: {", ".join(ARCHITECTURES)}')
+
+
+def _own_model(name: str, classes, factors, in_channels, options) -> gluon.HybridBlock:
+    """A network of the user's: ``package.module:function``, called with classes= and in_channels=."""
+    module_name, _, function_name = name.partition(':')
+    try:
+        function = getattr(importlib.import_module(module_name), function_name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise SSSError(f'model {name!r}: {error}; the module is looked for on PYTHONPATH and in the current '
+                       f'folder') from error
+    arguments = dict(options, in_channels=in_channels)
+    if classes is not None:
+        arguments['classes'] = classes
+    if factors is not None:
+        arguments['factors'] = factors
+    try:
+        net = function(**arguments)
+    except TypeError as error:
+        raise SSSError(f'model {name!r}: {error}; it is called with {", ".join(sorted(arguments))}') from error
+    if not isinstance(net, gluon.HybridBlock):
+        raise SSSError(f'model {name!r} returned {type(net).__name__}, not a HybridBlock')
+    return net
+
+
+def get_model(name: str, classes: Optional[int] = None, factors: Union[None, str, Sequence[str]] = None,
+              in_channels: int = 3, **options) -> gluon.HybridBlock:
+    """Build one of the paper's networks, uninitialised.
+
+    Parameters
+    ----------
+    name : str
+        A key of ``ARCHITECTURES``, e.g. ``cifar_resnet20``; or ``package.module:function`` for a network of one's
+        own, built from ``ScaledConv2D`` and ``ScaledBatchNorm``: the function is called with ``classes``,
+        ``in_channels``, the options, and ``factors`` where they are given.
+    classes : int, optional
+        Default 10 for the CIFAR networks, 1000 for the ImageNet ones.
+    factors : sequence of {'neuron', 'group', 'block'}, optional
+        Structures that carry scaling factors; default what the paper prunes in this network; () for none.
+    in_channels : int
+    **options
+        Further arguments of the network: ``depths``, ``widths`` (residual networks), ``groups``, ``inner_ratio``
+        (ResNeXt), ``stages`` (VGG).
+
+    Returns
+    -------
+    mxnet.gluon.HybridBlock
+        Maps (N, in_channels, H, W) to (N, classes). ``net.spec`` holds the arguments that rebuild it.
+    """
+    if isinstance(factors, str):
+        factors = (factors,)
+    if ':' in name:
+        net = _own_model(name, classes, factors, in_channels, options)
+        net.spec = dict(name=name, classes=classes, in_channels=in_channels, factors=factors, options=options)
+        return net
+    row = architecture(name)
+    factors = tuple(row.factors if factors is None else factors)
+    for kind in factors:
+        if kind not in row.offered:
+            raise SSSError(f'{name} has no {kind!r} structures; factors may be any of {", ".join(row.offered)}, '
+                           f'or () for none')
+    classes = row.classes if classes is None else classes
+    try:
+        net = row.build(Layers(factors), classes, in_channels, **options)
+    except TypeError as error:
+        raise SSSError(f'{name}: {error}') from error
+    net.spec = dict(name=name, classes=classes, in_channels=in_channels, factors=list(factors), options=options)
+    return net

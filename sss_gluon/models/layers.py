@@ -1,0 +1,52 @@
+"""Plain or scaled layers, by the kinds of structures that get a factor, initialised as in the paper."""
+from __future__ import annotations
+
+from typing import Optional, Sequence
+
+import mxnet as mx
+from mxnet.gluon import nn
+
+from ..factors import ScaledBatchNorm, ScaledConv2D
+
+
+def weight_initializer() -> mx.init.Initializer:
+    """N(0, 2/fan_in), as in the authors' code."""
+    return mx.init.Xavier('gaussian', 'in', 2)
+
+
+class Layers:
+    """Makes the layers of one network.
+
+    Parameters
+    ----------
+    kinds : sequence of str
+        Kinds of structures that carry scaling factors. A layer made with a ``kind`` that is not among them is
+        the plain Gluon layer, so a network with ``kinds=()`` has no trace of this package.
+    """
+
+    def __init__(self, kinds: Sequence[str]):
+        self.kinds = frozenset(kinds)
+
+    def conv(self, in_channels: int, channels: int, kernel: int, stride: int = 1, groups: int = 1,
+             use_bias: bool = False, kind: Optional[str] = None):
+        """A square convolution, zero-padded to keep the size at stride 1."""
+        arguments = dict(kernel_size=kernel, strides=stride, padding=kernel // 2, groups=groups,
+                         use_bias=use_bias, in_channels=in_channels, weight_initializer=weight_initializer())
+        if kind in self.kinds:
+            return ScaledConv2D(channels, kind=kind, **arguments)
+        return nn.Conv2D(channels, **arguments)
+
+    def norm(self, channels: int, kind: Optional[str] = None, groups: Optional[int] = None):
+        """Batch normalisation with the paper's eps 1e-5 and momentum 0.9."""
+        arguments = dict(in_channels=channels, epsilon=1e-5, momentum=0.9)
+        if kind in self.kinds:
+            return ScaledBatchNorm(kind=kind, groups=groups, **arguments)
+        return nn.BatchNorm(**arguments)
+
+    def dense(self, in_units: int, units: int):
+        return nn.Dense(units, in_units=in_units, weight_initializer=weight_initializer())
+
+    @staticmethod
+    def relu():
+        """``Activation`` and not the ``relu`` operator: it keeps oneDNN's blocked layout."""
+        return nn.Activation('relu')

@@ -1,0 +1,113 @@
+"""Figures of a run, drawn from its CSV files alone."""
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Dict, List
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from ..files import replacing
+from ..train import RunFolder
+
+INK, ACCENT, QUIET = '#1f2430', '#c8553d', '#7a8699'
+
+
+def draw(run: RunFolder) -> List[Path]:
+    """Draw all figures of a run as PNG into its folder; those whose data is missing are left out."""
+    metrics, factors = run.metrics.rows(), run.factors.rows()
+    drawn = []
+    if metrics:
+        drawn.append(_save(_curves(metrics, run.path.name), run.figures / 'training.png'))
+    if factors:
+        drawn.append(_save(_heat_map(factors, run.path.name), run.figures / 'factors.png'))
+        drawn.append(_save(_alive(factors, run.path.name), run.figures / 'alive.png'))
+    return drawn
+
+
+def _save(figure: Figure, path: Path) -> Path:
+    with replacing(path) as temporary:
+        FigureCanvasAgg(figure).print_png(temporary)
+    return path
+
+
+def _axes(figure: Figure, *position, title: str = '', x: str = '', y: str = ''):
+    axes = figure.add_subplot(*position)
+    axes.set_title(title, loc='left', color=INK, fontsize=11)
+    axes.set_xlabel(x, color=INK)
+    axes.set_ylabel(y, color=INK)
+    axes.spines[['top', 'right']].set_visible(False)
+    axes.tick_params(colors=QUIET, labelcolor=INK)
+    return axes
+
+
+def _curves(rows: List[Dict[str, str]], name: str) -> Figure:
+    """Loss, error, and what is left of the network, over epochs."""
+    column = {key: np.array([float(row[key]) for row in rows]) for key in rows[0] if key != 'evaluated_on'}
+    epoch, part = column['epoch'], rows[-1]['evaluated_on']
+    figure = Figure(figsize=(13, 4), dpi=110, layout='constrained')
+    figure.suptitle(name, x=0.01, ha='left', color=INK, fontweight='bold')
+    loss = _axes(figure, 1, 3, 1, title='cross-entropy', x='epoch')
+    error = _axes(figure, 1, 3, 2, title='top-1 error, %', x='epoch')
+    for axes, train, held in ((loss, column['train_loss'], column['loss']),
+                              (error, 100 * (1 - column['train_top1']), 100 * (1 - column['top1']))):
+        axes.plot(epoch, train, color=QUIET, label='training')
+        axes.plot(epoch, held, color=ACCENT, label=part)
+        axes.legend(frameon=False)
+        axes.set_ylim(bottom=0)
+    left = _axes(figure, 1, 3, 3, title='left of the network, %', x='epoch')
+    for key, color in (('params_left', QUIET), ('macs_left', ACCENT)):
+        left.plot(epoch, 100 * column[key] / column[key].max(), color=color, label=key.replace('_left', ''), drawstyle='steps-post')
+    for key in column:
+        if key.endswith('s_alive'):
+            left.plot(epoch, 100 * column[key] / column[key[:-6]], color=INK, linestyle=':', drawstyle='steps-post',
+                      label=key.replace('_', ' '))
+    left.set_ylim(0, 105)
+    left.legend(frameon=False)
+    return figure
+
+
+def _by_factor(rows: List[Dict[str, str]]) -> Dict[str, np.ndarray]:
+    """{factor name: values of shape (epochs, size)}."""
+    columns: Dict[str, List[str]] = {}
+    for key in rows[0]:
+        if key != 'epoch':
+            columns.setdefault(key.rpartition('[')[0], []).append(key)
+    return {name: np.array([[float(row[key]) for key in keys] for row in rows]) for name, keys in columns.items()}
+
+
+def _heat_map(rows: List[Dict[str, str]], name: str) -> Figure:
+    """Every factor (rows, input side on top) over epochs; exact zeros in white."""
+    factors = _by_factor(rows)
+    values = np.concatenate(list(factors.values()), axis=1).T
+    figure = Figure(figsize=(9, min(14, max(3.5, 0.28 * len(values) + 1.4))), dpi=110, layout='constrained')
+    axes = _axes(figure, 1, 1, 1, title=f'{name}: scaling factors over training', x='epoch')
+    first, last = int(rows[0]['epoch']), int(rows[-1]['epoch'])
+    shown = np.ma.masked_equal(values, 0)
+    image = axes.imshow(shown, aspect='auto', interpolation='nearest', cmap='viridis', vmin=0,
+                        extent=(first - 0.5, last + 0.5, len(values) - 0.5, -0.5))
+    axes.set_facecolor('white')
+    starts = np.cumsum([0] + [v.shape[1] for v in factors.values()])
+    centres = (starts[:-1] + starts[1:] - 1) / 2
+    step = max(1, len(factors) // 40)
+    axes.set_yticks(centres[::step])
+    axes.set_yticklabels(list(factors)[::step], fontsize=8)
+    figure.colorbar(image, ax=axes, label='λ (white: exactly 0)', shrink=0.8)
+    return figure
+
+
+def _alive(rows: List[Dict[str, str]], name: str) -> Figure:
+    """Structures alive per layer at the end, beside all of them."""
+    last = {factor: values[-1] for factor, values in _by_factor(rows).items()}
+    figure = Figure(figsize=(max(6, 0.28 * len(last) + 2), 4), dpi=110, layout='constrained')
+    axes = _axes(figure, 1, 1, 1, title=f'{name}: structures alive per layer after epoch {rows[-1]["epoch"]}',
+                 y='structures')
+    x = np.arange(len(last))
+    axes.bar(x, [v.size for v in last.values()], color='#e3e7ee', label='all')
+    axes.bar(x, [int((v != 0).sum()) for v in last.values()], color=ACCENT, label='alive')
+    axes.set_xticks(x)
+    axes.set_xticklabels(list(last), rotation=90, fontsize=8)
+    axes.yaxis.get_major_locator().set_params(integer=True)
+    axes.legend(frameon=False, loc='upper left', bbox_to_anchor=(1, 1))
+    return figure

@@ -1,0 +1,114 @@
+"""Checkpoints: weights, factors, optimizer state, position and configuration of a run in one .npz file.
+
+``param:NAME`` and ``state:NAME`` are arrays under structural names, ``device1:NAME`` the running statistics of further
+devices, ``position`` JSON text as bytes. Written under a temporary name and renamed; nothing in it is ever executed.
+"""
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Dict, List, Optional, Tuple
+
+import mxnet as mx
+import numpy as np
+from mxnet import gluon
+
+from ..errors import SSSError
+from ..files import read_npz, write_npz
+from .config import Config, save_config
+from .trainer import FactorTrainer, named_parameters
+
+FORMAT = 'sss_gluon checkpoint 1'
+
+
+@dataclass
+class Position:
+    """Where a run stands: ``epoch`` epochs are done, and ``step`` steps of the next one.
+
+    ``loss_sum`` and ``correct`` are the sums over the images of these steps.
+    """
+    epoch: int = 0
+    step: int = 0
+    loss_sum: float = 0.0
+    correct: float = 0.0
+
+
+def save_checkpoint(folder: Path, net: gluon.Block, trainer: FactorTrainer, position: Position,
+                    config: Config, keep: int) -> Path:
+    """Write a checkpoint and delete all but the newest ``keep``."""
+    mx.nd.waitall()     # with static_shape, parameters read without it can be those of an earlier step
+    arrays = {f'state:{name}': array for name, array in trainer.states().items()}
+    for name, parameter in named_parameters(net):
+        copies = parameter.list_data()
+        arrays[f'param:{name}'] = copies[0].asnumpy()
+        if parameter.grad_req == 'null':        # running statistics are per device
+            for i, copy in enumerate(copies[1:], 1):
+                arrays[f'device{i}:{name}'] = copy.asnumpy()
+    text = json.dumps({'format': FORMAT, 'seed': config.seed, 'config': save_config(config), **asdict(position)})
+    arrays['position'] = np.frombuffer(text.encode(), np.uint8)
+    suffix = f'-step-{position.step:06d}' if position.step else ''
+    path = folder / f'epoch-{position.epoch:04d}{suffix}.npz'
+    write_npz(path, arrays)
+    for old in checkpoints(folder)[:-keep]:
+        old.unlink()
+    return path
+
+
+def checkpoints(folder: Path) -> List[Path]:
+    """Checkpoints of a folder, oldest first; the names sort in the order of the run."""
+    return sorted(folder.glob('epoch-*.npz'), key=lambda path: path.stem)
+
+
+def load_latest(folder: Path, net, trainer: Optional[FactorTrainer], log=print) -> Optional[Position]:
+    """Take over the newest checkpoint that is whole; None when there is none at all.
+
+    A damaged one is passed over with a line that says so; when all are damaged that is an error.
+    """
+    found = checkpoints(folder)
+    for path in reversed(found):
+        try:
+            arrays, position = read_checkpoint(path)
+        except SSSError as error:
+            log(f'{error}; trying the checkpoint before it')
+            continue
+        restore(path, arrays, net, trainer)
+        return position
+    if found:
+        raise SSSError(f'all {len(found)} checkpoints in {folder} are damaged; delete the folder to start anew')
+    return None
+
+
+def read_checkpoint(path: Path) -> Tuple[Dict[str, np.ndarray], Position]:
+    """Arrays and position of a checkpoint file."""
+    arrays = read_npz(path)
+    try:
+        head = json.loads(arrays.pop('position').tobytes().decode())
+        if head['format'] != FORMAT:
+            raise SSSError(f'{path} is a checkpoint of another version: {head["format"]}')
+        return arrays, Position(**{key: head[key] for key in asdict(Position())})
+    except (KeyError, ValueError, TypeError) as error:
+        raise SSSError(f'{path} is not a checkpoint of sss_gluon ({type(error).__name__}: {error})') from error
+
+
+def restore(path: Path, arrays: Dict[str, np.ndarray], net, trainer: Optional[FactorTrainer]) -> None:
+    """Put the arrays of a checkpoint into a network of the same model, and into its trainer."""
+    named = named_parameters(net)
+    stored = {key[len('param:'):] for key in arrays if key.startswith('param:')}
+    strange = stored.symmetric_difference(name for name, _ in named)
+    if strange:
+        raise SSSError(f'{path} is of another model: {sorted(strange)[0]} is in only one of them '
+                       f'({len(strange)} parameters differ)')
+    for name, parameter in named:
+        value = arrays[f'param:{name}']
+        if value.shape != parameter.shape:
+            raise SSSError(f'{path} is of another model: {name} has shape {value.shape} there, '
+                           f'{parameter.shape} here')
+    for name, parameter in named:
+        parameter.set_data(mx.nd.array(arrays[f'param:{name}'], dtype=arrays[f'param:{name}'].dtype))
+        for i, copy in enumerate(parameter.list_data()[1:], 1):
+            if f'device{i}:{name}' in arrays:
+                copy[:] = arrays[f'device{i}:{name}']
+    if trainer is not None:
+        trainer.set_states({key[len('state:'):]: array for key, array in arrays.items()
+                            if key.startswith('state:')}, str(path))

@@ -1,0 +1,168 @@
+"""The configuration of a run: typed YAML, a base, and key=value overrides; unknown keys name the nearest valid one."""
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Sequence, Union
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from ..errors import SSSError
+
+
+@dataclass
+class Config:
+    """All settings of a training run. ``key: value`` in YAML, ``key=value`` on the command line.
+
+    Batch size and learning rate are of the whole job, whatever the number of devices.
+    """
+    # where everything goes
+    run: str = ''                               # run folder; default runs/<dataset>/<name of the config file>
+    seed: int = 0
+
+    # network
+    model: str = 'cifar_resnet20'               # or package.module:function for a network of one's own
+    model_options: Dict[str, Any] = field(default_factory=dict)
+    factors: Optional[List[str]] = None         # neuron, group, block; [] for none; default: what the paper prunes
+    init: Optional[str] = None                  # .params or checkpoint to start from; λ starts at 1
+
+    # data
+    data: str = 'digits'                        # digits, fashion-mnist, cifar10, cifar100, folder
+    data_root: Optional[str] = None
+    validation: Optional[int] = None            # images held out of the training images
+    image_size: Optional[int] = None            # digits and folder
+    augment_pad: int = 4                        # random crop after padding by so many pixels
+    augment_flip: bool = True
+
+    # optimization
+    epochs: int = 240
+    batch_size: int = 64
+    accumulation: int = 1                       # micro-batches that one step is made of
+    learning_rate: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 1e-4                  # on weights and BatchNorm.gamma; not on biases, beta and factors
+    clip_gradient: Optional[float] = None
+    schedule: str = 'step'                      # step, cosine, constant; all per iteration
+    schedule_epochs: List[int] = field(default_factory=lambda: [120, 160, 200])
+    schedule_factor: float = 0.1
+    warmup_epochs: float = 0.0                  # linear, from 0
+
+    # sparsity
+    gamma: float = 0.01                         # sparsity strength γ
+    gamma_mult: Dict[str, float] = field(default_factory=dict)  # {regular expression of factor names: multiplier}
+    gamma_weighting: str = 'uniform'            # or macs: γ in proportion to the MACs that a structure costs
+    non_negative: bool = True
+
+    # machine
+    devices: List[str] = field(default_factory=lambda: ['cpu'])     # cpu, cpu0, cpu1, gpu0, ...
+    kvstore: str = 'device'
+
+    # files
+    checkpoint_every: int = 1                   # epochs
+    keep_checkpoints: int = 2
+    tensorboard: bool = False                   # needs the extra: pip install "sss_gluon[tensorboard]"
+
+
+# What may differ when a run is continued: nothing that its result depends on.
+FREE_KEYS = ('run', 'checkpoint_every', 'keep_checkpoints', 'tensorboard', 'data_root')
+KEYS = tuple(f.name for f in fields(Config))
+CHOICES = {'schedule': ('step', 'cosine', 'constant'), 'gamma_weighting': ('uniform', 'macs')}
+MINIMA = {'epochs': 1, 'batch_size': 1, 'accumulation': 1, 'gamma': 0, 'weight_decay': 0, 'learning_rate': 0,
+          'warmup_epochs': 0, 'augment_pad': 0, 'checkpoint_every': 1, 'keep_checkpoints': 1, 'seed': 0}
+
+
+def load_config(path: Union[str, Path, None], overrides: Sequence[str] = ()) -> Config:
+    """Read a configuration.
+
+    Parameters
+    ----------
+    path : path or None
+        YAML file; its key ``base`` names another one, relative to it, that it overrides. None: defaults only.
+    overrides : sequence of 'key=value'
+
+    Raises
+    ------
+    SSSError
+        For a key that does not exist (naming the nearest one), or a value of the wrong type or range.
+    """
+    layers = _layers(Path(path)) if path else []
+    for text in overrides:
+        if '=' not in text:
+            raise SSSError(f'override {text!r} is not of the form key=value')
+    layers.append(('the command line', _parse('the command line', lambda: OmegaConf.from_dotlist(list(overrides)))))
+    merged = OmegaConf.structured(Config)
+    for source, layer in layers:
+        _check_keys(layer, source)
+        merged = _parse(source, lambda merged=merged, layer=layer: OmegaConf.merge(merged, layer))
+    if path and not merged.run:
+        merged.run = str(Path('runs') / Path(path).resolve().parent.name / Path(path).stem)
+    config = _parse(str(path or 'the command line'), lambda: OmegaConf.to_object(merged))
+    check(config)
+    return config
+
+
+def save_config(config: Config) -> str:
+    """The YAML text of a configuration, every key written out."""
+    return OmegaConf.to_yaml(OmegaConf.structured(config))
+
+
+def check(config: Config) -> None:
+    """Ranges and choices that types do not express."""
+    for key, choices in CHOICES.items():
+        value = getattr(config, key)
+        if value not in choices:
+            near = difflib.get_close_matches(str(value), choices, n=1, cutoff=0.0)[0]
+            raise SSSError(f'{key}={value} is unknown; did you mean {near}? Choices: {", ".join(choices)}')
+    for key, minimum in MINIMA.items():
+        value = getattr(config, key)
+        if not minimum <= value < float('inf'):
+            raise SSSError(f'{key}={value} must be a finite number, at least {minimum}')
+    if not 0 <= config.momentum < 1:
+        raise SSSError(f'momentum={config.momentum} must be at least 0 and less than 1')
+    if not config.devices:
+        raise SSSError('devices=[] names no device; use cpu, or gpu0, gpu1, ...')
+    share = len(config.devices) * config.accumulation
+    if config.batch_size % share:
+        nearest = max(share, round(config.batch_size / share) * share)
+        raise SSSError(f'batch_size={config.batch_size} cannot be split over {len(config.devices)} devices x '
+                       f'{config.accumulation} accumulated micro-batches; the nearest that can is {nearest}')
+    steps = config.schedule_epochs
+    if config.schedule == 'step' and (sorted(set(steps)) != list(steps) or min(steps, default=1) < 1):
+        raise SSSError(f'schedule_epochs={steps} must be increasing epochs, at least 1')
+
+
+def differences(old: Config, new: Config) -> List[str]:
+    """'key: old -> new' for every setting that a continued run must share."""
+    return [f'{key}: {getattr(old, key)} -> {getattr(new, key)}' for key in KEYS
+            if key not in FREE_KEYS and getattr(old, key) != getattr(new, key)]
+
+
+def _layers(path: Path, depth: int = 0):
+    if depth > 8:
+        raise SSSError(f'{path}: base files refer to each other in a circle')
+    if not path.is_file():
+        raise SSSError(f'there is no configuration file {path}')
+    layer = _parse(str(path), lambda: OmegaConf.load(path))
+    if not isinstance(layer, DictConfig):
+        raise SSSError(f'{path} is not a list of key: value')
+    base = layer.pop('base', None)
+    below = _layers(path.parent / str(base), depth + 1) if base else []
+    return below + [(str(path), layer)]
+
+
+def _parse(source: str, read):
+    try:
+        return read()
+    except (OmegaConfBaseException, YAMLError, UnicodeDecodeError, OSError) as error:
+        key = f'{error.full_key}: ' if getattr(error, 'full_key', None) else ''
+        raise SSSError(f'{source}: {key}{" ".join(str(error).splitlines()[0].split())}') from error
+
+
+def _check_keys(layer: DictConfig, source: str) -> None:
+    for key in layer:
+        if key not in KEYS:
+            near = difflib.get_close_matches(str(key), KEYS, n=1, cutoff=0.0)[0]
+            raise SSSError(f'{source}: there is no setting {str(key)!r}; did you mean {near!r}?')

@@ -1,0 +1,144 @@
+"""Run folder in, compact network out; and what both networks of a run are worth."""
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Dict, List, NamedTuple, Optional, Union
+
+from mxnet import gluon
+
+from ..data import Augmentation, DataSet
+from ..errors import SSSError
+from ..files import write_text
+from ..graph import Compact, compact, count, load
+from ..graph.block import to_block
+from ..graph.fold import fold
+from ..graph.trace import trace
+from .accuracy import Accuracy, evaluate_images
+from .checkpoint import load_latest
+from .config import Config
+from .devices import contexts
+from .latency import latencies
+from .network import build_network, load_data
+from .run import RunFolder
+
+LATENCY_BATCHES = (1, 64)
+
+
+class Trained(NamedTuple):
+    """The network of a run with the weights of its newest checkpoint, and the data it was trained on."""
+    net: gluon.HybridBlock
+    config: Config
+    data: DataSet
+    epochs: int
+
+    @property
+    def input_shape(self):
+        return (1,) + tuple(self.data.shape)
+
+
+def load_run(path: Union[str, Path], log=print) -> Trained:
+    """Network and data of a run folder."""
+    run = RunFolder.open(path)
+    config = run.config()
+    data = load_data(config)
+    config.init = None      # the checkpoint holds all there is to know
+    net = build_network(config, data)
+    position = load_latest(run.checkpoints, net, None, log)
+    if position is None:
+        raise SSSError(f'{run} has no checkpoint yet; train it first: sss-gluon train {run}')
+    return Trained(net, config, data, position.epoch)
+
+
+def prune(path: Union[str, Path], log=print) -> Compact:
+    """Cut the network of a run to what its factors leave, check that nothing changed, and export it.
+
+    Writes ``compact/model-symbol.json``, ``-0000.params`` and ``-structure.json`` into the run folder.
+    """
+    run, trained = RunFolder.open(path), load_run(path, log)
+    with run.locked():
+        if trained.epochs < trained.config.epochs:
+            log(f'note: {run} is at epoch {trained.epochs} of {trained.config.epochs}')
+        result = compact(trained.net, trained.input_shape)
+        result.export(run.compact)
+    return result
+
+
+class Row(NamedTuple):
+    """One network in the table of ``evaluate``."""
+    name: str
+    accuracy: Accuracy
+    params: int
+    macs: int
+    seconds: Dict[int, float]       # batch size -> median latency
+
+
+def evaluate(path: Union[str, Path], against: Optional[Union[str, Path]] = None, log=print) -> List[Row]:
+    """Accuracy on the test images, size and latency of the networks of a run.
+
+    Parameters
+    ----------
+    path : run folder
+        The network with its factors folded in (``dense``), and its compact network if ``prune`` wrote one.
+    against : run folder, optional
+        A network of another run on the same data, e.g. one trained without factors.
+
+    Returns
+    -------
+    list of Row
+        Also written to ``evaluation.csv`` in the run folder. Latencies are measured in turn.
+    """
+    run, trained = RunFolder.open(path), load_run(path, log)
+    device = contexts(trained.config.devices)[0]
+    nets = {'dense': _folded(trained, device)}
+    if Path(f'{run.compact}-symbol.json').exists():
+        nets['compact'] = load(run.compact, device)
+    data = trained.data
+    if against is not None:
+        other = load_run(against, log)
+        if (other.data.name, other.data.shape) != (data.name, data.shape):
+            raise SSSError(f'{against} was trained on {other.data.name} {other.data.shape}, {path} on {data.name} '
+                           f'{data.shape}; they cannot be compared')
+        nets[Path(against).name] = _folded(other, device)
+    rows = _rows(nets, data, device)
+    header = ['network', 'images', 'top1', 'top5', 'loss', 'params', 'macs'] + [f'ms_batch_{b}' for b in LATENCY_BATCHES]
+    lines = [[row.name, row.accuracy.images, f'{row.accuracy.top1:.6f}', f'{row.accuracy.top5:.6f}',
+              f'{row.accuracy.loss:.6f}', row.params, row.macs] +
+             [f'{1000 * row.seconds[b]:.4f}' for b in LATENCY_BATCHES] for row in rows]
+    write_text(run.path / 'evaluation.csv', '\n'.join(','.join(map(str, line)) for line in [header] + lines) + '\n')
+    return rows
+
+
+def evaluate_exported(symbol_file: Union[str, Path], data_of: Union[None, str, Path] = None, log=print) -> Row:
+    """Accuracy, size and latency of an exported network, on the test images of a run.
+
+    Parameters
+    ----------
+    symbol_file : path
+        ``prefix-symbol.json``.
+    data_of : run folder, optional
+        Default the run whose folder the file lies in.
+    """
+    folder = Path(data_of) if data_of else Path(symbol_file).resolve().parent.parent
+    if not (folder / 'config.yaml').is_file():
+        raise SSSError(f'{symbol_file} does not lie in a run folder; name one for its data: --data run')
+    config = RunFolder.open(folder).config()
+    data = load_data(config)
+    device = contexts(config.devices)[0]
+    net = load(symbol_file, device)
+    return _rows({Path(symbol_file).name: net}, data, device)[0]
+
+
+def _rows(nets: Dict[str, gluon.HybridBlock], data: DataSet, device) -> List[Row]:
+    augmentation = Augmentation(pad=0, flip=False, mean=data.mean, std=data.std)
+    seconds = {batch: latencies(nets, (batch,) + tuple(data.shape), device) for batch in LATENCY_BATCHES}
+    rows = []
+    for name, net in nets.items():
+        size = count(net, (1,) + tuple(data.shape))
+        accuracy = evaluate_images(net, data.test, augmentation, LATENCY_BATCHES[-1], device)
+        rows.append(Row(name, accuracy, size.params, size.macs, {b: seconds[b][name] for b in LATENCY_BATCHES}))
+    return rows
+
+
+def _folded(trained: Trained, device) -> gluon.SymbolBlock:
+    """The network as it would be deployed without removing anything: factors multiplied into the weights."""
+    return to_block(fold(trace(trained.net, trained.input_shape)), device)

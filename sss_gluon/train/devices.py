@@ -1,0 +1,40 @@
+"""Names of devices in a configuration, as MXNet contexts."""
+from __future__ import annotations
+
+import re
+from typing import List, Sequence
+
+import mxnet as mx
+
+from ..errors import SSSError
+
+
+def contexts(names: Sequence[str]) -> List[mx.Context]:
+    """``['gpu0', 'gpu1']`` as contexts; a device that is not there, or cannot run, is an error."""
+    found = []
+    for name in names:
+        match = re.fullmatch(r'(cpu|gpu)\(?(\d*)\)?', name)
+        if not match:
+            raise SSSError(f'device {name!r} is unknown; use cpu, cpu1, gpu0, gpu1, ...')
+        kind, number = match.group(1), int(match.group(2) or 0)
+        if kind == 'gpu':
+            _check_gpu(name, number)
+        found.append(mx.Context(kind, number))
+    if len(set(found)) != len(found):
+        raise SSSError(f'devices={list(names)} names a device twice')
+    return found
+
+
+def _check_gpu(name: str, number: int) -> None:
+    if not mx.runtime.Features().is_enabled('CUDA'):
+        raise SSSError(f'{name} was asked for, but this MXNet has no CUDA; install a GPU build, e.g. mxnet-cu117==1.9.1')
+    available = mx.context.num_gpus()
+    if number >= available:
+        raise SSSError(f'{name} was asked for, but there are {available} GPUs')
+    try:
+        mx.nd.ones((1,), ctx=mx.gpu(number)).asnumpy()
+    except mx.base.MXNetError as error:
+        if 'no kernel image' not in str(error):
+            raise
+        raise SSSError(f'{name} is newer than MXNet 1.9.1: its GPU wheels hold code for Maxwell to Ada (sm_50 to '
+                       f'sm_86), not for Hopper (sm_90) or later; train on an older card, deploy through ONNX') from error

@@ -1,0 +1,84 @@
+"""Why no factor reached zero: the smallest ones, their gradients against γ, and what would get them there.
+
+A factor far from zero with mean gradient g moves by −η(γ + g)/(1 − μ) a step once its velocity has settled (eq. 10-12
+with a constant gradient), so it reaches zero only when γ > −g, and after λ(1 − μ)/(η(γ + g)) steps.
+"""
+from __future__ import annotations
+
+from typing import Dict, List, NamedTuple
+
+import mxnet as mx
+from mxnet import autograd, gluon
+from tabulate import tabulate
+
+from ..factors import scaling_factors
+
+
+class Pressure(NamedTuple):
+    """One entry of a factor: its value, its mean gradient, and the γ that its row of the report is about."""
+    name: str
+    value: float
+    gradient: float
+    gamma: float
+
+
+def mean_gradients(net: gluon.Block, loss, batches, context) -> Dict[str, object]:
+    """{factor name: mean gradient of the loss per image} over some batches, in training mode.
+
+    Running statistics are put back afterwards: the network is as it was.
+    """
+    frozen = [p for p in net.collect_params().values() if p.grad_req == 'null']
+    before = [p.data(context).copy() for p in frozen]
+    sums, images = {}, 0
+    for x, y in batches:
+        x, y = mx.nd.array(x, ctx=context), mx.nd.array(y, ctx=context)
+        with autograd.record():
+            total = loss(net(x), y).sum()
+        total.backward()
+        for name, _, parameter in scaling_factors(net):
+            sums[name] = sums.get(name, 0) + parameter.grad(context).asnumpy()
+        images += len(x)
+    for parameter, value in zip(frozen, before):
+        parameter.data(context)[:] = value
+    net.collect_params().zero_grad()
+    return {name: total / images for name, total in sums.items()}
+
+
+def smallest(net, gradients, gamma: float, multipliers: Dict[str, float], count: int = 5) -> List[Pressure]:
+    """The entries nearest to zero."""
+    entries = [Pressure(f'{factor.name}[{i}]', float(value), float(gradients[factor.name][i]),
+                        gamma * multipliers[factor.name])
+               for factor in scaling_factors(net) for i, value in enumerate(factor.values())]
+    return sorted(entries, key=lambda entry: abs(entry.value))[:count]
+
+
+def explain(entries: List[Pressure], learning_rate: float, rate_sum: float, momentum: float) -> str:
+    """The report of a run that removed nothing.
+
+    Parameters
+    ----------
+    entries : list of Pressure
+    learning_rate : float
+        The highest rate of the run, at which more steps would be taken.
+    rate_sum : float
+        Sum of the learning rate over all steps of the run: what it can move a factor by is
+        (γ + g)·rate_sum/(1 − μ).
+    momentum : float
+    """
+    rows, needed, steps = [], [], []
+    for name, value, gradient, gamma in entries:
+        force = gamma + gradient
+        more = value * (1 - momentum) / (learning_rate * force) if force > 0 and learning_rate > 0 else None
+        enough = (1 - momentum) / rate_sum - gradient if rate_sum > 0 else float('inf')
+        rows.append([name, f'{value:.4f}', f'{gradient:+.2e}', f'{gamma:.2e}',
+                     'never' if more is None else f'{more:,.0f}', f'{max(enough, 0):.2g}'])
+        needed.append(max(enough, 0))
+        steps.append(more)
+    table = tabulate(rows, headers=['smallest factors', 'value', 'gradient', 'γ', f'steps to 0 at rate {learning_rate:g}',
+                                    'γ to reach 0 in this run'], disable_numparse=True)
+    advice = f'try gamma={min(needed):.2g} or more' if needed else 'the network has no factors'
+    reachable = [s for s in steps if s is not None]
+    if reachable:
+        advice += f', or about {min(reachable):,.0f} more steps at learning rate {learning_rate:g}'
+    return (f'No factor reached zero: there is nothing to remove.\n{table}\n'
+            f'A factor shrinks only where γ is larger than minus its gradient; {advice}.')

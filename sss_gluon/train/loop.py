@@ -1,0 +1,279 @@
+"""The one training loop: configuration in, run folder out; what was interrupted is continued bit for bit."""
+from __future__ import annotations
+
+import math
+import signal
+import time
+from collections import deque
+from contextlib import contextmanager
+from typing import Callable, Iterator, List
+
+import mxnet as mx
+import numpy as np
+from mxnet import autograd, gluon
+from tqdm import tqdm
+
+from ..data import Augmentation, TrainBatches
+from ..errors import SSSError
+from ..factors import scaling_factors
+from ..files import write_text
+from . import diagnosis
+from .accuracy import Accuracy, evaluate_images
+from .checkpoint import Position, load_latest, save_checkpoint
+from .config import Config, differences
+from .devices import contexts
+from .network import build_network, load_data
+from .record import Recorder
+from .run import RunFolder
+from .schedules import make_schedule
+from .trainer import gamma_multipliers, make_trainer
+
+IN_FLIGHT = 2       # steps that may be queued while their results are not yet looked at
+
+
+class Interrupted(SSSError):
+    """The run was stopped by a signal, after its step was finished and saved."""
+
+    def __init__(self, message: str, signal_number: int):
+        super().__init__(message)
+        self.signal_number = signal_number
+
+
+def train(config: Config, log: Callable[[str], None] = print) -> RunFolder:
+    """Train the network of a configuration; continue where an earlier call stopped; do nothing when it is done.
+
+    Returns
+    -------
+    RunFolder
+        With config.yaml, metrics.csv, timing.csv, factors.csv and checkpoints.
+
+    Raises
+    ------
+    SSSError
+        Wrong settings or files, or a loss that is not finite.
+    Interrupted
+        After SIGINT or SIGTERM, with everything saved.
+    """
+    run = RunFolder(config.run)
+    if not config.run:
+        raise SSSError('run= is empty; name the folder that the run should write')
+    devices = contexts(config.devices)
+    with run.locked():
+        config = _settle(run, config, log)
+        training = Training(config, run, devices, log)
+        training.resume()
+        if training.position.epoch >= config.epochs:
+            log(f'{run} is finished ({config.epochs} epochs); nothing to do')
+            return run
+        with _signals() as stop:
+            training.stop = stop
+            for epoch in range(training.position.epoch, config.epochs):
+                training.run_epoch(epoch)
+                training.finish_epoch(epoch)
+        training.finish()
+    return run
+
+
+def _settle(run: RunFolder, config: Config, log) -> Config:
+    """Write config.yaml, or hold the new configuration against the one that is there."""
+    if run.config_file.exists():
+        old = run.config()
+        changed = [d for d in differences(old, config) if not _longer(d, old, config)]
+        if changed:
+            raise SSSError(f'{run} was begun with other settings ({"; ".join(changed)}); name another run=, or delete '
+                           f'the folder')
+        if old.epochs != config.epochs:
+            log(f'{run}: epochs raised from {old.epochs} to {config.epochs}')
+    elif any(path.name != '.lock' for path in run.path.iterdir()):
+        raise SSSError(f'{run} is not empty and not a run folder; name another run=')
+    run.save_config(config)
+    return config
+
+
+def _longer(difference: str, old: Config, new: Config) -> bool:
+    """More epochs are the same run, except where the schedule stretches with them."""
+    return difference.startswith('epochs:') and new.epochs > old.epochs and new.schedule != 'cosine'
+
+
+@contextmanager
+def _signals() -> Iterator[List[int]]:
+    """A list that gets the number of a signal when one arrives; a second one acts as it always does."""
+    arrived: List[int] = []
+    previous = {}
+
+    def note(number, frame):
+        arrived.append(number)
+        signal.signal(number, previous[number])
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        try:
+            previous[number] = signal.signal(number, note)
+        except ValueError:      # not the main thread: signals are its caller's business
+            break
+    try:
+        yield arrived
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+class Training:
+    """The state of one run between its steps."""
+
+    def __init__(self, config: Config, run: RunFolder, devices, log):
+        self.config, self.run, self.devices, self.log = config, run, devices, log
+        self.stop: List[int] = []
+        self.position = Position()
+        self.data = load_data(config)
+        self.input_shape = (1,) + tuple(self.data.shape)
+        self.net = build_network(config, self.data)
+        self.net.hybridize(static_alloc=True, static_shape=True)
+        self.loss = gluon.loss.SoftmaxCrossEntropyLoss()
+        self.loss.hybridize(static_alloc=True, static_shape=True)
+        augmentation = Augmentation(pad=config.augment_pad, flip=config.augment_flip, mean=self.data.mean,
+                                    std=self.data.std)
+        self.batches = TrainBatches(self.data.train, config.batch_size, augmentation, config.seed)
+        self.augmentation = augmentation
+        self.factors = scaling_factors(self.net)
+        self.multipliers = gamma_multipliers(self.net, config.gamma_mult, config.gamma_weighting, self.input_shape)
+        self.trainer = make_trainer(
+            self.net, gamma=config.gamma, learning_rate=config.learning_rate, momentum=config.momentum,
+            wd=config.weight_decay, kvstore=config.kvstore, gamma_mult={f'^{n}$': m for n, m in self.multipliers.items()},
+            lr_scheduler=make_schedule(config, len(self.batches)), non_negative=config.non_negative, clip_gradient=config.clip_gradient)
+        self.random_layers = _draws_random_numbers(self.net)
+        if config.accumulation > 1:
+            for parameter in self.net.collect_params().values():
+                if parameter.grad_req != 'null':
+                    parameter.grad_req = 'add'
+        self.recorder = Recorder(run, config, self.net, self.factors, self.input_shape)
+
+    # Where the run stands
+
+    def resume(self) -> None:
+        """Take over the newest checkpoint, and drop what was logged after it."""
+        position = load_latest(self.run.checkpoints, self.net, self.trainer, self.log)
+        if position is not None:
+            self.position = position
+            if position.epoch < self.config.epochs:
+                step = f', step {position.step}' if position.step else ''
+                self.log(f'{self.run}: continuing after epoch {position.epoch}{step}')
+        self.recorder.keep_epochs(self.position.epoch)
+
+    def save(self) -> None:
+        save_checkpoint(self.run.checkpoints, self.net, self.trainer, self.position, self.config,
+                        self.config.keep_checkpoints)
+
+    # One epoch
+
+    def run_epoch(self, epoch: int) -> None:
+        """All steps of an epoch that are left, with the progress bar."""
+        steps, first, begin = len(self.batches), self.position.step, time.time()
+        pending = deque()
+        batches = self.batches.epoch(epoch, first)
+        with tqdm(total=steps, initial=first, disable=None, leave=False, unit='step',
+                  desc=f'epoch {epoch + 1}/{self.config.epochs}') as bar:
+            try:
+                for step in range(first, steps):
+                    pending.append((step, self.step(epoch, step, *next(batches))))
+                    if len(pending) > IN_FLIGHT:
+                        self.collect(epoch, *pending.popleft())
+                        bar.set_postfix_str(self.progress(step + 1 - first, begin), refresh=False)
+                    bar.update()
+                    if self.stop and step + 1 < steps:
+                        self.interrupted(epoch, step + 1, pending)
+            finally:
+                batches.close()
+        for item in pending:
+            self.collect(epoch, *item)
+        self.seconds = time.time() - begin
+        self.images_per_second = (steps - first) * self.config.batch_size / self.seconds
+
+    def step(self, epoch: int, step: int, x: np.ndarray, y: np.ndarray):
+        """One update from one global batch; returns [loss sum, correct] arrays, still being computed."""
+        if self.random_layers:      # so that a run continued in the middle of an epoch draws the same masks
+            entropy = np.random.SeedSequence((self.config.seed, epoch, step + 1))
+            mx.random.seed(int(entropy.generate_state(1)[0] % 2 ** 31))
+        share = len(self.devices) * self.config.accumulation
+        results = []
+        parts = list(zip(np.split(x, share), np.split(y, share)))
+        for first in range(0, share, len(self.devices)):
+            for device, (images, labels) in zip(self.devices, parts[first:first + len(self.devices)]):
+                images, labels = mx.nd.array(images, ctx=device), mx.nd.array(labels, ctx=device)
+                with autograd.record():
+                    output = self.net(images)
+                    loss = self.loss(output, labels)
+                loss.backward()
+                results.append(mx.nd.concat(loss.sum(), (output.argmax(axis=1) == labels).sum(), dim=0))
+        self.trainer.step(self.config.batch_size)
+        if self.config.accumulation > 1:
+            self.net.collect_params().zero_grad()
+        return results
+
+    def collect(self, epoch: int, step: int, results) -> None:
+        """Add up what a step gave; stop at a loss that is not finite."""
+        for loss_sum, correct in (result.asnumpy() for result in results):
+            if not math.isfinite(loss_sum):
+                saved = sorted(self.run.checkpoints.glob('epoch-*.npz'))
+                last = f'the last good checkpoint is {saved[-1]}' if saved else 'no checkpoint had been written'
+                raise SSSError(f'the loss is {loss_sum} in epoch {epoch + 1}, step {step + 1}; {last}. Try a smaller '
+                               f'learning_rate, warmup_epochs, or clip_gradient')
+            self.position.loss_sum += float(loss_sum)
+            self.position.correct += float(correct)
+        self.position.step = step + 1
+
+    def interrupted(self, epoch: int, step: int, pending) -> None:
+        for item in pending:
+            self.collect(epoch, *item)
+        self.save()
+        name = signal.Signals(self.stop[0]).name
+        raise Interrupted(f'stopped by {name} in epoch {epoch + 1} after step {step}, everything is saved; '
+                          f'continue with: sss-gluon train {self.run}', self.stop[0])
+
+    def progress(self, done: int, begin: float) -> str:
+        images = self.position.step * self.config.batch_size
+        rate = done * self.config.batch_size / (time.time() - begin)
+        text = (f'loss {self.position.loss_sum / images:.3f}, accuracy {self.position.correct / images:.1%}, '
+                f'{rate:.0f} images/s')
+        return f'{text}, {self.recorder.text}' if self.recorder.text else text
+
+    # After an epoch
+
+    def finish_epoch(self, epoch: int) -> None:
+        """Evaluate, log, save."""
+        begin = time.time()
+        held = self.data.validation or self.data.test
+        result = evaluate_images(self.net, held, self.augmentation, self.config.batch_size, self.devices[0])
+        evaluation_seconds = time.time() - begin
+        images = self.position.step * self.config.batch_size
+        trained = Accuracy(self.position.loss_sum / images, self.position.correct / images, float('nan'), images)
+        mx.nd.waitall()
+        line = self.recorder.write(epoch + 1, self.trainer.learning_rate, trained,
+                                   'validation' if self.data.validation else 'test', result,
+                                   self.seconds, self.images_per_second, evaluation_seconds)
+        self.log(line)
+        self.position = Position(epoch + 1)
+        if (epoch + 1) % self.config.checkpoint_every == 0 or epoch + 1 == self.config.epochs or self.stop:
+            self.save()
+        if self.stop and epoch + 1 < self.config.epochs:
+            raise Interrupted(f'stopped by {signal.Signals(self.stop[0]).name} after epoch {epoch + 1}, everything is '
+                              f'saved; continue with: sss-gluon train {self.run}', self.stop[0])
+
+    def finish(self) -> None:
+        """Say why, when nothing became zero."""
+        self.recorder.close()
+        if self.factors and all((f.values() != 0).all() for f in self.factors):
+            batches = self.batches.epoch(self.config.epochs)
+            few = [next(batches) for _ in range(min(20, len(self.batches)))]
+            batches.close()
+            gradients = diagnosis.mean_gradients(self.net, self.loss, few, self.devices[0])
+            entries = diagnosis.smallest(self.net, gradients, self.config.gamma, self.multipliers)
+            schedule = make_schedule(self.config, len(self.batches))    # a new one: schedulers only run forwards
+            updates = range(1, len(self.batches) * self.config.epochs + 1)
+            rates = [schedule(update) if schedule else self.config.learning_rate for update in updates]
+            text = diagnosis.explain(entries, max(rates), sum(rates), self.config.momentum)
+            write_text(self.run.path / 'diagnosis.txt', text + '\n')
+            self.log(text)
+
+
+def _draws_random_numbers(block: gluon.Block) -> bool:
+    return isinstance(block, gluon.nn.Dropout) or any(_draws_random_numbers(b) for b in block._children.values())

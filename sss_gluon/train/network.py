@@ -1,0 +1,82 @@
+"""The network of a run: built from the configuration, initialised or started from given weights."""
+from __future__ import annotations
+
+from typing import Dict, List, Optional, Tuple
+
+import mxnet as mx
+import numpy as np
+from mxnet import gluon
+
+from ..data import DataSet, load
+from ..errors import SSSError
+from ..files import read_npz
+from ..graph.block import load_arrays
+from ..models import ARCHITECTURES, get_model
+from ..models.layers import weight_initializer
+from .config import Config
+from .devices import contexts
+from .trainer import named_parameters
+
+
+def load_data(config: Config) -> DataSet:
+    """The data set of a run, zero-padded where the network needs larger images."""
+    data = load(config.data, config.data_root, config.validation, config.image_size)
+    row = ARCHITECTURES.get(config.model)
+    return data.pad_to(row.minimum_size) if row else data
+
+
+def build_network(config: Config, data: DataSet) -> gluon.HybridBlock:
+    """The network with its factors, initialised from the seed or from ``init``, on the devices of the run."""
+    net = get_model(config.model, data.classes, config.factors, data.shape[0], **config.model_options)
+    mx.random.seed(config.seed)
+    np.random.seed(config.seed)     # MXNet's initializers draw from it
+    net.initialize(init=weight_initializer(), ctx=contexts(config.devices))
+    if config.init:
+        start_from(net, config.init)
+    return net
+
+
+def start_from(net: gluon.Block, path: str) -> None:
+    """Copy given weights into a network; factors stay at 1.
+
+    The file is a ``.params`` of Gluon (this package's or GluonCV's network of the same architecture) or a checkpoint
+    of this package. Names decide; where they are others, order, kind and shape must agree one by one.
+    """
+    arrays = _given(path)
+    mine = [(name, parameter) for name, parameter in named_parameters(net) if not name.endswith('factor')]
+    given = {name: array for name, array in arrays.items() if not name.endswith('factor')}
+    pairs = _by_name(mine, given) or _by_order(mine, given, path)
+    for parameter, array in pairs:
+        parameter.set_data(mx.nd.array(array, dtype=array.dtype))
+
+
+def _given(path: str) -> Dict[str, np.ndarray]:
+    if str(path).endswith('.npz'):
+        arrays = {name[len('param:'):]: array for name, array in read_npz(path).items() if name.startswith('param:')}
+        if not arrays:
+            raise SSSError(f'{path} holds no parameters; init takes a .params file or a checkpoint')
+        return arrays
+    return load_arrays(path)
+
+
+def _by_name(mine, given) -> Optional[List[Tuple[gluon.Parameter, np.ndarray]]]:
+    if {name for name, _ in mine} != set(given) or any(given[name].shape != p.shape for name, p in mine):
+        return None
+    return [(parameter, given[name]) for name, parameter in mine]
+
+
+def _by_order(mine, given, path) -> List[Tuple[gluon.Parameter, np.ndarray]]:
+    pairs = []
+    for (name, parameter), (other, array) in zip(mine, given.items()):
+        if parameter.shape != array.shape or _kind(name) != _kind(other):
+            raise SSSError(f'{path} is of another network: after {len(pairs)} arrays that fit, it has {other} '
+                           f'{array.shape} where {name} {parameter.shape} is needed')
+        pairs.append((parameter, array))
+    if len(mine) != len(given):
+        raise SSSError(f'{path} is of another network: it has {len(given)} arrays, {len(mine)} are needed')
+    return pairs
+
+
+def _kind(name: str) -> str:
+    return next((kind for kind in ('weight', 'bias', 'gamma', 'beta', 'running_mean', 'running_var')
+                 if name.endswith(kind)), name)

@@ -1,0 +1,115 @@
+"""The run folder: everything that a run leaves, and all that later steps read.
+
+    config.yaml   metrics.csv   timing.csv   factors.csv   checkpoints/epoch-0030.npz   figures/   compact/
+"""
+from __future__ import annotations
+
+import csv
+import os
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Dict, Iterator, List, Union
+
+from filelock import FileLock, Timeout
+
+from ..errors import SSSError
+from ..files import write_text
+from .config import Config, load_config, save_config
+
+
+class RunFolder:
+    """Paths and small files of one run.
+
+    Parameters
+    ----------
+    path : path
+        The folder; ``RunFolder.open`` requires that it holds a run.
+    """
+
+    def __init__(self, path: Union[str, Path]):
+        self.path = Path(path)
+        self.config_file = self.path / 'config.yaml'
+        self.metrics = Table(self.path / 'metrics.csv')
+        self.timing = Table(self.path / 'timing.csv')
+        self.factors = Table(self.path / 'factors.csv')
+        self.checkpoints = self.path / 'checkpoints'
+        self.figures = self.path / 'figures'
+        self.compact = self.path / 'compact' / 'model'      # prefix of the exported files
+
+    @classmethod
+    def open(cls, path: Union[str, Path]) -> 'RunFolder':
+        """An existing run; anything else is an error."""
+        run = cls(path)
+        if not run.path.is_dir():
+            raise SSSError(f'there is no folder {path}')
+        if not run.config_file.is_file():
+            raise SSSError(f'{path} is not a run folder: it has no config.yaml')
+        return run
+
+    def __str__(self):
+        return str(self.path)
+
+    def config(self) -> Config:
+        return load_config(self.config_file)
+
+    def save_config(self, config: Config) -> None:
+        write_text(self.config_file, save_config(config))
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder for this process; a folder in use, or one that cannot be written, is an error."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(str(self.path / '.lock'))
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise SSSError(f'{self} is in use by another process; wait for it, or use another run=') from error
+        except OSError as error:
+            raise SSSError(f'cannot write to the run folder {self}: {error.strerror}') from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+class Table:
+    """A CSV file with one row per epoch in its first column, flushed to disk row by row."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def append(self, row: Dict[str, object]) -> None:
+        """Add a row; the keys of the first one are the header."""
+        try:
+            with open(self.path, 'a', newline='', encoding='utf-8') as file:
+                writer = csv.DictWriter(file, row, lineterminator='\n')
+                if file.tell() == 0:
+                    writer.writeheader()
+                writer.writerow(row)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise SSSError(f'cannot write {self.path}: {error.strerror}') from error
+
+    def rows(self) -> List[Dict[str, str]]:
+        """All rows as text; none when there is no file."""
+        if not self.path.exists():
+            return []
+        with open(self.path, newline='', encoding='utf-8') as file:
+            return list(csv.DictReader(file))
+
+    def keep_epochs(self, epochs: int) -> None:
+        """Drop rows of epochs after the ``epochs``-th: they are of work that a resumed run does again."""
+        if not self.path.exists():
+            return
+        lines = self.path.read_text('utf-8').splitlines(keepends=True)
+        kept = lines[:1] + [line for line in lines[1:] if line.endswith('\n') and _epoch(line) <= epochs]
+        if kept != lines:
+            write_text(self.path, ''.join(kept))
+
+
+def _epoch(line: str) -> float:
+    first = line.split(',', 1)[0]
+    return int(first) if first.isdigit() else float('inf')
+
+

@@ -1,0 +1,25 @@
+"""Learning-rate schedules, evaluated at every iteration, from MXNet's own scheduler classes."""
+from __future__ import annotations
+
+from typing import Optional
+
+from mxnet import lr_scheduler
+
+from .config import Config
+
+
+def make_schedule(config: Config, steps_per_epoch: int) -> Optional[lr_scheduler.LRScheduler]:
+    """The schedule of a configuration: update number (from 1) -> learning rate; None when it is constant.
+
+    ``step``: × schedule_factor after each of schedule_epochs. ``cosine``: from the learning rate to 0 over all
+    iterations. Warm-up is linear from 0 and counts as part of the epochs.
+    """
+    warmup = int(round(config.warmup_epochs * steps_per_epoch))
+    common = dict(base_lr=config.learning_rate, warmup_steps=warmup, warmup_begin_lr=0)
+    if config.schedule == 'cosine':
+        return lr_scheduler.CosineScheduler(max_update=config.epochs * steps_per_epoch, **common)
+    steps = [epoch * steps_per_epoch for epoch in config.schedule_epochs] if config.schedule == 'step' else []
+    if not steps and not warmup:
+        return None
+    never = 2 ** 62
+    return lr_scheduler.MultiFactorScheduler(step=steps or [never], factor=config.schedule_factor, **common)

@@ -1,0 +1,207 @@
+"""``make_trainer``: one gluon.Trainer for weights and factors, with states that are saved by structural name."""
+from __future__ import annotations
+
+import re
+from typing import Dict, List, Optional, Sequence, Tuple
+
+import mxnet as mx
+import numpy as np
+from mxnet import gluon
+
+from ..errors import SSSError
+from ..factors import scaling_factors
+from ..files import read_npz, write_npz
+from ..graph.compact import reduce
+from ..graph.count import count_program
+from ..graph.fold import fold
+from ..graph.trace import trace
+
+NO_DECAY = r'(bias|beta)$'      # authors' code: weight decay on weights and BatchNorm.gamma only
+MASTER = '@float32'             # marks the float32 copy of a float16 weight among the states
+
+
+class FactorTrainer(gluon.Trainer):
+    """gluon.Trainer whose states are arrays under structural names in an .npz, without pickle.
+
+    Loading keeps the optimizer of this trainer: γ, learning rate and schedule come from the configuration, momenta
+    and the number of updates from the file. Made by ``make_trainer``.
+    """
+
+    def __init__(self, named_parameters, optimizer, **kwargs):
+        self.names = [name for name, _ in named_parameters]
+        super().__init__([parameter for _, parameter in named_parameters], optimizer, **kwargs)
+
+    def states(self) -> Dict[str, np.ndarray]:
+        """{structural name: momentum} of every parameter that has been updated, and ``num_update``."""
+        self._refuse_on_kvstore()
+        mx.nd.waitall()
+        arrays = {'num_update': np.asarray(self.optimizer.num_update)}
+        for index, state in self._updaters[0].states.items():
+            master, momentum = state if isinstance(state, tuple) else (None, state)
+            arrays[self.names[index]] = momentum.asnumpy()
+            if master is not None:
+                arrays[self.names[index] + MASTER] = master.asnumpy()
+        return arrays
+
+    def set_states(self, arrays: Dict[str, np.ndarray], source: str = 'the states') -> None:
+        """Take over ``states()`` of a trainer of the same network; anything that does not fit is an error."""
+        self._refuse_on_kvstore()
+        arrays = dict(arrays)
+        if 'num_update' not in arrays:
+            raise SSSError(f'{source}: num_update is missing, these are not states of an apgnag trainer')
+        updates = int(arrays.pop('num_update'))
+        index = {name: i for i, name in enumerate(self.names)}
+        for name, array in arrays.items():
+            plain = name[:-len(MASTER)] if name.endswith(MASTER) else name
+            if plain not in index:
+                raise SSSError(f'{source}: there is no parameter {plain} in this network')
+            shape = self._params[index[plain]].shape
+            if array.shape != shape:
+                raise SSSError(f'{source}: {name} has shape {array.shape}, the parameter {shape}')
+        trained = [name for name, p in zip(self.names, self._params) if p.grad_req != 'null']
+        missing = [name for name in trained if name not in arrays]
+        if missing and arrays:
+            raise SSSError(f'{source}: the state of {missing[0]} is missing ({len(missing)} in all)')
+        for updater, context in zip(self._updaters, self._contexts):
+            updater.states.clear()
+            for name in trained if arrays else ():
+                momentum = mx.nd.array(arrays[name], ctx=context, dtype=arrays[name].dtype)
+                master = arrays.get(name + MASTER)
+                state = momentum if master is None else (mx.nd.array(master, ctx=context), momentum)
+                updater.states[index[name]] = state
+                updater.states_synced[index[name]] = True
+        optimizer = self.optimizer
+        optimizer.begin_num_update = optimizer.num_update = updates
+        for counts in optimizer._all_index_update_counts.values():
+            counts.clear()
+
+    def save_states(self, fname):
+        """Write ``states()`` to an .npz file."""
+        write_npz(fname, self.states())
+
+    def load_states(self, fname):
+        """Read what ``save_states`` wrote."""
+        self.set_states(read_npz(fname), str(fname))
+
+    def _refuse_on_kvstore(self):
+        if self._kvstore_params['update_on_kvstore']:
+            raise SSSError('the states of a trainer with update_on_kvstore=True live on the store and cannot be '
+                           'saved or loaded; use update_on_kvstore=False')
+
+
+def named_parameters(net: gluon.Block) -> List[Tuple[str, gluon.Parameter]]:
+    """(structural name, parameter) in structural order, a shared parameter once.
+
+    A ParameterDict handed to gluon.Trainer would be sorted by name, and dense10 comes before dense6.
+    """
+    if isinstance(net, gluon.SymbolBlock):
+        return list(net.collect_params().items())
+    seen, named = set(), []
+    for name, parameter in net._collect_params_with_prefix().items():
+        if id(parameter) not in seen:
+            seen.add(id(parameter))
+            named.append((name, parameter))
+    return named
+
+
+def make_trainer(net: gluon.Block, gamma: float = 0.01, learning_rate: float = 0.1, momentum: float = 0.9,
+                 wd: float = 0.0, kvstore='device', gamma_mult: Optional[Dict[str, float]] = None,
+                 gamma_weighting: str = 'uniform', input_shape: Optional[Sequence[int]] = None, lr_scheduler=None,
+                 update_on_kvstore: bool = False, non_negative: bool = True, clip_gradient: Optional[float] = None,
+                 multi_precision: bool = False, no_decay: str = NO_DECAY) -> FactorTrainer:
+    """A gluon.Trainer that trains weights with NAG and scaling factors with APG.
+
+    Parameters
+    ----------
+    net : mxnet.gluon.Block
+        Initialised. Without factors all of it is trained with NAG.
+    gamma : float
+        Sparsity strength γ.
+    learning_rate, momentum, wd : float
+        Of weights and factors alike; factors are not decayed. Multipliers ``lr_mult`` and ``wd_mult`` of the
+        parameters are respected.
+    kvstore : str or KVStore
+    gamma_mult : dict of str to float, optional
+        {regular expression: multiplier of γ}; searched in the names of ``scaling_factors(net)``, the last match
+        wins.
+    gamma_weighting : {'uniform', 'macs'}
+        ``macs`` multiplies γ by the MACs that one structure costs, normalised so that the mean over all structures
+        is 1; needs ``input_shape``.
+    input_shape : sequence of int, optional
+        Batch first.
+    lr_scheduler : mxnet.lr_scheduler.LRScheduler, optional
+    update_on_kvstore : bool
+        True updates on the store: with a scheduler only, and without saved states.
+    non_negative : bool
+        Project factors to λ >= 0 after each step; exact zeros depend on it.
+    clip_gradient : float, optional
+        Bound of each component of the rescaled gradient.
+    multi_precision : bool
+        Keep a float32 copy of float16 weights.
+    no_decay : str
+        Regular expression of parameter names whose ``wd_mult`` is set to 0.
+
+    Returns
+    -------
+    FactorTrainer
+    """
+    named = named_parameters(net)
+    for name, parameter in named:
+        if re.search(no_decay, name):
+            parameter.wd_mult = 0.0
+    multipliers = gamma_multipliers(net, gamma_mult, gamma_weighting, input_shape)
+    position = {id(parameter): i for i, (_, parameter) in enumerate(named)}
+    index = {factor.name: position[id(factor.parameter)] for factor in scaling_factors(net)}
+    optimizer = mx.optimizer.create(
+        'apgnag', factors=index.values(), gamma=gamma, gamma_mult={index[n]: m for n, m in multipliers.items()},
+        momentum=momentum, non_negative=non_negative, learning_rate=learning_rate, wd=wd,
+        clip_gradient=clip_gradient, lr_scheduler=lr_scheduler, multi_precision=multi_precision,
+        param_dict={i: parameter for i, (_, parameter) in enumerate(named)})
+    return FactorTrainer(named, optimizer, kvstore=kvstore, update_on_kvstore=update_on_kvstore)
+
+
+def gamma_multipliers(net, gamma_mult=None, gamma_weighting='uniform', input_shape=None) -> Dict[str, float]:
+    """{factor name: multiplier of γ}."""
+    names = [factor.name for factor in scaling_factors(net)]
+    multipliers = dict.fromkeys(names, 1.0)
+    if gamma_weighting == 'macs':
+        if input_shape is None:
+            raise SSSError("gamma_weighting='macs' needs input_shape, e.g. (1, 3, 32, 32)")
+        multipliers = mac_weights(net, input_shape)
+    elif gamma_weighting != 'uniform':
+        raise SSSError(f"gamma_weighting={gamma_weighting!r} must be 'uniform' or 'macs'")
+    for pattern, multiplier in (gamma_mult or {}).items():
+        try:
+            matched = [name for name in names if re.search(pattern, name)]
+        except re.error as error:
+            raise SSSError(f'gamma_mult: {pattern!r} is not a regular expression: {error}') from error
+        if not matched:
+            raise SSSError(f'gamma_mult: {pattern!r} matches no factor; factors: {", ".join(names[:5])}, ...')
+        if not 0 <= multiplier < float('inf'):
+            raise SSSError(f'gamma_mult: the multiplier {multiplier} of {pattern!r} must be a finite number >= 0')
+        for name in matched:
+            multipliers[name] = multiplier * (multipliers[name] if gamma_weighting == 'macs' else 1.0)
+    return multipliers
+
+
+def mac_weights(net: gluon.Block, input_shape: Sequence[int]) -> Dict[str, float]:
+    """{factor name: MACs saved by removing one of its structures}, scaled to mean 1 over all structures."""
+    program = trace(net, input_shape)
+    factors = scaling_factors(net)
+    for factor in factors:
+        program.values[_value_name(factor)] = np.ones(factor.parameter.shape, 'float32')
+    dense = count_program(fold(program)).macs
+    cost, sizes = {}, {}
+    for factor in factors:
+        key = _value_name(factor)
+        program.values[key] = np.ones(factor.parameter.shape, 'float32')
+        program.values[key][0] = 0
+        cost[factor.name] = dense - count_program(reduce(fold(program))[0]).macs
+        sizes[factor.name] = factor.parameter.shape[0]
+        program.values[key][0] = 1
+    mean = sum(cost[name] * sizes[name] for name in cost) / max(1, sum(sizes.values()))
+    return {name: cost[name] / mean for name in cost}
+
+
+def _value_name(factor) -> str:
+    return (factor.name + '.factor').replace('.', '_')

@@ -1,0 +1,83 @@
+"""Networks with values as training leaves them, shared by the tests of models, graph and structures."""
+import mxnet as mx
+import numpy as np
+import pytest
+
+from sss_gluon.factors import scaling_factors
+
+
+def _fill(net, seed=0):
+    """Give every parameter of a network a value that nothing else has, running statistics included; factors are 1."""
+    random = np.random.RandomState(seed)
+    net.initialize()
+    for name, parameter in net._collect_params_with_prefix().items():
+        shape = parameter.shape
+        if name.endswith('weight'):
+            value = random.standard_normal(shape) * np.sqrt(2 / np.prod(shape[1:]))
+        elif name.endswith(('gamma', 'running_var')):
+            value = random.uniform(0.5, 1.5, shape)
+        elif name.endswith('factor'):
+            value = np.ones(shape)
+        else:
+            value = random.standard_normal(shape) * 0.3
+        parameter.set_data(mx.nd.array(value))
+    return net
+
+
+def _zero(net, chance=0.4, seed=0):
+    """Put each entry of each factor at zero by chance, the others anywhere between -0.5 and 1.5, never near zero."""
+    random = np.random.RandomState(seed)
+    for factor in scaling_factors(net):
+        size = factor.parameter.shape
+        values = random.uniform(0.3, 1.5, size) * np.where(random.rand(*size) < 0.1, -0.3, 1)
+        factor.parameter.set_data(mx.nd.array(values * (random.rand(*size) >= chance)))
+    return net
+
+
+def _set_factors(net, values):
+    """``values``: {name of a factor: number for all its entries, or one number each}."""
+    factors = {factor.name: factor.parameter for factor in scaling_factors(net)}
+    for name, value in values.items():
+        factors[name].set_data(mx.nd.array(np.broadcast_to(value, factors[name].shape)))
+    return net
+
+
+def _difference(expected, found):
+    """Largest difference of two NDArrays (or lists of them) over the largest absolute value of the first."""
+    if not isinstance(expected, (list, tuple)):
+        expected, found = [expected], [found]
+    assert len(expected) == len(found)
+    worst = 0.0
+    for a, b in zip(expected, found):
+        a, b = a.asnumpy(), b.asnumpy()
+        assert a.shape == b.shape and a.dtype == b.dtype and np.isfinite(a).all() and np.abs(a).max() > 0
+        worst = max(worst, float(np.abs(a - b).max() / np.abs(a).max()))
+    return worst
+
+
+@pytest.fixture(scope='session')
+def fill():
+    return _fill
+
+
+@pytest.fixture(scope='session')
+def zero():
+    return _zero
+
+
+@pytest.fixture(scope='session')
+def set_factors():
+    return _set_factors
+
+
+@pytest.fixture(scope='session')
+def difference():
+    return _difference
+
+
+@pytest.fixture(scope='session')
+def batch():
+    """A function that makes a batch of normal numbers of a shape."""
+    def make(*shape, seed=1):
+        return mx.nd.array(np.random.RandomState(seed).standard_normal(shape))
+    return make

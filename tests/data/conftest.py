@@ -1,0 +1,97 @@
+"""Files in the public formats, made from the digits that ship with the package: real images, no network."""
+import gzip
+import http.server
+import struct
+import threading
+
+import numpy as np
+import pytest
+
+from sss_gluon.data import ImageSet, digits
+
+
+def idx_bytes(array):
+    """The array as an IDX file of unsigned bytes, written by the book: magic number, sizes, data."""
+    header = struct.pack('>HBB', 0, 8, array.ndim) + struct.pack(f'>{array.ndim}I', *array.shape)
+    return header + array.tobytes()
+
+
+@pytest.fixture(scope='session')
+def digit_images():
+    """uint8 (40, 28, 28) and labels uint8 (40,): 40 real digits at Fashion-MNIST's size."""
+    data = digits.load(size=28)
+    return data.test.images[:40, 0], data.test.labels[:40].astype(np.uint8)
+
+
+@pytest.fixture(scope='session')
+def colour_images():
+    """uint8 (40, 3, 32, 32) and labels uint8 (40,): digits with three channels that differ."""
+    data = digits.load(size=32)
+    gray = data.test.images[:40]
+    return np.concatenate([gray, 255 - gray, gray // 2], axis=1), data.test.labels[:40].astype(np.uint8)
+
+
+@pytest.fixture(scope='session')
+def numbered():
+    """A function that makes images of ``shape``, each filled with its own number, which is its label too."""
+    def make(count, shape=(1, 4, 4)):
+        numbers = np.arange(count)
+        images = np.broadcast_to(numbers.astype(np.uint8)[:, None, None, None], (count,) + shape).copy()
+        return ImageSet(images, numbers.astype(np.int32))
+    return make
+
+
+@pytest.fixture(scope='session')
+def fashion_files(digit_images):
+    """File name -> content of a complete Fashion-MNIST, uncompressed: 40 digits over and over."""
+    images, labels = digit_images
+    return {f'{part}-{kind}-idx{array.ndim}-ubyte': idx_bytes(np.resize(array, (count,) + array.shape[1:]))
+            for part, count in (('train', 60000), ('t10k', 10000))
+            for kind, array in (('images', images), ('labels', labels))}
+
+
+@pytest.fixture(scope='session')
+def fashion_gz(fashion_files):
+    """The same, compressed, under the published names."""
+    return {name + '.gz': gzip.compress(content, compresslevel=1) for name, content in fashion_files.items()}
+
+
+@pytest.fixture
+def serve(monkeypatch):
+    """A function that serves path -> content on this machine and gives the address and the list of requests.
+
+    Content None answers 404; content (bytes, length) announces another length than it sends.
+    """
+    monkeypatch.setenv('NO_PROXY', '127.0.0.1')
+    servers = []
+
+    def start(files):
+        requests = []
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                requests.append(self.path)
+                content = files.get(self.path.lstrip('/'))
+                if content is None:
+                    self.send_error(404)
+                    return
+                content, length = content if isinstance(content, tuple) else (content, len(content))
+                self.send_response(200)
+                self.send_header('Content-Length', str(length))
+                self.end_headers()
+                self.wfile.write(content)
+
+            def log_message(self, *args):
+                pass
+
+        server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler)
+        thread = threading.Thread(target=server.serve_forever, kwargs={'poll_interval': 0.01})
+        thread.start()
+        servers.append((server, thread))
+        return f'http://127.0.0.1:{server.server_port}/', requests
+
+    yield start
+    for server, thread in servers:
+        server.shutdown()
+        thread.join()
+        server.server_close()
