@@ -39,7 +39,7 @@ def mxnet() -> list:
 EXTRAS = {
     'tensorboard': ['tensorboardX>=2.5'],
     'onnx': ['onnx>=1.14.1,<=1.16.2', 'onnxruntime>=1.15,<2'],
-    'test': ['pytest>=7.4', 'pytest-timeout>=2.1', 'hypothesis>=6.80', 'ruff>=0.12,<0.13'],
+    'test': ['pytest>=7.4', 'pytest-timeout>=2.1', 'hypothesis>=6.80', 'ruff>=0.12'],
 }
 
 setup(
@@ -61,6 +61,9 @@ setup(
         'matplotlib>=3.5',
         'pooch>=1.6',
         'filelock>=3.8',
+        'scipy>=1.6',
+        'pillow>=8',
+        'PyYAML>=5.1',
         'setuptools; python_version >= "3.12"',     # MXNet imports distutils
     ],
     extras_require=EXTRAS,

@@ -37,10 +37,9 @@ def _train_arguments(parser):
 
 def _train(options):
     from .report.figures import draw
-    from .train import load_config, train
+    from .train import RunFolder, load_config, train
     path = Path(options.config)
     if path.is_dir():
-        from .train import RunFolder
         run = RunFolder.open(path)
         config = load_config(run.config_file, options.overrides)
         config.run = str(path)
@@ -70,12 +69,13 @@ def _evaluate_arguments(parser):
 
 def _evaluate(options):
     from .report.tables import describe_evaluation
-    from .train import evaluate, evaluate_exported
+    from .train import RunFolder, evaluate, evaluate_exported
     if options.target.endswith('.json'):
-        rows = [evaluate_exported(options.target, options.data)]
-    else:
-        rows = evaluate(options.target, options.against)
-    print(describe_evaluation(rows))
+        print(describe_evaluation([evaluate_exported(options.target, options.data)]))
+        return
+    rows = evaluate(options.target, options.against)
+    compact = [row.name for row in rows].count('compact')
+    print(describe_evaluation(rows, RunFolder(options.target).structure() if compact else None))
 
 
 def _count_arguments(parser):

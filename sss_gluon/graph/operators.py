@@ -87,7 +87,6 @@ class Pooling(Channelwise):
 
 class Pad(Channelwise):
     def _function(self, node, view):
-        width = node.get('pad_width', ())
         if node.get('mode') in ('edge', 'reflect'):
             return lambda _, value: value
         return None if float(node.get('constant_value', 0)) == 0 else lambda _, value: np.nan * value

@@ -9,6 +9,7 @@ from typing import Sequence
 
 from mxnet.gluon import nn
 
+from ..errors import SSSError
 from .layers import Layers
 
 
@@ -20,6 +21,9 @@ class ResNeXtBlock(nn.HybridBlock):
 
     def __init__(self, layers: Layers, in_channels: int, inner: int, channels: int, groups: int, stride: int,
                  project: bool, **kwargs):
+        if groups < 1 or not inner or inner % groups:
+            raise SSSError(f'ResNeXt: groups={groups} does not divide the {inner} channels inside a block of '
+                           f'{channels}; change groups, widths or inner_ratio')
         super().__init__(**kwargs)
         with self.name_scope():
             self.conv1 = layers.conv(in_channels, inner, 1)

@@ -58,7 +58,8 @@ def _curves(rows: List[Dict[str, str]], name: str) -> Figure:
         axes.set_ylim(bottom=0)
     left = _axes(figure, 1, 3, 3, title='left of the network, %', x='epoch')
     for key, color in (('params_left', QUIET), ('macs_left', ACCENT)):
-        left.plot(epoch, 100 * column[key] / column[key].max(), color=color, label=key.replace('_left', ''), drawstyle='steps-post')
+        left.plot(epoch, 100 * column[key] / column[key].max(), color=color, drawstyle='steps-post',
+                  label={'params_left': 'params', 'macs_left': 'MACs'}[key])
     for key in column:
         if key.endswith('s_alive'):
             left.plot(epoch, 100 * column[key] / column[key[:-6]], color=INK, linestyle=':', drawstyle='steps-post',

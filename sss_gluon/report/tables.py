@@ -5,7 +5,7 @@ from typing import List, Optional, Sequence
 
 from tabulate import tabulate
 
-from ..graph import Compact, Count
+from ..graph import Compact, Count, Structure
 
 
 def change(before: float, after: float) -> str:
@@ -16,26 +16,32 @@ def change(before: float, after: float) -> str:
 def describe_compact(result: Compact, run) -> str:
     """What a removal did, and where the files are."""
     before, after = result.before, result.after
-    removed = ', '.join(f'{count} of {total} {kind}s' for kind, count, total in _removed(result.structure))
     table = tabulate([['params', f'{before.params:,}', f'{after.params:,}', change(before.params, after.params)],
                       ['MACs', f'{before.macs:,}', f'{after.macs:,}', change(before.macs, after.macs)]],
-                     headers=['', 'before', 'after', 'change'], disable_numparse=True, colalign=('left',) + ('right',) * 3)
-    lines = [f'removed: {removed or "nothing, the network has no factors"}', table,
+                     headers=['', 'before', 'after', 'change'], disable_numparse=True,
+                     colalign=('left', 'right', 'right', 'right'))
+    lines = [f'removed: {removed(result.structure)}', table,
              f'same outputs: the largest difference is {result.max_difference:.1e} of the largest output']
     if result.unhandled:
         lines.append(f'kept whole, because the operator is not known: {", ".join(result.unhandled)}')
     return '\n'.join(lines + [f'written: {run}/compact/model-symbol.json, model-0000.params, model-structure.json'])
 
 
-def _removed(structure):
-    totals = {}
-    for row in structure.factors.values():
-        totals[row['kind']] = totals.get(row['kind'], 0) + row['size']
-    return [(kind, count, totals[kind]) for kind, count in structure.removed().items()]
+def removed(structure: Structure) -> str:
+    """'3 of 9 blocks (stage1.0.conv2, stage1.1.conv2, stage1.2.conv2)'; names where whole factors went."""
+    if not structure.factors:
+        return 'nothing, the network has no factors'
+    parts = []
+    for kind, count in structure.removed().items():
+        rows = {name: row for name, row in structure.factors.items() if row['kind'] == kind}
+        gone = [name for name, row in rows.items() if not row['kept']]
+        names = f' ({", ".join(gone)})' if 0 < len(gone) <= 12 else ''
+        parts.append(f'{count} of {sum(row["size"] for row in rows.values())} {kind}s{names}')
+    return ', '.join(parts)
 
 
-def describe_evaluation(rows: Sequence) -> str:
-    """Table of networks, and what the compact one gained and lost against the others."""
+def describe_evaluation(rows: Sequence, structure: Optional[Structure] = None) -> str:
+    """Table of networks; what was removed, and what the compact network gained and lost against the others."""
     batches = list(rows[0].seconds)
     table = tabulate([[row.name, f'{row.accuracy.top1:.2%}', f'{row.accuracy.top5:.2%}', f'{row.params:,}',
                        f'{row.macs:,}'] + [f'{1000 * row.seconds[b]:.2f}' for b in batches] for row in rows],
@@ -44,6 +50,8 @@ def describe_evaluation(rows: Sequence) -> str:
     images = rows[0].accuracy.images
     lines = [table, f'accuracy on {images} test images: one image is {100 / images:.2f} points']
     by_name = {row.name: row for row in rows}
+    if structure is not None:
+        lines.append(f'removed: {removed(structure)}')
     if 'compact' in by_name:
         small = by_name['compact']
         for row in rows:

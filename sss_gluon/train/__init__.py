@@ -5,5 +5,5 @@ from .loop import Interrupted, train
 from .run import RunFolder
 from .trainer import FactorTrainer, make_trainer
 
-__all__ = ['Config', 'FactorTrainer', 'Interrupted', 'RunFolder', 'evaluate', 'evaluate_exported', 'load_config', 'load_run', 'make_trainer',
-           'prune', 'train']
+__all__ = ['Config', 'FactorTrainer', 'Interrupted', 'RunFolder', 'evaluate', 'evaluate_exported', 'load_config',
+           'load_run', 'make_trainer', 'prune', 'train']

@@ -100,7 +100,8 @@ def evaluate(path: Union[str, Path], against: Optional[Union[str, Path]] = None,
                            f'{data.shape}; they cannot be compared')
         nets[Path(against).name] = _folded(other, device)
     rows = _rows(nets, data, device)
-    header = ['network', 'images', 'top1', 'top5', 'loss', 'params', 'macs'] + [f'ms_batch_{b}' for b in LATENCY_BATCHES]
+    header = ['network', 'images', 'top1', 'top5', 'loss', 'params', 'macs']
+    header += [f'ms_batch_{b}' for b in LATENCY_BATCHES]
     lines = [[row.name, row.accuracy.images, f'{row.accuracy.top1:.6f}', f'{row.accuracy.top5:.6f}',
               f'{row.accuracy.loss:.6f}', row.params, row.macs] +
              [f'{1000 * row.seconds[b]:.4f}' for b in LATENCY_BATCHES] for row in rows]

@@ -27,7 +27,8 @@ def contexts(names: Sequence[str]) -> List[mx.Context]:
 
 def _check_gpu(name: str, number: int) -> None:
     if not mx.runtime.Features().is_enabled('CUDA'):
-        raise SSSError(f'{name} was asked for, but this MXNet has no CUDA; install a GPU build, e.g. mxnet-cu117==1.9.1')
+        raise SSSError(f'{name} was asked for, but this MXNet has no CUDA; install a GPU build such as '
+                       f'mxnet-cu117==1.9.1, or use devices=[cpu]')
     available = mx.context.num_gpus()
     if number >= available:
         raise SSSError(f'{name} was asked for, but there are {available} GPUs')
@@ -36,5 +37,5 @@ def _check_gpu(name: str, number: int) -> None:
     except mx.base.MXNetError as error:
         if 'no kernel image' not in str(error):
             raise
-        raise SSSError(f'{name} is newer than MXNet 1.9.1: its GPU wheels hold code for Maxwell to Ada (sm_50 to '
-                       f'sm_86), not for Hopper (sm_90) or later; train on an older card, deploy through ONNX') from error
+        raise SSSError(f'{name} is newer than MXNet 1.9.1, whose GPU wheels run on Maxwell to Ada cards (code for '
+                       f'sm_50 to sm_86) but not on Hopper (sm_90) or later; train on an older card') from error

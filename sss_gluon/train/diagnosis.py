@@ -74,8 +74,9 @@ def explain(entries: List[Pressure], learning_rate: float, rate_sum: float, mome
                      'never' if more is None else f'{more:,.0f}', f'{max(enough, 0):.2g}'])
         needed.append(max(enough, 0))
         steps.append(more)
-    table = tabulate(rows, headers=['smallest factors', 'value', 'gradient', 'γ', f'steps to 0 at rate {learning_rate:g}',
-                                    'γ to reach 0 in this run'], disable_numparse=True)
+    headers = ['smallest factors', 'value', 'gradient', 'γ', f'steps to 0 at rate {learning_rate:g}',
+               'γ to reach 0 in this run']
+    table = tabulate(rows, headers=headers, disable_numparse=True)
     advice = f'try gamma={min(needed):.2g} or more' if needed else 'the network has no factors'
     reachable = [s for s in steps if s is not None]
     if reachable:

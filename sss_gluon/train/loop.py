@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import math
+import os
 import signal
 import time
 from collections import deque
@@ -19,14 +20,14 @@ from ..factors import scaling_factors
 from ..files import write_text
 from . import diagnosis
 from .accuracy import Accuracy, evaluate_images
-from .checkpoint import Position, load_latest, save_checkpoint
+from .checkpoint import Position, checkpoints, load_latest, save_checkpoint
 from .config import Config, differences
 from .devices import contexts
 from .network import build_network, load_data
 from .record import Recorder
 from .run import RunFolder
 from .schedules import make_schedule
-from .trainer import gamma_multipliers, make_trainer
+from .trainer import make_trainer
 
 IN_FLIGHT = 2       # steps that may be queued while their results are not yet looked at
 
@@ -57,10 +58,13 @@ def train(config: Config, log: Callable[[str], None] = print) -> RunFolder:
     run = RunFolder(config.run)
     if not config.run:
         raise SSSError('run= is empty; name the folder that the run should write')
+    if not run.config_file.exists() and run.path.is_dir() and set(os.listdir(run.path)) - {'.lock'}:
+        raise SSSError(f'{run} is not empty and not a run folder; name another run=')
     devices = contexts(config.devices)
     with run.locked():
-        config = _settle(run, config, log)
+        _check_folder(run, config, log)
         training = Training(config, run, devices, log)
+        run.save_config(config)
         training.resume()
         if training.position.epoch >= config.epochs:
             log(f'{run} is finished ({config.epochs} epochs); nothing to do')
@@ -74,9 +78,9 @@ def train(config: Config, log: Callable[[str], None] = print) -> RunFolder:
     return run
 
 
-def _settle(run: RunFolder, config: Config, log) -> Config:
-    """Write config.yaml, or hold the new configuration against the one that is there."""
-    if run.config_file.exists():
+def _check_folder(run: RunFolder, config: Config, log) -> None:
+    """A folder with checkpoints is continued with the settings it was begun with."""
+    if checkpoints(run.checkpoints) and run.config_file.exists():
         old = run.config()
         changed = [d for d in differences(old, config) if not _longer(d, old, config)]
         if changed:
@@ -84,10 +88,6 @@ def _settle(run: RunFolder, config: Config, log) -> Config:
                            f'the folder')
         if old.epochs != config.epochs:
             log(f'{run}: epochs raised from {old.epochs} to {config.epochs}')
-    elif any(path.name != '.lock' for path in run.path.iterdir()):
-        raise SSSError(f'{run} is not empty and not a run folder; name another run=')
-    run.save_config(config)
-    return config
 
 
 def _longer(difference: str, old: Config, new: Config) -> bool:
@@ -135,11 +135,12 @@ class Training:
         self.batches = TrainBatches(self.data.train, config.batch_size, augmentation, config.seed)
         self.augmentation = augmentation
         self.factors = scaling_factors(self.net)
-        self.multipliers = gamma_multipliers(self.net, config.gamma_mult, config.gamma_weighting, self.input_shape)
         self.trainer = make_trainer(
             self.net, gamma=config.gamma, learning_rate=config.learning_rate, momentum=config.momentum,
-            wd=config.weight_decay, kvstore=config.kvstore, gamma_mult={f'^{n}$': m for n, m in self.multipliers.items()},
-            lr_scheduler=make_schedule(config, len(self.batches)), non_negative=config.non_negative, clip_gradient=config.clip_gradient)
+            wd=config.weight_decay, kvstore=config.kvstore, gamma_mult=config.gamma_mult,
+            gamma_weighting=config.gamma_weighting, input_shape=self.input_shape,
+            lr_scheduler=make_schedule(config, len(self.batches)), non_negative=config.non_negative,
+            clip_gradient=config.clip_gradient)
         self.random_layers = _draws_random_numbers(self.net)
         if config.accumulation > 1:
             for parameter in self.net.collect_params().values():
@@ -213,7 +214,7 @@ class Training:
         """Add up what a step gave; stop at a loss that is not finite."""
         for loss_sum, correct in (result.asnumpy() for result in results):
             if not math.isfinite(loss_sum):
-                saved = sorted(self.run.checkpoints.glob('epoch-*.npz'))
+                saved = checkpoints(self.run.checkpoints)
                 last = f'the last good checkpoint is {saved[-1]}' if saved else 'no checkpoint had been written'
                 raise SSSError(f'the loss is {loss_sum} in epoch {epoch + 1}, step {step + 1}; {last}. Try a smaller '
                                f'learning_rate, warmup_epochs, or clip_gradient')
@@ -266,7 +267,8 @@ class Training:
             few = [next(batches) for _ in range(min(20, len(self.batches)))]
             batches.close()
             gradients = diagnosis.mean_gradients(self.net, self.loss, few, self.devices[0])
-            entries = diagnosis.smallest(self.net, gradients, self.config.gamma, self.multipliers)
+            entries = diagnosis.smallest(self.net, gradients, self.config.gamma,
+                                         self.trainer.gamma_multipliers)
             schedule = make_schedule(self.config, len(self.batches))    # a new one: schedulers only run forwards
             updates = range(1, len(self.batches) * self.config.epochs + 1)
             rates = [schedule(update) if schedule else self.config.learning_rate for update in updates]

@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 
 from ..errors import SSSError
 from ..files import write_text
+from ..graph import Structure
 from .config import Config, load_config, save_config
 
 
@@ -55,6 +56,10 @@ class RunFolder:
     def save_config(self, config: Config) -> None:
         write_text(self.config_file, save_config(config))
 
+    def structure(self) -> Structure:
+        """What ``prune`` kept."""
+        return Structure.load(f'{self.compact}-structure.json')
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the folder for this process; a folder in use, or one that cannot be written, is an error."""
@@ -69,6 +74,9 @@ class RunFolder:
         try:
             yield
         finally:
+            if [path.name for path in self.path.iterdir()] == ['.lock']:    # nothing came of it: leave nothing
+                (self.path / '.lock').unlink()
+                self.path.rmdir()
             lock.release()
 
 

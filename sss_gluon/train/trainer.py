@@ -24,11 +24,13 @@ class FactorTrainer(gluon.Trainer):
     """gluon.Trainer whose states are arrays under structural names in an .npz, without pickle.
 
     Loading keeps the optimizer of this trainer: γ, learning rate and schedule come from the configuration, momenta
-    and the number of updates from the file. Made by ``make_trainer``.
+    and the number of updates from the file. Made by ``make_trainer``; ``gamma_multipliers`` is {factor name: multiplier
+    of γ}.
     """
 
-    def __init__(self, named_parameters, optimizer, **kwargs):
+    def __init__(self, named_parameters, optimizer, gamma_multipliers: Dict[str, float], **kwargs):
         self.names = [name for name, _ in named_parameters]
+        self.gamma_multipliers = gamma_multipliers
         super().__init__([parameter for _, parameter in named_parameters], optimizer, **kwargs)
 
     def states(self) -> Dict[str, np.ndarray]:
@@ -157,7 +159,7 @@ def make_trainer(net: gluon.Block, gamma: float = 0.01, learning_rate: float = 0
         momentum=momentum, non_negative=non_negative, learning_rate=learning_rate, wd=wd,
         clip_gradient=clip_gradient, lr_scheduler=lr_scheduler, multi_precision=multi_precision,
         param_dict={i: parameter for i, (_, parameter) in enumerate(named)})
-    return FactorTrainer(named, optimizer, kvstore=kvstore, update_on_kvstore=update_on_kvstore)
+    return FactorTrainer(named, optimizer, multipliers, kvstore=kvstore, update_on_kvstore=update_on_kvstore)
 
 
 def gamma_multipliers(net, gamma_mult=None, gamma_weighting='uniform', input_shape=None) -> Dict[str, float]:
