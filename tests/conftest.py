@@ -14,7 +14,7 @@ def _fill(net, seed=0):
         shape = parameter.shape
         if name.endswith('weight'):
             value = random.standard_normal(shape) * np.sqrt(2 / np.prod(shape[1:]))
-        elif name.endswith(('gamma', 'running_var')):
+        elif name.endswith(('gamma', 'running_var', 'moving_var')):
             value = random.uniform(0.5, 1.5, shape)
         elif name.endswith('factor'):
             value = np.ones(shape)

@@ -91,24 +91,41 @@ def _heat_map(rows: List[Dict[str, str]], name: str) -> Figure:
     axes.set_facecolor('white')
     starts = np.cumsum([0] + [v.shape[1] for v in factors.values()])
     centres = (starts[:-1] + starts[1:] - 1) / 2
-    step = max(1, len(factors) // 40)
-    axes.set_yticks(centres[::step])
-    axes.set_yticklabels(list(factors)[::step], fontsize=8)
+    ticks = []      # as many names as fit one below the other
+    for centre, factor in zip(centres, factors):
+        if not ticks or centre - ticks[-1][0] >= len(values) / 60:
+            ticks.append((centre, factor))
+    axes.set_yticks([centre for centre, _ in ticks])
+    axes.set_yticklabels([factor for _, factor in ticks], fontsize=8)
     figure.colorbar(image, ax=axes, label='λ (white: exactly 0)', shrink=0.8)
     return figure
 
 
 def _alive(rows: List[Dict[str, str]], name: str) -> Figure:
-    """Structures alive per layer at the end, beside all of them."""
-    last = {factor: values[-1] for factor, values in _by_factor(rows).items()}
-    figure = Figure(figsize=(max(6, 0.28 * len(last) + 2), 4), dpi=110, layout='constrained')
-    axes = _axes(figure, 1, 1, 1, title=f'{name}: structures alive per layer after epoch {rows[-1]["epoch"]}',
-                 y='structures')
-    x = np.arange(len(last))
-    axes.bar(x, [v.size for v in last.values()], color='#e3e7ee', label='all')
-    axes.bar(x, [int((v != 0).sum()) for v in last.values()], color=ACCENT, label='alive')
-    axes.set_xticks(x)
-    axes.set_xticklabels(list(last), rotation=90, fontsize=8)
-    axes.yaxis.get_major_locator().set_params(integer=True)
+    """Structures alive at the end, beside all of them: neurons and groups per layer, blocks per stage."""
+    layers, stages = {}, {}
+    for factor, values in _by_factor(rows).items():
+        left, total = int((values[-1] != 0).sum()), values.shape[1]
+        if total > 1:
+            layers[factor] = left, total
+        else:       # one factor for a whole block
+            stage = factor.split('.')[0]
+            stages[stage] = tuple(np.add(stages.get(stage, (0, 0)), (left, total)))
+    both = (('neurons or groups per layer', layers), ('blocks per stage', stages))
+    parts = [(title, bars) for title, bars in both if bars]
+    widths = [max(4, 0.16 * len(bars) + 1.5) for _, bars in parts]
+    figure = Figure(figsize=(sum(widths) + 1, 4.2), dpi=110, layout='constrained')
+    grid = figure.add_gridspec(1, len(parts), width_ratios=widths)
+    figure.suptitle(f'{name}: structures alive after epoch {rows[-1]["epoch"]}', x=0.01, ha='left', color=INK,
+                    fontweight='bold')
+    for i, (title, bars) in enumerate(parts):
+        axes = _axes(figure, grid[0, i], title=title)
+        x = np.arange(len(bars))
+        axes.bar(x, [total for _, total in bars.values()], color='#e3e7ee', label='all')
+        axes.bar(x, [left for left, _ in bars.values()], color=ACCENT, label='alive')
+        axes.set_xticks(x)
+        axes.set_xticklabels(list(bars), rotation=90, fontsize=7 if len(bars) > 30 else 8)
+        axes.set_xlim(-1, len(bars))
+        axes.yaxis.get_major_locator().set_params(integer=True)
     axes.legend(frameon=False, loc='upper left', bbox_to_anchor=(1, 1))
     return figure
