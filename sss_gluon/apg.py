@@ -13,14 +13,11 @@ from mxnet import nd
 from .errors import SSSError
 
 
-def soft_threshold(z, alpha):
-    """S_α(z) = sign(z)·max(0, |z| − α), written so that |z| <= α gives exactly 0."""
-    return z - nd.clip(z, -alpha, alpha)
-
-
 @mx.optimizer.Optimizer.register
 class APG(mx.optimizer.Optimizer):
     """The paper's modified stochastic APG on λ, eq. 10-12, with the projection of the authors' code.
+
+    S_α(z) = sign(z)·max(0, |z| − α) = z − clip(z, −α, α).
 
     Parameters
     ----------
@@ -74,11 +71,13 @@ class APG(mx.optimizer.Optimizer):
         return grad + wd * weight if wd else grad
 
     def _update_factor(self, factor, grad, v, lr, gamma):
-        z = factor - lr * grad                          # eq. 10
-        thresholded = soft_threshold(z, lr * gamma)
+        change, alpha = lr * grad, lr * gamma
+        z = factor - change                             # eq. 10
+        near = nd.clip(z, -alpha, alpha)
+        thresholded = z - near                          # S_α(z), exactly 0 where |z| <= α
+        change += near                                  # λ_{t−1} − S(z_t), without the rounding of that difference
         v *= self.momentum                              # eq. 11:  v_t = S(z_t) − λ_{t−1} + μ v_{t−1}
-        v += thresholded
-        v -= factor
+        v -= change
         thresholded += self.momentum * v                # eq. 12:  λ_t = S(z_t) + μ v_t
         if self.non_negative:
             thresholded = nd.maximum(thresholded, 0)    # authors' code: makes zeros exact

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from mxnet import gluon, nd
 
-from sss_gluon.apg import APG, APGNAG, soft_threshold
+from sss_gluon.apg import APG, APGNAG
 from sss_gluon.errors import SSSError
 
 SHAPES = {0: (6, 4, 3, 3), 1: (6,), 2: (5, 7), 3: (12,), 4: (1,)}
@@ -242,12 +242,6 @@ def test_a_zero_factor_comes_back_where_the_gradient_exceeds_gamma(gradient, bac
         for _ in range(100):
             reference.step([np.zeros(1), np.full(1, gradient)], 0.1)
         assert factor.asscalar() == pytest.approx(reference.values[1][0], rel=1e-4)
-
-
-def test_soft_threshold():
-    z = nd.array([-3, -1, -0.5, 0, 0.5, 1, 3, 1e-30])
-    np.testing.assert_array_equal(soft_threshold(z, 1.0).asnumpy(), [-2, 0, 0, 0, 0, 0, 2, 0])
-    np.testing.assert_array_equal(soft_threshold(z, 0.0).asnumpy(), z.asnumpy())
 
 
 def test_pickled_optimizer_goes_on_alike():

@@ -93,8 +93,19 @@ def remaining(net: gluon.HybridBlock, input_shape: Sequence[int]) -> Tuple[Count
 
 
 def reduce(program: Program) -> Tuple[Program, List[str]]:
-    """The compact program of a folded one, and the operators that were not understood."""
-    return cut(simplify(program))
+    """The compact program of a folded one, and the operators that were not understood.
+
+    Repeated until nothing more goes: a grouped convolution of which one group is left is then cut like a plain one.
+    """
+    while True:
+        reduced, unhandled = cut(simplify(program))
+        if _size(reduced) == _size(program):
+            return reduced, unhandled
+        program = reduced
+
+
+def _size(program: Program) -> Tuple[int, int]:
+    return len(program.nodes()), sum(value.size for value in program.used_values().values())
 
 
 def simplify(program: Program) -> Program:

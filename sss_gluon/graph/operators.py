@@ -85,6 +85,13 @@ class Pooling(Channelwise):
         return (lambda _, value: value) if exact else None
 
 
+class UpSampling(Channelwise):
+    """Of one input, by repetition; the bilinear form is a grouped convolution with weights of its own."""
+
+    def applies(self, node, view):
+        return len(node.inputs) == 1
+
+
 class Pad(Channelwise):
     def _function(self, node, view):
         if node.get('mode') in ('edge', 'reflect'):
@@ -401,7 +408,7 @@ IDENTITY = ('_copy', 'BlockGrad', 'Dropout', 'Cast', 'amp_cast', 'identity', '_c
 
 RULES: Dict[str, Rule] = {
     **{op: Channelwise(_same) for op in IDENTITY},
-    'UpSampling': Channelwise(None),
+    'UpSampling': UpSampling(_same),
     'Activation': Channelwise(_activation),
     'relu': Channelwise(lambda _, v: np.maximum(v, 0)),
     'sigmoid': Channelwise(lambda _, v: 1 / (1 + np.exp(-v))),

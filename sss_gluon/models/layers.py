@@ -1,7 +1,7 @@
 """Plain or scaled layers, by the kinds of structures that get a factor, initialised as in the paper."""
 from __future__ import annotations
 
-from typing import Optional, Sequence
+from typing import Callable, List, Optional, Sequence
 
 import mxnet as mx
 from mxnet.gluon import nn
@@ -50,3 +50,31 @@ class Layers:
     def relu():
         """``Activation`` and not the ``relu`` operator: it keeps oneDNN's blocked layout."""
         return nn.Activation('relu')
+
+
+def residual_stages(net: nn.HybridBlock, channels: int, depths: Sequence[int], widths: Sequence[int],
+                    block: Callable[..., nn.HybridBlock]) -> List[nn.HybridSequential]:
+    """Register ``stage1``, ``stage2``, … on a residual network, and return them in forward order.
+
+    The first block of every stage has a projection shortcut, and halves the size in every stage but the first.
+
+    Parameters
+    ----------
+    net : HybridBlock
+    channels : int
+        Channels that enter the first stage.
+    depths, widths : sequences of int
+        Blocks, and output channels, per stage.
+    block : callable
+        ``block(in_channels, channels, stride, project)``.
+    """
+    stages = []
+    for i, (depth, width) in enumerate(zip(depths, widths), 1):
+        stage = nn.HybridSequential(prefix=f'stage{i}_')
+        with stage.name_scope():
+            for j in range(depth):
+                stage.add(block(channels, width, 2 if i > 1 and j == 0 else 1, j == 0))
+                channels = width
+        setattr(net, f'stage{i}', stage)
+        stages.append(stage)
+    return stages

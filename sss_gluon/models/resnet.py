@@ -6,11 +6,12 @@ not use here, may sit on the norms inside a block.
 """
 from __future__ import annotations
 
+from functools import partial
 from typing import Sequence
 
 from mxnet.gluon import nn
 
-from .layers import Layers
+from .layers import Layers, residual_stages
 
 
 class BasicBlock(nn.HybridBlock):
@@ -87,20 +88,12 @@ class ResNet(nn.HybridBlock):
                               nn.MaxPool2D(3, 2, 1))
             else:
                 self.stem = layers.conv(in_channels, stem_width, 3)
-            channels, self._stages = stem_width, []
-            for i, (depth, width) in enumerate(zip(depths, widths), 1):
-                stage = nn.HybridSequential(prefix=f'stage{i}_')
-                with stage.name_scope():
-                    for j in range(depth):
-                        stage.add(block(layers, channels, width, 2 if i > 1 and j == 0 else 1, project=j == 0))
-                        channels = width
-                setattr(self, f'stage{i}', stage)
-                self._stages.append(stage)
-            self.norm = layers.norm(channels)
+            self._stages = residual_stages(self, stem_width, depths, widths, partial(block, layers))
+            self.norm = layers.norm(widths[-1])
             self.relu = layers.relu()
             self.pool = nn.GlobalAvgPool2D()
             self.flatten = nn.Flatten()
-            self.output = layers.dense(channels, classes)
+            self.output = layers.dense(widths[-1], classes)
 
     def hybrid_forward(self, F, x):
         x = self.stem(x)

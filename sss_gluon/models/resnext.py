@@ -5,22 +5,24 @@ block factors sit on norm3, before the addition and the ReLU.
 """
 from __future__ import annotations
 
+from functools import partial
 from typing import Sequence
 
 from mxnet.gluon import nn
 
 from ..errors import SSSError
-from .layers import Layers
+from .layers import Layers, residual_stages
 
 
 class ResNeXtBlock(nn.HybridBlock):
     """1x1, grouped 3x3(stride)·λ_groups, 1x1·λ_block, each with norm, plus the shortcut, then ReLU.
 
-    ``inner`` channels inside, cut into ``groups``. (N, C, H, W) to (N, channels, H/s, W/s).
+    ``inner_ratio * channels`` channels inside, cut into ``groups``. (N, C, H, W) to (N, channels, H/s, W/s).
     """
 
-    def __init__(self, layers: Layers, in_channels: int, inner: int, channels: int, groups: int, stride: int,
-                 project: bool, **kwargs):
+    def __init__(self, layers: Layers, in_channels: int, channels: int, stride: int, project: bool, groups: int,
+                 inner_ratio: float, **kwargs):
+        inner = int(channels * inner_ratio)
         if groups < 1 or not inner or inner % groups:
             raise SSSError(f'ResNeXt: groups={groups} does not divide the {inner} channels inside a block of '
                            f'{channels}; change groups, widths or inner_ratio')
@@ -71,19 +73,11 @@ class ResNeXt(nn.HybridBlock):
                           layers.norm(64), layers.relu())
             if imagenet_stem:
                 self.stem.add(nn.MaxPool2D(3, 2, 1))
-            channels, self._stages = 64, []
-            for i, (depth, width) in enumerate(zip(depths, widths), 1):
-                stage = nn.HybridSequential(prefix=f'stage{i}_')
-                with stage.name_scope():
-                    for j in range(depth):
-                        stage.add(ResNeXtBlock(layers, channels, int(width * inner_ratio), width, groups,
-                                               2 if i > 1 and j == 0 else 1, project=j == 0))
-                        channels = width
-                setattr(self, f'stage{i}', stage)
-                self._stages.append(stage)
+            block = partial(ResNeXtBlock, layers, groups=groups, inner_ratio=inner_ratio)
+            self._stages = residual_stages(self, 64, depths, widths, block)
             self.pool = nn.GlobalAvgPool2D()
             self.flatten = nn.Flatten()
-            self.output = layers.dense(channels, classes)
+            self.output = layers.dense(widths[-1], classes)
 
     def hybrid_forward(self, F, x):
         x = self.stem(x)

@@ -14,6 +14,7 @@ from mxnet import gluon
 
 from sss_gluon.graph import compact, count
 from sss_gluon.graph.ir import to_json
+from sss_gluon.graph.trace import trace
 
 S = mx.sym
 ALL = slice(None)
@@ -190,7 +191,7 @@ CASES = {
     'maximum': Case(lambda x: head(S.maximum(unit(x, 'a', 4), unit(x, 'b', 4))), {'a': [0, 1], 'b': [1, 2]},
                     {'a': [3, 3], 'b': [3, 3], 'out': [5, 3]}),
     'quotient': Case(lambda x: head(unit(x, 'a', 4) / (unit(x, 'b', 4) + 1)), {'a': [0], 'b': [1]},
-                     {'a': [3, 3], 'b': [3, 3], 'out': [5, 3]}),
+                     {'a': [4, 3], 'b': [4, 3], 'out': [5, 4]}),     # 0/0 would not be 0
     # Constants
     'constant branch': Case(constant_branch(lambda b: b), {}, {'a': [4, 3], 'b': None, 'out': [5, 4]}, GAMMA_ZERO,
                             gone=['elemwise_add'], left=['broadcast_add']),
@@ -215,7 +216,7 @@ CASES = {
         constant_branch(lambda b: pool(b, pool_type='sum')), {},
         {'a': [4, 3], 'b': [4, 4], 'out': [5, 4]}, GAMMA_ZERO, left=['elemwise_add']),
     'constant through scalars and functions': Case(
-        constant_branch(lambda b: S.tanh(S.sqrt(2 * (3 - b) / 4) ** 2) + S.clip(b, 0.2, 0.7) - S.exp(-b)), {},
+        constant_branch(lambda b: S.tanh(S.sqrt(2 * (3 - b) ** 2 / 4) ** 2) + S.clip(b, 0.2, 0.7) - S.exp(-b)), {},
         {'a': [4, 3], 'b': None, 'out': [5, 4]}, GAMMA_ZERO, left=['broadcast_add']),
     'constant of some channels only': Case(
         constant_branch(lambda b: b), {}, {'a': [4, 3], 'b': [4, 4], 'out': [5, 4]},
@@ -236,7 +237,7 @@ CASES = {
     'dense connection': Case(
         lambda x: (lambda a: head(conv(S.Activation(norm(S.concat(a, conv(a, 'b', 3)), 'n_bn'), act_type='relu'),
                                        'c', 4)))(conv(x, 'a', 4)), {'n': [0, 4, 6]},
-        {'a': [4, 3], 'b': [1, 4], 'c': [4, 4], 'out': [5, 4]}),    # channel 0 of a is read by b, not by c
+        {'a': [4, 3], 'b': [1, 4], 'c': [4, 5], 'out': [5, 4]}),    # channel 0 of a stays, b reads it
     'slices': Case(lambda x: slices(x, (0, 3), (3, None), (-2, 6)), {'a': [0, 4]},
                    {'a': [4, 3], 'part0': [2, 2], 'part1': [2, 2], 'part2': [2, 1], 'out': [5, 6]}),
     'a slice of nothing but zeros': Case(
@@ -259,7 +260,11 @@ CASES = {
         {'a': [6, 3], 'b': [6, 2], 'd': [3, 6], 'out': [5, 3]}, NEGATIVE),
     'all groups': Case(
         lambda x: head(unit(unit(unit(x, 'a', 8), 'g', 8, num_group=4), 'b', 3)), {'g': ALL},
-        {'a': [2, 3], 'g': [2, 2], 'b': [3, 2], 'out': [5, 3]}, POSITIVE, after={'g': {'num_group': '1'}}),
+        {'a': [2, 3], 'g': [1, 2], 'b': [3, 1], 'out': [5, 3]}, POSITIVE, after={'g': {'num_group': '1'}}),
+    'one group, and a part of it': Case(        # what is left is a plain convolution
+        lambda x: head(unit(unit(unit(x, 'a', 4), 'g', 4, num_group=2), 'd', 3)), {'a': [2], 'g': [0, 1, 3]},
+        {'a': [1, 3], 'g': [1, 1], 'd': [3, 1], 'out': [5, 3]},
+        after={'g': {'num_group': '1', 'num_filter': '1'}}),
     'depthwise': Case(
         lambda x: head(unit(unit(unit(x, 'a', 4), 'g', 4, num_group=4), 'd', 3)), {'g': [1]},
         {'a': [3, 3], 'g': [3, 1], 'd': [3, 3], 'out': [5, 3]}, after={'g': {'num_group': '3'}}),
@@ -308,7 +313,7 @@ CASES = {
                                                    'b_bn_moving_mean': 0}),
     'grouped transposed convolution': Case(
         lambda x: head(deconv(unit(x, 'a', 4), 'd', 6, num_group=2)), {'d': [0, 1, 2, 3]},
-        {'a': [2, 3], 'd': [3, 2], 'out': [5, 3]}, after={'d': {'num_group': '1', 'num_filter': '3'}}),
+        {'a': [2, 3], 'd': [2, 2], 'out': [5, 2]}, after={'d': {'num_group': '1', 'num_filter': '2'}}),
     # One operator between two layers: channel 1 of the first is zero
     **{f'between, {name}': Case(between(middle), {'a': [1]}, LOST) for name, middle in {
         'dropout': lambda a: S.Dropout(a, p=0.5), 'copy': S.identity, 'stopped gradient': S.BlockGrad,
@@ -325,13 +330,13 @@ CASES = {
         'maximum over axes': lambda a: S.max(a, axis=(2, 3), keepdims=True),
         'squeeze': lambda a: S.squeeze(S.expand_dims(a, axis=4), axis=4),
         'reshape of the size': lambda a: S.reshape(a, shape=(0, 0, 4, 16)),
-        'tanh': S.tanh, 'relu': S.relu, 'relu6': lambda a: S.clip(a, 0, 6), 'softsign': S.softsign, 'abs': S.abs,
+        'tanh': S.tanh, 'relu': S.relu, 'relu6': lambda a: S.clip(a, 0, 6), 'softsign': lambda a: S.Activation(a, act_type='softsign'), 'abs': S.abs,
         'square': S.square, 'erf': S.erf, 'negative': lambda a: -a, 'twice': lambda a: a * 2, 'half': lambda a: a / 2,
         'power': lambda a: a ** 2, 'one': lambda a: S.exp(a) - 1, 'maximum with a number': lambda a: S.maximum(a, 0),
         'minimum with a number': lambda a: S.minimum(a, 3),
         'hard swish': lambda a: a * S.clip(a + 3, 0, 6) / 6, 'swish': lambda a: a * S.sigmoid(a),
         'hard sigmoid': lambda a: a * S.hard_sigmoid(a),
-        **{act: lambda a, act=act: S.LeakyReLU(a, act_type=act) for act in ('leaky', 'elu', 'gelu', 'selu', 'rrelu')},
+        **{act: lambda a, act=act: S.LeakyReLU(a, act_type=act) for act in ('leaky', 'elu', 'gelu', 'selu')},
         'slope per channel': lambda a: S.LeakyReLU(a - 0.0, S.var('slope', shape=(4,)), act_type='prelu'),
         'one slope': lambda a: S.LeakyReLU(a, S.var('slope', shape=(1,)), act_type='prelu'),
     }.items()},
@@ -356,9 +361,9 @@ CASES = {
                        ['transpose(t)', 'transpose(u)']),
         'normalised over the width': (lambda a: S.BatchNorm(a, axis=3, name='n'), ['BatchNorm(n)']),
     }.items()},
-    'channel shuffle': Case(shuffle, {'a': [1]}, KEPT, unhandled=['SwapAxis', 'Reshape', 'Reshape']),
+    'channel shuffle': Case(shuffle, {'a': [1]}, KEPT, unhandled=['Reshape', 'SwapAxis', 'Reshape']),
     'shared weights': Case(shared_weights, {'a': [1], 'first': [0], 'second': [1]},
-                           {'a': [4, 3], 'weight': [4, 4], 'weight_1': [4, 4], 'out': [5, 4]},
+                           {'a': [4, 3], 'first': [4, 4], 'second': [4, 4], 'out': [5, 4]},
                            unhandled=['Convolution', 'Convolution']),
     'unknown further down': Case(
         lambda x: head(S.LRN(unit(unit(x, 'a', 4), 'b', 4), nsize=3, name='lrn')), {'a': [1], 'b': [2]},
@@ -404,8 +409,8 @@ def test_what_remains(name, fill, difference, batch):
         assert difference(net(x), small.net(x)) < 1e-5
     assert small.max_difference < 1e-5
 
-    left = operators(small.program)
-    assert len(left) <= len(operators_of(net)) and set(left) <= set(operators_of(net)) | set(case.left)
+    left, before = operators(small.program), operators(trace(net, SHAPE))
+    assert len(left) <= len(before) and set(left) <= set(before) | set(case.left)
     assert not set(case.gone) & set(left) and set(case.left) <= set(left)
     for layer, attributes in case.after.items():
         node, = (node for node in small.program.nodes() if node.name == layer)
@@ -421,32 +426,33 @@ def test_what_remains(name, fill, difference, batch):
         np.testing.assert_array_equal(again.program.values[parameter], value)
 
 
-def operators_of(net):
-    from sss_gluon.graph.fold import fold
-    from sss_gluon.graph.trace import trace
-    return operators(fold(trace(net, SHAPE)))
-
-
 def test_relu_of_relu_goes(fill):
     small = compact(network(CASES['ReLU of ReLU'], fill), SHAPE)
     assert operators(small.program).count('Activation') == 1
 
 
-@pytest.mark.parametrize('seed', range(3))
+@pytest.mark.parametrize('chance', [0.4, 0.8])
 @pytest.mark.parametrize('name', CASES)
-def test_random_zeros(name, seed, fill, difference, batch):
-    """The same networks with other channels at zero: whatever goes, outputs and counts stay right."""
-    case, random = CASES[name], np.random.RandomState(seed)
-    net = network(case._replace(zeros={}, values={}), fill)
-    for key, parameter in net.collect_params().items():
-        if key.endswith('_bn_gamma'):
-            dead = random.rand(parameter.shape[0]) < (0.3, 0.6, 0.9)[seed]
-            for part, live in (('gamma', ~dead), ('beta', ~dead | (random.rand(dead.size) < 0.2))):
-                array = net.collect_params()[key.replace('gamma', part)]
-                array.set_data(array.data() * mx.nd.array(live))
+def test_random_zeros(name, chance, fill, batch):
+    """The same networks with other channels at zero or at a constant: whatever goes, outputs and counts stay right."""
+    random = np.random.RandomState(len(name))
+    net = network(CASES[name]._replace(zeros={}, values={}), fill)
+    parameters = net.collect_params()
+    for key in [key for key in parameters if key.endswith('_bn_gamma')]:
+        live = random.rand(parameters[key].shape[0]) >= chance
+        constant = random.rand(live.size) < 0.2
+        for part, mask in (('gamma', live), ('beta', live | constant)):
+            parameter = parameters[key.replace('gamma', part)]
+            parameter.set_data(parameter.data() * mx.nd.array(mask))
     small = compact(net, SHAPE)
-    x = batch(*SHAPE, seed=seed)
-    assert difference(net(x), small.net(x)) < 1e-5
+    x = batch(*SHAPE)
+    for expected, found in zip(outputs(net, x), outputs(small.net, x)):
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
     assert small.after.params <= small.before.params + 4 * ('broadcast_add' in operators(small.program))
     assert small.after == count(small.net, SHAPE)
     assert compact(small.net, SHAPE).after == small.after
+
+
+def outputs(net, x):
+    y = net(x)
+    return [part.asnumpy() for part in (y if isinstance(y, (list, tuple)) else [y])]
