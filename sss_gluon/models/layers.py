@@ -6,6 +6,7 @@ from typing import Callable, List, Optional, Sequence
 import mxnet as mx
 from mxnet.gluon import nn
 
+from ..errors import SSSError
 from ..factors import ScaledBatchNorm, ScaledConv2D
 
 
@@ -68,6 +69,9 @@ def residual_stages(net: nn.HybridBlock, channels: int, depths: Sequence[int], w
     block : callable
         ``block(in_channels, channels, stride, project)``.
     """
+    if len(depths) != len(widths):
+        raise SSSError(f'{type(net).__name__}: depths are {len(depths)} and widths {len(widths)}; give one of each per '
+                       f'stage')
     stages = []
     for i, (depth, width) in enumerate(zip(depths, widths), 1):
         stage = nn.HybridSequential(prefix=f'stage{i}_')

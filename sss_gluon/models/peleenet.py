@@ -8,6 +8,7 @@ from typing import Sequence
 
 from mxnet.gluon import nn
 
+from ..errors import SSSError
 from .layers import Layers
 
 GROWTH = 32
@@ -72,6 +73,9 @@ class PeleeNet(nn.HybridBlock):
 
     def __init__(self, layers: Layers, classes: int, in_channels: int, depths: Sequence[int] = (3, 4, 8, 6),
                  bottleneck_widths: Sequence[int] = (1, 2, 4, 4), **kwargs):
+        if len(depths) != len(bottleneck_widths):
+            raise SSSError(f'PeleeNet: depths are {len(depths)} and bottleneck_widths {len(bottleneck_widths)}; give '
+                           f'one of each per stage')
         super().__init__(**kwargs)
         with self.name_scope():
             self.stem = Stem(layers, in_channels)

@@ -221,7 +221,8 @@ def test_batch_normalisation_is_the_papers():
 
 
 def test_spec_rebuilds_the_network():
-    net = get_model('cifar_resnext20', classes=4, factors='block', in_channels=1, depths=[1, 1], widths=[8, 16], groups=2)
+    net = get_model('cifar_resnext20', classes=4, factors='block', in_channels=1, depths=[1, 1], widths=[8, 16],
+                    groups=2)
     spec = dict(net.spec)
     assert spec == dict(name='cifar_resnext20', classes=4, factors=['block'], in_channels=1,
                         options=dict(depths=[1, 1], widths=[8, 16], groups=2))
@@ -238,6 +239,8 @@ def test_spec_rebuilds_the_network():
     (dict(name='resnet50', factors='groups'), "resnet50 has no 'groups' structures.*neuron, block"),
     (dict(name='vgg16', depth=3), "vgg16: .*'depth'"),
     (dict(name='cifar_resnet20', groups=3), "cifar_resnet20: .*'groups'"),
+    (dict(name='cifar_resnet20', depths=(1, 1)), 'depths are 2 and widths 3'),
+    (dict(name='peleenet', depths=(1, 1)), 'depths are 2 and bottleneck_widths 4'),
     (dict(name='cifar_resnext20', groups=5), 'groups=5 does not divide the 32 channels inside a block of 64'),
 ])
 def test_errors(arguments, message):
