@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -24,6 +25,9 @@ def main(arguments=None) -> int:
     except SSSError as error:
         print(f'sss-gluon {options.verb}: {error}', file=sys.stderr)
         return 128 + error.signal_number if hasattr(error, 'signal_number') else 2
+    except BrokenPipeError:     # `sss-gluon count resnet50 | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except KeyboardInterrupt:
         print(f'sss-gluon {options.verb}: stopped', file=sys.stderr)
         return 130

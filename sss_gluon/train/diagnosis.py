@@ -61,21 +61,22 @@ def explain(entries: List[Pressure], learning_rate: float, rate_sum: float, mome
     learning_rate : float
         The highest rate of the run, at which more steps would be taken.
     rate_sum : float
-        Sum of the learning rate over all steps of the run: what it can move a factor by is
-        (γ + g)·rate_sum/(1 − μ).
+        Sum of the learning rate over all steps of the run. A γ larger by d would have moved a factor further by
+        d·rate_sum/(1 − μ), had the gradients been the same; they resist more as a factor shrinks, so what is
+        named is the least that can be enough.
     momentum : float
     """
     rows, needed, steps = [], [], []
     for name, value, gradient, gamma in entries:
         force = gamma + gradient
         more = value * (1 - momentum) / (learning_rate * force) if force > 0 and learning_rate > 0 else None
-        enough = (1 - momentum) / rate_sum - gradient if rate_sum > 0 else float('inf')
+        enough = gamma + value * (1 - momentum) / rate_sum if rate_sum > 0 else float('inf')
         rows.append([name, f'{value:.4f}', f'{gradient:+.2e}', f'{gamma:.2e}',
-                     'never' if more is None else f'{more:,.0f}', f'{max(enough, 0):.2g}'])
-        needed.append(max(enough, 0))
+                     'never' if more is None else f'{more:,.0f}', f'{enough:.2g}'])
+        needed.append(enough)
         steps.append(more)
     headers = ['smallest factors', 'value', 'gradient', 'γ', f'steps to 0 at rate {learning_rate:g}',
-               'γ to reach 0 in this run']
+               'γ to reach 0 in this run, at least']
     table = tabulate(rows, headers=headers, disable_numparse=True)
     advice = f'try gamma={min(needed):.2g} or more' if needed else 'the network has no factors'
     reachable = [s for s in steps if s is not None]
