@@ -17,7 +17,7 @@ from .errors import SSSError
 class APG(mx.optimizer.Optimizer):
     """The paper's modified stochastic APG on λ, eq. 10-12, with the projection of the authors' code.
 
-    S_α(z) = sign(z)·max(0, |z| − α) = z − clip(z, −α, α).
+    S_α(z) = sign(z)·max(0, |z| − α).
 
     Parameters
     ----------
@@ -26,8 +26,8 @@ class APG(mx.optimizer.Optimizer):
     momentum : float
         μ in [0, 1).
     non_negative : bool
-        λ ← max(0, λ) after eq. 12, momentum untouched. Without it a factor whose z is thresholded to 0 only
-        decays like μ^t and never *is* 0.
+        λ ← max(0, λ) after eq. 12, momentum untouched. Without it a factor overshoots, and swings around zero for
+        some steps before it stays there.
     gamma_mult : dict of int to float, optional
         Multiplier of γ by parameter index; 1 where absent.
     **kwargs
@@ -71,17 +71,17 @@ class APG(mx.optimizer.Optimizer):
         return grad + wd * weight if wd else grad
 
     def _update_factor(self, factor, grad, v, lr, gamma):
-        change, alpha = lr * grad, lr * gamma
-        z = factor - change                             # eq. 10
-        near = nd.clip(z, -alpha, alpha)
-        thresholded = z - near                          # S_α(z), exactly 0 where |z| <= α
-        change += near                                  # λ_{t−1} − S(z_t), without the rounding of that difference
-        v *= self.momentum                              # eq. 11:  v_t = S(z_t) − λ_{t−1} + μ v_{t−1}
+        # With λ − S(z) as one small number (λ itself where S(z) is 0) zeros are exact and no rounding adds up.
+        change = lr * grad
+        z = factor - change                                         # eq. 10
+        near = nd.clip(z, -lr * gamma, lr * gamma)                  # z − S(z)
+        change = nd.where(near == z, factor, change + near)         # λ_{t−1} − S(z_t)
+        v *= self.momentum                                          # eq. 11:  v_t = S(z_t) − λ_{t−1} + μ v_{t−1}
         v -= change
-        thresholded += self.momentum * v                # eq. 12:  λ_t = S(z_t) + μ v_t
+        ahead = factor - change + self.momentum * v                 # eq. 12:  λ_t = S(z_t) + μ v_t
         if self.non_negative:
-            thresholded = nd.maximum(thresholded, 0)    # authors' code: makes zeros exact
-        thresholded.copyto(factor)
+            ahead = nd.maximum(ahead, 0)                            # authors' code
+        ahead.copyto(factor)
 
 
 @mx.optimizer.Optimizer.register

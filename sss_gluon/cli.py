@@ -69,15 +69,16 @@ def _evaluate_arguments(parser):
     parser.add_argument('--against', metavar='run', help='another run on the same data to compare with')
     parser.add_argument('--data', metavar='run', help='run whose test images an exported network is evaluated on; '
                                                       'default the run whose folder it lies in')
+    parser.add_argument('--device', help='cpu, gpu0, ...; default the first one of the run')
 
 
 def _evaluate(options):
     from .report.tables import describe_evaluation
     from .train import RunFolder, evaluate, evaluate_exported
     if options.target.endswith('.json'):
-        print(describe_evaluation([evaluate_exported(options.target, options.data)]))
+        print(describe_evaluation([evaluate_exported(options.target, options.data, options.device)]))
         return
-    rows = evaluate(options.target, options.against)
+    rows = evaluate(options.target, options.against, options.device)
     compact = [row.name for row in rows].count('compact')
     print(describe_evaluation(rows, RunFolder(options.target).structure() if compact else None))
 

@@ -36,10 +36,11 @@ class Trained(NamedTuple):
         return (1,) + tuple(self.data.shape)
 
 
-def load_run(path: Union[str, Path], log=print) -> Trained:
-    """Network and data of a run folder."""
+def load_run(path: Union[str, Path], device: str = 'cpu', log=print) -> Trained:
+    """Network and data of a run folder, on one device, whatever it was trained on."""
     run = RunFolder.open(path)
     config = run.config()
+    config.devices = [device]
     data = load_data(config)
     config.init = None      # the checkpoint holds all there is to know
     net = build_network(config, data)
@@ -54,7 +55,7 @@ def prune(path: Union[str, Path], log=print) -> Compact:
 
     Writes ``compact/model-symbol.json``, ``-0000.params`` and ``-structure.json`` into the run folder.
     """
-    run, trained = RunFolder.open(path), load_run(path, log)
+    run, trained = RunFolder.open(path), load_run(path, log=log)
     with run.locked():
         if trained.epochs < trained.config.epochs:
             log(f'note: {run} is at epoch {trained.epochs} of {trained.config.epochs}')
@@ -72,7 +73,8 @@ class Row(NamedTuple):
     seconds: Dict[int, float]       # batch size -> median latency
 
 
-def evaluate(path: Union[str, Path], against: Optional[Union[str, Path]] = None, log=print) -> List[Row]:
+def evaluate(path: Union[str, Path], against: Optional[Union[str, Path]] = None, device: Optional[str] = None,
+             log=print) -> List[Row]:
     """Accuracy on the test images, size and latency of the networks of a run.
 
     Parameters
@@ -81,25 +83,29 @@ def evaluate(path: Union[str, Path], against: Optional[Union[str, Path]] = None,
         The network with its factors folded in (``dense``), and its compact network if ``prune`` wrote one.
     against : run folder, optional
         A network of another run on the same data, e.g. one trained without factors.
+    device : str, optional
+        Default the first device of the run.
 
     Returns
     -------
     list of Row
         Also written to ``evaluation.csv`` in the run folder. Latencies are measured in turn.
     """
-    run, trained = RunFolder.open(path), load_run(path, log)
-    device = contexts(trained.config.devices)[0]
-    nets = {'dense': _folded(trained, device)}
+    run = RunFolder.open(path)
+    device = device or run.config().devices[0]
+    trained = load_run(path, device, log)
+    context = contexts([device])[0]
+    nets = {'dense': _folded(trained, context)}
     if Path(f'{run.compact}-symbol.json').exists():
-        nets['compact'] = load(run.compact, device)
+        nets['compact'] = load(run.compact, context)
     data = trained.data
     if against is not None:
-        other = load_run(against, log)
+        other = load_run(against, device, log)
         if (other.data.name, other.data.shape) != (data.name, data.shape):
             raise SSSError(f'{against} was trained on {other.data.name} {other.data.shape}, {path} on {data.name} '
                            f'{data.shape}; they cannot be compared')
-        nets[Path(against).name] = _folded(other, device)
-    rows = _rows(nets, data, device)
+        nets[Path(against).name] = _folded(other, context)
+    rows = _rows(nets, data, context)
     header = ['network', 'images', 'top1', 'top5', 'loss', 'params', 'macs']
     header += [f'ms_batch_{b}' for b in LATENCY_BATCHES]
     lines = [[row.name, row.accuracy.images, f'{row.accuracy.top1:.6f}', f'{row.accuracy.top5:.6f}',
@@ -109,7 +115,8 @@ def evaluate(path: Union[str, Path], against: Optional[Union[str, Path]] = None,
     return rows
 
 
-def evaluate_exported(symbol_file: Union[str, Path], data_of: Union[None, str, Path] = None, log=print) -> Row:
+def evaluate_exported(symbol_file: Union[str, Path], data_of: Union[None, str, Path] = None,
+                      device: Optional[str] = None) -> Row:
     """Accuracy, size and latency of an exported network, on the test images of a run.
 
     Parameters
@@ -124,22 +131,21 @@ def evaluate_exported(symbol_file: Union[str, Path], data_of: Union[None, str, P
         raise SSSError(f'{symbol_file} does not lie in a run folder; name one for its data: --data run')
     config = RunFolder.open(folder).config()
     data = load_data(config)
-    device = contexts(config.devices)[0]
-    net = load(symbol_file, device)
-    return _rows({Path(symbol_file).name: net}, data, device)[0]
+    context = contexts([device or config.devices[0]])[0]
+    return _rows({Path(symbol_file).name: load(symbol_file, context)}, data, context)[0]
 
 
-def _rows(nets: Dict[str, gluon.HybridBlock], data: DataSet, device) -> List[Row]:
+def _rows(nets: Dict[str, gluon.HybridBlock], data: DataSet, context) -> List[Row]:
     augmentation = Augmentation(pad=0, flip=False, mean=data.mean, std=data.std)
-    seconds = {batch: latencies(nets, (batch,) + tuple(data.shape), device) for batch in LATENCY_BATCHES}
+    seconds = {batch: latencies(nets, (batch,) + tuple(data.shape), context) for batch in LATENCY_BATCHES}
     rows = []
     for name, net in nets.items():
         size = count(net, (1,) + tuple(data.shape))
-        accuracy = evaluate_images(net, data.test, augmentation, LATENCY_BATCHES[-1], device)
+        accuracy = evaluate_images(net, data.test, augmentation, LATENCY_BATCHES[-1], context)
         rows.append(Row(name, accuracy, size.params, size.macs, {b: seconds[b][name] for b in LATENCY_BATCHES}))
     return rows
 
 
-def _folded(trained: Trained, device) -> gluon.SymbolBlock:
+def _folded(trained: Trained, context) -> gluon.SymbolBlock:
     """The network as it would be deployed without removing anything: factors multiplied into the weights."""
-    return to_block(fold(trace(trained.net, trained.input_shape)), device)
+    return to_block(fold(trace(trained.net, trained.input_shape)), context)

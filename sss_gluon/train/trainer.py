@@ -135,7 +135,7 @@ def make_trainer(net: gluon.Block, gamma: float = 0.01, learning_rate: float = 0
     update_on_kvstore : bool
         True updates on the store: with a scheduler only, and without saved states.
     non_negative : bool
-        Project factors to λ >= 0 after each step; exact zeros depend on it.
+        Project factors to λ >= 0 after each step. Without it they swing around zero before they stay there.
     clip_gradient : float, optional
         Bound of each component of the rescaled gradient.
     multi_precision : bool
