@@ -1,0 +1,319 @@
+"""Compaction of the nine networks: same outputs, right sizes, plain operators, and gradients that stay the same."""
+import json
+
+import mxnet as mx
+import numpy as np
+import pytest
+from mxnet import autograd, gluon
+from mxnet.gluon import nn
+
+from sss_gluon.errors import SSSError
+from sss_gluon.factors import ScaledConv2D, scaling_factors
+from sss_gluon.graph import compact, count, remaining
+from sss_gluon.graph.fold import fold
+from sss_gluon.graph.ir import to_json
+from sss_gluon.graph.trace import trace
+from sss_gluon.models import ARCHITECTURES, get_model
+
+SIZES = {       # height and width of the input: as small as the network allows
+    'cifar_vgg16': 32, 'cifar_resnet20': 16, 'cifar_resnet164': 16, 'cifar_resnext20': 16, 'cifar_resnext164': 16,
+    'vgg16': 224, 'resnet50': 64, 'resnext50_32x4d': 64, 'peleenet': 64,
+}
+BIG = ('vgg16',)
+NETWORKS = [pytest.param(name, marks=pytest.mark.slow if name in BIG else ()) for name in SIZES]
+
+
+def operators(program):
+    return [node.op for node in program.nodes() if not node.is_variable]
+
+
+def check(net, shape, difference, batch, constants=0):
+    """Compact, and everything that has to be true of any compact network."""
+    small = compact(net, shape)
+    for seed in (1, 2):
+        x = batch(*shape, seed=seed)
+        assert difference(net(x), small.net(x)) < 1e-4
+    assert small.max_difference < 1e-4 and small.unhandled == []
+    assert small.before == count(net, shape) and small.after == count(small.net, shape)
+    assert (small.before, small.after) == remaining(net, shape)
+    assert not [name for name in small.net.collect_params() if 'factor' in name]
+
+    before, after = operators(fold(trace(net, shape))), operators(small.program)
+    assert after.count('broadcast_add') == constants and set(after) <= set(before) | {'broadcast_add'}
+    assert len(after) <= len(before)
+    again = compact(small.net, shape)
+    assert again.after == again.before == small.after and again.max_difference < 1e-6
+    assert json.loads(to_json(again.program.outputs)) == json.loads(to_json(small.program.outputs))
+    for name, value in small.program.values.items():
+        np.testing.assert_array_equal(again.program.values[name], value)
+    return small
+
+
+@pytest.mark.parametrize('name', NETWORKS)
+def test_random_subsets(name, fill, zero, difference, batch):
+    """Neurons, groups and blocks at zero mixed, in every kind of factor that the network can carry."""
+    net = zero(fill(get_model(name, factors=ARCHITECTURES[name].offered, classes=11)), seed=5)
+    small = check(net, (2, 3, SIZES[name], SIZES[name]), difference, batch)
+    assert small.after.params < small.before.params and small.after.macs < small.before.macs
+    removed = {}
+    for factor in scaling_factors(net):
+        removed[factor.kind] = removed.get(factor.kind, 0) + int((factor.values() == 0).sum())
+    assert small.structure.removed() == removed and min(removed.values()) > 0
+    plain = trace(get_model(name, factors=()), (2, 3, SIZES[name], SIZES[name]), values=False)
+    assert set(operators(small.program)) <= set(operators(plain))
+
+
+@pytest.mark.parametrize('name', NETWORKS)
+def test_nothing_is_removed(name, fill, zero, difference, batch):
+    """Without zeros it is the network without factors, layer by layer."""
+    net = zero(fill(get_model(name, factors=ARCHITECTURES[name].offered)), chance=0)
+    shape = (1, 3, SIZES[name], SIZES[name])
+    small = compact(net, shape)
+    x = batch(*shape)
+    assert difference(net(x), small.net(x)) < 1e-5
+    plain = get_model(name, factors=())
+    assert small.before == small.after == count(plain, shape)
+    expected = {key.replace('.', '_'): p.shape for key, p in plain._collect_params_with_prefix().items()}
+    assert {key: p.shape for key, p in small.net.collect_params().items()} == expected
+    assert operators(small.program) == operators(trace(plain, shape, values=False))
+
+
+# {factors at zero: what is left of a layer, or of the operators}
+SPECIAL = {
+    'block': ('cifar_resnet20', ['stage1.1.conv2'], {'stage1_1_conv1': None, 'stage1_1_conv2': None}, 0),
+    'first blocks of all stages': (
+        'cifar_resnet20', ['stage1.0.conv2', 'stage2.0.conv2', 'stage3.0.conv2'],
+        {'stage2_0_conv1': None, 'stage2_0_conv2': None, 'stage2_0_shortcut': [32, 16], 'stage3_0_shortcut': [64, 32]},
+        0),
+    'all blocks of a stage': (
+        'cifar_resnet20', ['stage2.0.conv2', 'stage2.1.conv2', 'stage2.2.conv2'],
+        {'stage2_0_conv1': None, 'stage2_0_shortcut': [32, 16], 'stage2_2_conv2': None, 'stage3_0_conv1': [64, 32]}, 0),
+    'all blocks': ('cifar_resnet20', [f'stage{i}.{j}.conv2' for i in (1, 2, 3) for j in range(3)],
+                   {'stem': [16, 3], 'stage1_0_shortcut': [16, 16], 'stage3_2_conv1': None, 'output': [10, 64]}, 0),
+    'all neurons inside a block': ('cifar_resnet20', ['stage2.1.norm2'],
+                                   {'stage2_1_conv1': None, 'stage2_1_conv2': None, 'stage2_2_conv1': [32, 32]}, 0),
+    'block of bottlenecks': ('resnet50', ['stage3.0.conv3', 'stage3.4.conv3'],
+                             {'stage3_0_conv2': None, 'stage3_0_shortcut': [1024, 512], 'stage3_4_conv1': None}, 0),
+    # norm3 still gives a constant per channel, through ReLU and a 1x1 convolution
+    'neurons of a bottleneck': ('resnet50', ['stage3.4.norm2'],
+                                {'stage3_4_conv1': None, 'stage3_4_conv2': None, 'stage3_4_conv3': None}, 1),
+    'all groups of a block': ('cifar_resnext20', ['stage2.1.norm2'],
+                              {'stage2_1_conv1': None, 'stage2_1_conv2': None, 'stage2_1_conv3': None}, 1),
+    'all groups of first blocks': (
+        'cifar_resnext20', ['stage1.0.norm2', 'stage2.0.norm2'],
+        {'stage1_0_conv1': None, 'stage1_0_shortcut': [64, 64], 'stage2_0_shortcut': [128, 64]}, 2),
+    'all groups and the block': ('cifar_resnext20', ['stage2.1.norm2', 'stage2.1.norm3'],
+                                 {'stage2_1_conv1': None, 'stage2_1_conv3': None}, 0),
+    'all blocks of a ResNeXt stage': ('cifar_resnext20', ['stage2.0.norm3', 'stage2.1.norm3'],
+                                      {'stage2_0_conv1': None, 'stage2_1_conv3': None, 'stage2_0_shortcut': [128, 64]}, 0),
+    'a plain layer': ('cifar_vgg16', ['norm4_2'], {'conv4_2': [1, 512]}, 0),
+    'every plain layer': ('cifar_vgg16', [f'norm{i}_{j}' for i in range(1, 6) for j in range(1, 3 + (i > 2))],
+                          {'conv1_1': [1, 3], 'conv3_2': [1, 1], 'conv5_3': [1, 1], 'output': [10, 1]}, 0),
+    'a branch of a dense layer': ('peleenet', ['stage2.1.branch1b.norm'],
+                                  {'stage2_1_branch1a_conv': None, 'stage2_1_branch1b_conv': None,
+                                   'stage2_2_branch1a_conv': [32, 128 + 32 + 16]}, 0),
+    'inside a branch of a dense layer': ('peleenet', ['stage2.1.branch2b.norm'],
+                                         {'stage2_1_branch2a_conv': [1, 160], 'stage2_1_branch2b_conv': [1, 1]}, 0),
+    'both branches of a dense layer': ('peleenet', ['stage2.1.branch1b.norm', 'stage2.1.branch2c.norm'],
+                                       {'stage2_1_branch1a_conv': None, 'stage2_1_branch2c_conv': None,
+                                        'stage2_2_branch1a_conv': [32, 128 + 32]}, 0),
+    'the stem': ('peleenet', ['stem.branch2.norm'],
+                 {'stem_branch1_conv': None, 'stem_branch2_conv': None, 'stem_fuse_conv': [32, 32]}, 0),
+}
+
+
+@pytest.mark.parametrize('case', SPECIAL)
+def test_special_subsets(case, fill, set_factors, difference, batch):
+    name, zeros, left, constants = SPECIAL[case]
+    net = set_factors(fill(get_model(name, factors=ARCHITECTURES[name].offered)), dict.fromkeys(zeros, 0))
+    small = check(net, (2, 3, SIZES[name], SIZES[name]), difference, batch, constants)
+    assert {layer: small.structure.layers[layer]['after'] for layer in left} == left
+
+
+@pytest.mark.parametrize('name', NETWORKS)
+def test_everything_is_removed(name, fill, set_factors, difference, batch):
+    net = fill(get_model(name, factors=ARCHITECTURES[name].offered))
+    set_factors(net, {factor.name: 0 for factor in scaling_factors(net)})
+    small = check(net, (1, 3, SIZES[name], SIZES[name]), difference, batch)
+    assert small.after.params < small.before.params / 3
+    assert all(row['kept'] == [] for row in small.structure.factors.values())
+
+
+def test_a_negative_factor_is_kept(fill, set_factors, difference, batch):
+    net = set_factors(fill(get_model('cifar_resnet20')), {'stage1.0.conv2': -0.5, 'stage1.1.conv2': 1e-30})
+    small = check(net, (1, 3, 16, 16), difference, batch)
+    assert small.after == small.before and small.structure.removed() == {'block': 0}
+
+
+def test_structure_of_a_compaction(fill, set_factors):
+    net = fill(get_model('cifar_resnext20', factors='group', depths=(1,), widths=(8,), groups=4, classes=2, in_channels=1))
+    set_factors(net, {'stage1.0.norm2': [0, 1, 0, -1]})
+    structure = compact(net, (3, 1, 5, 5)).structure
+    assert structure.model == net.spec and structure.input_shape == (3, 1, 5, 5)
+    assert structure.factors == {'stage1.0.norm2': {'kind': 'group', 'size': 4, 'kept': [1, 3]}}
+    assert structure.layers == {
+        'stem_0': {'before': [64, 1], 'after': [64, 1]},
+        'stage1_0_conv1': {'before': [4, 64], 'after': [2, 64]},
+        'stage1_0_conv2': {'before': [4, 1], 'after': [2, 1]},
+        'stage1_0_conv3': {'before': [8, 4], 'after': [8, 2]},
+        'stage1_0_shortcut': {'before': [8, 64], 'after': [8, 64]},
+        'output': {'before': [2, 8], 'after': [2, 8]},
+    }
+    assert structure.removed() == {'group': 2}
+
+
+def test_the_network_is_not_changed(fill, zero):
+    net = zero(fill(get_model('cifar_resnext20', factors=('group', 'block'))))
+    before = {key: p.data().asnumpy().copy() for key, p in net._collect_params_with_prefix().items()}
+    compact(net, (1, 3, 16, 16))
+    for key, p in net._collect_params_with_prefix().items():
+        np.testing.assert_array_equal(p.data().asnumpy(), before[key])
+
+
+def test_hybridized_with_static_shapes_right_after_training(fill, zero, difference, batch):
+    """What has just been trained is what is compacted, though nothing waited for the last step."""
+    net = zero(fill(get_model('cifar_resnet20', factors=('neuron', 'block'))))
+    net.hybridize(static_alloc=True, static_shape=True)
+    trainer = gluon.Trainer(net.collect_params('.*(?<!factor)$'), 'sgd', dict(learning_rate=0.01), kvstore=None)
+    for step in range(3):
+        with autograd.record():
+            loss = net(batch(8, 3, 16, 16, seed=step)).square().sum()
+        loss.backward()
+        trainer.step(8)
+    small = compact(net, (2, 3, 16, 16))
+    x = batch(2, 3, 16, 16)
+    assert difference(net(x), small.net(x)) < 1e-4
+
+
+# {layer: the layer whose neurons are its inputs}, in cifar_vgg16
+VGG = ['norm1_1', 'norm1_2', 'norm2_1', 'norm2_2', 'norm3_1', 'norm3_2', 'norm3_3', 'norm4_1', 'norm4_2', 'norm4_3',
+       'norm5_1', 'norm5_2', 'norm5_3']
+
+
+def gradients(net, x, head, training):
+    net.collect_params().zero_grad()
+    with autograd.record(train_mode=training):
+        y = net(x)
+    y.backward(head)
+    found = {key.replace('.', '_'): (p.grad() if p.grad_req != 'null' else p.data()).asnumpy()
+             for key, p in net._collect_params_with_prefix().items()}
+    return y, found
+
+
+@pytest.mark.parametrize('training', [True, False], ids=['training', 'inference'])
+@pytest.mark.parametrize('name, size', [('cifar_resnet20', 16), ('cifar_vgg16', 32)])
+def test_gradients_of_what_remains(name, size, training, fill, zero, difference, batch):
+    """λW is one weight now: its gradient is that of W divided by λ; statistics move as before."""
+    net = zero(fill(get_model(name, classes=7)), chance=0.4, seed=1)
+    x, head = batch(16, 3, size, size), batch(16, 7, seed=2)
+    small = compact(net, x.shape)
+    (y, expected), (z, found) = gradients(net, x, head, training), gradients(small.net, x, head, training)
+    assert difference(y, z) < 1e-4
+    values = {factor.name.replace('.', '_'): factor.values() for factor in scaling_factors(net)}
+    kept = {key: np.flatnonzero(value) for key, value in values.items()}
+    assert len(found) < len(expected) or name == 'cifar_vgg16'
+    for key in found:
+        layer, part = key.rpartition('_')[::2] if 'running' not in key else (key[:-len('_running_mean')], 'statistic') \
+            if key.endswith('mean') else (key[:-len('_running_var')], 'statistic')
+        gradient = expected[key]
+        if name == 'cifar_vgg16':       # neurons: cut to those that are kept, and divide gamma and beta
+            own = layer.replace('conv', 'norm')
+            if own in kept:
+                gradient = gradient[kept[own]]
+            if part == 'weight' and layer != 'conv1_1':
+                source = VGG[VGG.index(own) - 1] if own in kept else VGG[-1]
+                gradient = gradient[:, kept[source]]
+            if part in ('gamma', 'beta'):
+                gradient = gradient / values[own][kept[own]]
+        elif layer in values:           # blocks
+            gradient = gradient / values[layer]
+        assert found[key].shape == gradient.shape
+        np.testing.assert_allclose(found[key], gradient, rtol=0, atol=2e-4 * np.abs(gradient).max(), err_msg=key)
+
+
+class Own(nn.HybridBlock):
+    """A network of one's own: a convolution without batch normalisation, scaled neuron by neuron, and a bias."""
+
+    def __init__(self):
+        super().__init__()
+        with self.name_scope():
+            self.first = ScaledConv2D(6, 3, in_channels=3, kind='neuron', activation='relu')
+            self.second = ScaledConv2D(8, 3, in_channels=6, kind='group', groups=2, padding=1)
+            self.last = nn.Conv2D(4, 1, in_channels=8)
+
+    def hybrid_forward(self, F, x):
+        x = self.first(x)
+        y = self.second(x)
+        return self.last(F.LeakyReLU(y, slope=0.1)), F.mean(y, axis=(2, 3))
+
+
+def test_network_of_ones_own(fill, set_factors, difference, batch):
+    net = set_factors(fill(Own()), {'first': [0, 1, 2, 0.5, 0, -1], 'second': [1, 0.3]})
+    net.last.weight.set_data(net.last.weight.data() * mx.nd.array([1, 1, 0, 1, 1, 1, 1, 1]).reshape((1, 8, 1, 1)))
+    small = check(net, (2, 3, 9, 9), difference, batch)
+    # groups stay whole (each has a neuron that lives), and the second output shows all of them
+    assert {key: row['after'] for key, row in small.structure.layers.items()} \
+        == {'first': [6, 3], 'second': [8, 3], 'last': [4, 8]}
+    assert small.structure.model is None
+    set_factors(net, {'first': [0, 0, 0, 0.5, 0, -1], 'second': [1, 0.3]})
+    small = check(net, (2, 3, 9, 9), difference, batch)
+    assert small.structure.layers['second']['after'] == [8, 3]      # its bias still reaches the output
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name, size, unhandled', [
+    ('cifar_resnet20_v2', 32, ()), ('cifar_resnext29_32x4d', 32, ()), ('se_resnet18_v1', 64, ()),
+    ('mobilenetv2_0.25', 64, ()), ('mobilenetv3_small', 64, ()), ('hrnet_w18_small_v1_c', 64, ()),
+    ('shufflenet_v1', 64, ('Reshape', 'SwapAxis')), ('cifar_residualattentionnet56', 32, ('ones_like',)),
+])
+def test_networks_of_gluoncv(name, size, unhandled, difference, batch):
+    """The pass knows no architecture: half of the normalised channels of networks that have no factors at zero."""
+    model_zoo = pytest.importorskip('gluoncv.model_zoo')
+    net, random = model_zoo.get_model(name), np.random.RandomState(0)
+    shape = (2, 3, size, size)
+    net.initialize(mx.init.Xavier('gaussian', 'in', 2))
+    net(mx.nd.zeros(shape))
+    parameters = net.collect_params()
+    for key, parameter in parameters.items():
+        if key.endswith('running_var'):
+            parameter.set_data(mx.nd.array(random.uniform(0.5, 1.5, parameter.shape)))
+        elif key.endswith('running_mean'):
+            parameter.set_data(mx.nd.array(random.standard_normal(parameter.shape) * 0.2))
+        elif key.endswith('gamma') and parameter.grad_req != 'null':
+            live = random.rand(*parameter.shape) < 0.5
+            parameter.set_data(mx.nd.array(live * random.uniform(0.5, 1.5, live.shape)))
+            parameters[key.replace('gamma', 'beta')].set_data(mx.nd.array(live * random.standard_normal(live.shape) * 0.2))
+    small = compact(net, shape)
+    x = batch(*shape)
+    assert difference(net(x), small.net(x)) < 1e-4
+    assert small.after.params < 0.9 * small.before.params and small.after == count(small.net, shape)
+    assert {operator.split('(')[0] for operator in small.unhandled} == set(unhandled)
+    assert compact(small.net, shape).after == small.after
+
+
+def test_refuses_what_is_not_equal(fill, monkeypatch):
+    """A rule that is wrong is found by running both networks, and nothing is returned."""
+    from sss_gluon.graph import operators as rules
+    net = fill(get_model('cifar_vgg16', stages=((4, 4), (4, 4), (4, 4, 4), (4, 4, 4), (4, 4, 4))))
+    net.norm1_1.factor.set_data(mx.nd.array([0, 1, 1, 1]))
+    monkeypatch.setitem(rules.RULES, 'Pooling', rules.Channelwise(lambda node, value: 0 * np.nan_to_num(value)))
+    monkeypatch.setattr(rules.Pooling, 'constants', None)
+    monkeypatch.setitem(rules.RULES, 'Activation', AlwaysZero())
+    with pytest.raises(SSSError, match='the compact network differs by .* of the largest output, more than rounding'):
+        compact(net, (1, 3, 32, 32))
+
+
+def AlwaysZero():
+    from sss_gluon.graph.operators import Channelwise
+
+    class Wrong(Channelwise):
+        def constants(self, node, view):
+            return [np.where(np.arange(view.channels(node.inputs[0])) == 1, 0.0, np.nan)]
+    return Wrong()
+
+
+def test_refuses_what_is_not_finite(fill):
+    net = fill(get_model('cifar_resnet20'))
+    net.stem.weight.set_data(net.stem.weight.data() * np.nan)
+    with pytest.raises(SSSError, match='outputs that are not finite'):
+        compact(net, (1, 3, 16, 16))
