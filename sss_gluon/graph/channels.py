@@ -14,7 +14,8 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from .ir import Entry, Node, Program
-from .operators import RULES, UNKNOWN, Concat, Rule
+from .operators import RULES, UNKNOWN
+from .rules import Concat, Rule
 
 
 class Channels:

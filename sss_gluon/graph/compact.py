@@ -15,7 +15,8 @@ from .channels import Channels
 from .count import Count, count_program
 from .fold import fold
 from .ir import Entry, Node, Program, rewritten
-from .operators import ADDITIONS, Concat
+from .operators import ADDITIONS
+from .rules import Concat
 from .structure import Structure
 from .trace import trace
 

@@ -1,0 +1,100 @@
+"""The rule of convolutions and dense layers, whose outputs are sums over weighted inputs."""
+from __future__ import annotations
+
+import numpy as np
+
+from .ir import Entry
+from .rules import Rule, is_zero
+
+
+class Linear(Rule):
+    """Convolution, transposed convolution and dense layer: outputs are sums over weighted inputs."""
+    understood = True
+
+    def __init__(self, kind: str):
+        self.kind = kind        # 'conv', 'deconv' or 'dense'
+
+    def applies(self, node, view):
+        if not all(view.is_parameter(entry) for entry in node.inputs[1:]):
+            return False
+        if self.kind == 'dense':
+            return node.get('flatten', True) or len(view.shape(node.inputs[0])) == 2
+        layout = node.get('layout', None)
+        return layout is None or str(layout).startswith('NC')
+
+    def groups(self, node):
+        return 1 if self.kind == 'dense' else int(node.get('num_group', 1))
+
+    def _weight(self, node, view):
+        """Weight as (groups, outputs per group, inputs per group, taps)."""
+        weight = view.value(node.inputs[1])
+        groups = self.groups(node)
+        if self.kind == 'deconv':       # stored as (inputs, outputs per group, ...)
+            inputs, outputs = weight.shape[:2]
+            return weight.reshape(groups, inputs // groups, outputs, -1).transpose(0, 2, 1, 3)
+        if self.kind == 'dense':
+            return weight.reshape(1, weight.shape[0], weight.shape[1], 1)
+        return weight.reshape(groups, weight.shape[0] // groups, weight.shape[1], -1)
+
+    def connected(self, node, view):
+        """(groups, outputs, inputs) booleans: is any weight between them not zero?"""
+        return view.remember(node, lambda: (self._weight(node, view) != 0).any(axis=-1))
+
+    def _bias(self, node, view):
+        return view.value(node.inputs[2]).astype('float64') if len(node.inputs) > 2 else 0.0
+
+    def _input_labels(self, node, view):
+        """Labels of the inputs; a dense layer sees each channel of an unflattened input once per position."""
+        labels = view.label(node.inputs[0])
+        return np.repeat(labels, view.positions(node.inputs[0])) if self.kind == 'dense' else labels
+
+    def _input_constants(self, node, view):
+        value = view.constant(node.inputs[0])
+        return np.repeat(value, view.positions(node.inputs[0])) if self.kind == 'dense' else value
+
+    def constants(self, node, view):
+        connected, groups = self.connected(node, view), self.groups(node)
+        value = self._input_constants(node, view).reshape(groups, 1, -1)
+        padded = any(np.ravel(node.get('pad', 0))) or self.kind == 'deconv'
+        known = is_zero(value) if padded else ~np.isnan(value)     # a constant does not reach into the padding
+        constant = ~(connected & ~known).any(axis=2)
+        result = np.zeros(constant.shape)
+        if not padded and (constant & (connected & ~is_zero(value)).any(axis=2)).any():
+            weight = self._weight(node, view).sum(axis=-1, dtype='float64')
+            result = (weight * np.nan_to_num(value)).sum(axis=2)
+        return [np.where(constant, result, np.nan).ravel() + self._bias(node, view)]
+
+    def labels(self, node, view):
+        groups = self.groups(node)
+        if groups == 1:
+            return [view.new_labels(Entry(node))]
+        # A group is kept or dropped as a whole, with its inputs and outputs.
+        inputs = view.label(node.inputs[0]).reshape(groups, -1)
+        outputs = view.new_labels(Entry(node)).reshape(groups, -1)
+        first = inputs[:, :1]
+        view.tie(np.broadcast_to(first, inputs.shape).ravel(), inputs.ravel())
+        view.tie(np.broadcast_to(first, outputs.shape).ravel(), outputs.ravel())
+        return [outputs.ravel()]
+
+    def needs(self, node, view):
+        if self.groups(node) > 1:
+            return
+        kept = view.kept(view.label(Entry(node)))
+        used = self.connected(node, view)[0][kept].any(axis=0) & ~is_zero(self._input_constants(node, view))
+        view.need(self._input_labels(node, view)[used])
+
+    def rewrite(self, node, view):
+        keep_out, keep_in = view.keep(Entry(node)), view.kept(self._input_labels(node, view))
+        groups = self.groups(node)
+        weight = node.inputs[1]
+        if len(node.inputs) > 2:
+            view.cut(node.inputs[2], 0, keep_out)
+        outputs = str(int(keep_out.sum()))
+        if groups > 1:
+            kept_groups = int(keep_out.reshape(groups, -1)[:, 0].sum())
+            view.cut(weight, 0, keep_in if self.kind == 'deconv' else keep_out)
+            return {'num_filter': outputs, 'num_group': str(kept_groups)}
+        first, second = (keep_in, keep_out) if self.kind == 'deconv' else (keep_out, keep_in)
+        view.cut(weight, 0, first)
+        view.cut(weight, 1, second)
+        return {'num_hidden' if self.kind == 'dense' else 'num_filter': outputs}
