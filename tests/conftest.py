@@ -5,15 +5,28 @@ import pytest
 
 from sss_gluon.factors import scaling_factors
 
+# A narrow or shallow variant of each network, so that it can be run quickly, and the size of its input.
+NARROW = {
+    'cifar_vgg16': (dict(stages=((4, 4), (6, 6), (8, 8, 8), (8, 8, 8), (8, 8, 8))), 32),
+    'cifar_resnet20': (dict(depths=(2, 1, 1), widths=(4, 6, 8)), 16),
+    'cifar_resnet164': (dict(depths=(2, 1, 1), widths=(8, 16, 24)), 16),
+    'cifar_resnext20': (dict(depths=(2, 1, 1), widths=(8, 16, 24), groups=4), 16),
+    'cifar_resnext164': (dict(depths=(1, 1, 2), widths=(8, 16, 24), groups=2, inner_ratio=0.25), 16),
+    'vgg16': (dict(stages=((2, 2), (2, 2), (2, 3, 2), (2, 2, 2), (2, 2, 2))), 224),
+    'resnet50': (dict(depths=(1, 2, 1, 1), widths=(8, 16, 24, 32)), 64),
+    'resnext50_32x4d': (dict(depths=(1, 2, 1, 1), widths=(16, 32, 48, 64), groups=8), 64),
+    'peleenet': (dict(depths=(1, 1, 2, 1)), 64),
+}
+
 
 def _fill(net, seed=0):
     """Give every parameter of a network a value that nothing else has, running statistics included; factors are 1."""
-    random = np.random.RandomState(seed)
+    random = np.random.default_rng(seed)
     net.initialize()
     for name, parameter in net._collect_params_with_prefix().items():
         shape = parameter.shape
         if name.endswith('weight'):
-            value = random.standard_normal(shape) * np.sqrt(2 / np.prod(shape[1:]))
+            value = random.standard_normal(shape, 'float32') * np.float32(np.sqrt(2 / np.prod(shape[1:])))
         elif name.endswith(('gamma', 'running_var', 'moving_var')):
             value = random.uniform(0.5, 1.5, shape)
         elif name.endswith('factor'):
@@ -53,6 +66,12 @@ def _difference(expected, found):
         assert a.shape == b.shape and a.dtype == b.dtype and np.isfinite(a).all() and np.abs(a).max() > 0
         worst = max(worst, float(np.abs(a - b).max() / np.abs(a).max()))
     return worst
+
+
+@pytest.fixture(scope='session')
+def narrow():
+    """{network: (options that make it small, height and width of its input)}."""
+    return NARROW
 
 
 @pytest.fixture(scope='session')

@@ -82,7 +82,7 @@ def compact(net: gluon.HybridBlock, input_shape: Sequence[int], ctx: Optional[mx
     reduced, unhandled = reduce(folded)
     difference = verify(traced, reduced)
     if ctx is None:
-        ctx = next(iter(net.collect_params().values())).list_ctx()[0]
+        ctx = next((parameter.list_ctx()[0] for parameter in net.collect_params().values()), mx.cpu())
     return Compact(to_block(reduced, ctx), count_program(folded), count_program(reduced), difference,
                    describe(net, folded, reduced), unhandled, reduced)
 
@@ -131,7 +131,7 @@ def simplify(program: Program) -> Program:
             return {0: inputs[0]}
         return Node(node.op, node.name, node.attrs, inputs, node.extra)
 
-    simplified = Program(rewritten(program.outputs, replace), values, program.input_shape)
+    simplified = Program(rewritten(program.outputs, replace), values, program.input_shape, kept=program.kept)
     simplified.values = simplified.used_values()
     return simplified
 
@@ -154,11 +154,13 @@ def cut(program: Program) -> Tuple[Program, List[str]]:
     channels = Channels(program)
     channels.solve()
     attributes = channels.rewrite()
-    values = dict(program.values)
+    values, kept = dict(program.values), dict(program.kept)
     for name, cuts in channels.cuts.items():
         for axis, keep in cuts.items():
             if not keep.all():
                 values[name] = np.compress(keep, values[name], axis=axis)
+                if axis == 0:
+                    kept[name] = kept.get(name, np.arange(keep.size))[keep]
 
     def replace(node: Node, inputs):
         if node.is_variable:
@@ -174,7 +176,7 @@ def cut(program: Program) -> Tuple[Program, List[str]]:
             attrs['num_args'] = str(len(inputs))
         return Node(node.op, node.name, attrs, inputs, node.extra)
 
-    result = Program(rewritten(program.outputs, replace), values, program.input_shape)
+    result = Program(rewritten(program.outputs, replace), values, program.input_shape, kept=kept)
     result.values = result.used_values()
     return result, channels.unhandled()
 
@@ -200,10 +202,26 @@ def describe(net, program: Program, reduced: Program) -> Structure:
     factors = {}
     for name, kind, parameter in scaling_factors(net):
         values = parameter.list_data()[0].asnumpy()
-        factors[name] = {'kind': kind, 'size': int(values.size), 'kept': np.flatnonzero(values).tolist()}
+        alive = (values != 0) & _survivors(name, values.size, program, reduced)
+        factors[name] = {'kind': kind, 'size': int(values.size), 'kept': np.flatnonzero(alive).tolist()}
     after = _widths(reduced)
     layers = {name: {'before': width, 'after': after.get(name)} for name, width in _widths(program).items()}
     return Structure(getattr(net, 'spec', None), tuple(program.input_shape), factors, layers)
+
+
+def _survivors(name: str, size: int, program: Program, reduced: Program) -> np.ndarray:
+    """(size,) booleans: the structures of one factor of which a channel remains; all of a layer that is gone.
+
+    Some go although their factor is not zero: a channel that became a negative constant below a ReLU, for example.
+    """
+    alive = np.ones(size, bool)
+    layer = name.replace('.', '_') + '_' if name else ''
+    for parameter in (f'{layer}gamma', f'{layer}weight'):
+        if parameter in reduced.values and parameter in reduced.kept:
+            per_structure = program.values[parameter].shape[0] // size
+            alive[:] = False
+            alive[reduced.kept[parameter] // per_structure] = True
+    return alive
 
 
 def _widths(program: Program) -> Dict[str, List[int]]:

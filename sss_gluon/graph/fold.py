@@ -10,22 +10,26 @@ NOT_CONSTANT = ('Dropout', 'BatchNorm', 'random', 'sample', 'shuffle', 'Custom')
 def fold(program: Program) -> Program:
     """Replace every parameter-only subgraph by one parameter with its value.
 
+    What is computed from nothing at all (``arange``, ``zeros``) stays an operator: as a parameter it would train.
     The new parameter takes name, multipliers and initializer of the first parameter of the same shape in the
     subgraph: λ·W is again called ``..._weight``.
     """
     nodes = program.nodes()
-    constant = set()
+    constant, folded = set(), set()     # folded: those of the constant nodes that depend on a parameter
     for node in nodes:
         if program.is_parameter(node):
             constant.add(node)
+            folded.add(node)
         elif not node.is_variable and not any(word in node.op for word in NOT_CONSTANT) \
                 and all(entry.node in constant for entry in node.inputs):
             constant.add(node)
+            if any(entry.node in folded for entry in node.inputs):
+                folded.add(node)
     frontier = []       # results of constant operators that something else uses
     for user in nodes:
         if user not in constant:
-            frontier += [entry for entry in user.inputs if entry.node in constant and not entry.node.is_variable]
-    frontier += [entry for entry in program.outputs if entry.node in constant and not entry.node.is_variable]
+            frontier += [entry for entry in user.inputs if entry.node in folded and not entry.node.is_variable]
+    frontier += [entry for entry in program.outputs if entry.node in folded and not entry.node.is_variable]
     frontier = list(dict.fromkeys(frontier))
     if not frontier:
         return program
@@ -44,13 +48,13 @@ def fold(program: Program) -> Program:
         values[name] = value
 
     def replace(node, inputs):
-        if node in constant and not node.is_variable:
+        if node in folded and not node.is_variable:
             return {i: Entry(new) for (origin, i), new in replacement.items() if origin is node}
         return Node(node.op, node.name, node.attrs, inputs, node.extra)
 
-    folded = Program(rewritten(program.outputs, replace), values, program.input_shape)
-    folded.values = folded.used_values()
-    return folded
+    result = Program(rewritten(program.outputs, replace), values, program.input_shape)
+    result.values = result.used_values()
+    return result
 
 
 def _source(program, entry, shape):

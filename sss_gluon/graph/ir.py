@@ -53,11 +53,14 @@ class Program:
         Every variable except ``data``, auxiliary states included.
     input_shape : tuple of int
         Shape of ``data``.
+    kept : dict of str to numpy.ndarray
+        Of parameters that were cut along their first axis: which of the indices before the cut are left.
     """
     outputs: List[Entry]
     values: Dict[str, np.ndarray]
     input_shape: Tuple[int, ...]
     input_name: str = 'data'
+    kept: Dict[str, np.ndarray] = field(default_factory=dict)
     _shapes: dict = field(default=None, repr=False, compare=False)
 
     def nodes(self) -> List[Node]:

@@ -7,9 +7,15 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple, Union
 
 from ..errors import SSSError
+from ..factors import KINDS
 from ..files import write_text
 
 FORMAT = 'sss_gluon structure 1'
+
+
+def _are_sizes(values, least: int) -> bool:
+    """A list of integers, each at least ``least``?"""
+    return isinstance(values, (list, tuple)) and all(type(n) is int and n >= least for n in values)
 
 
 @dataclass
@@ -22,7 +28,7 @@ class Structure:
         Arguments that build the network with all its structures (``net.spec``).
     input_shape : tuple of int
     factors : dict
-        {factor name: {'kind': str, 'size': int, 'kept': [indices]}}
+        {factor name: {'kind': str, 'size': int, 'kept': [indices of the structures that are left]}}
     layers : dict
         {layer name: {'before': [outputs, inputs], 'after': [outputs, inputs] or None when it is gone}}; inputs of
         a grouped convolution are those of one group, as in its weight.
@@ -60,11 +66,17 @@ class Structure:
         if not isinstance(fields, dict) or fields.get('format') != FORMAT:
             raise SSSError(f'{source} is not a structure of this version: its "format" should be "{FORMAT}"')
         try:
-            structure = cls(fields['model'], tuple(int(n) for n in fields['input_shape']), fields['factors'],
-                            fields['layers'])
+            structure = cls(fields['model'], tuple(fields['input_shape']), fields['factors'], fields['layers'])
+            if not _are_sizes(structure.input_shape, 1) or len(structure.input_shape) < 2:
+                raise SSSError(f'{source}: input_shape {fields["input_shape"]} is not a shape, batch first')
             for name, row in structure.factors.items():
-                if not all(isinstance(i, int) and 0 <= i < row['size'] for i in row['kept']):
+                if row['kind'] not in KINDS or not _are_sizes([row['size']], 1):
+                    raise SSSError(f'{source}: factor {name} has kind {row["kind"]!r} and size {row["size"]!r}')
+                if not _are_sizes(row['kept'], 0) or max(row['kept'], default=0) >= row['size']:
                     raise SSSError(f'{source}: factor {name} keeps indices outside 0..{row["size"] - 1}')
+            for name, row in structure.layers.items():
+                if not _are_sizes(row['before'], 1) or not _are_sizes(row['after'] or [], 1):
+                    raise SSSError(f'{source}: layer {name} has widths that are not numbers of channels')
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise SSSError(f'{source} is damaged: {type(error).__name__} {error}') from error
         return structure

@@ -10,6 +10,9 @@ from mxnet import gluon
 from ..errors import SSSError
 from .ir import Node, Program, from_symbol, rewritten, unique_names
 
+NARROW = ('float16', 'bfloat16')
+CASTS = ('Cast', 'amp_cast')
+
 
 def trace(net: gluon.HybridBlock, input_shape: Sequence[int], values: bool = True) -> Program:
     """Read a network with one input as a Program.
@@ -27,6 +30,10 @@ def trace(net: gluon.HybridBlock, input_shape: Sequence[int], values: bool = Tru
     ------
     SSSError
         When the network cannot be traced, has more than one input, or is not initialised.
+
+    Notes
+    -----
+    A Program is float32: parameters of a narrower type are widened, and casts to such a type left out.
     """
     symbol = _symbol(net)
     input_shape = tuple(int(size) for size in input_shape)
@@ -71,13 +78,17 @@ def _parameter_shapes(net, symbol, input_shape):
     except mx.base.MXNetError as error:
         reason = str(error).strip().splitlines()[-1]
         raise SSSError(f'{type(net).__name__} does not accept an input of shape {input_shape}: {reason}') from error
+    if arguments is None:
+        raise SSSError(f'shapes inside {type(net).__name__} cannot be inferred from an input of shape {input_shape}; give '
+                       f'the layers their in_channels')
     names = symbol.list_arguments() + symbol.list_auxiliary_states()
     return {name: shape for name, shape in zip(names, arguments + auxiliary) if name != 'data'}
 
 
 def _host_value(net, parameter) -> np.ndarray:
     try:
-        return parameter.list_data()[0].asnumpy()
+        value = parameter.list_data()[0]
+        return (value.astype('float32') if np.dtype(value.dtype).name in NARROW else value).asnumpy()
     except (RuntimeError, gluon.parameter.DeferredInitializationError) as error:
         raise SSSError(f'parameter {parameter.name} of {type(net).__name__} has no values yet; call net.initialize() '
                        f'(and run one batch where shapes are inferred)') from error
@@ -97,6 +108,8 @@ def _renamed(program: Program, parameters, structural, prefix: str) -> Program:
             owner[node] = owner[node.inputs[0].node]
 
     def replace(node: Node, inputs):
+        if node.op in CASTS and node.get('dtype') in NARROW:
+            return {0: inputs[0]}
         if not node.is_variable:
             name = node.name[len(prefix):] if prefix and node.name.startswith(prefix) else node.name
             layers = [owner[entry.node] for entry in node.inputs if owner.get(entry.node)]

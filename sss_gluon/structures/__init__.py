@@ -18,6 +18,7 @@ from ..factors import scaling_factors
 from ..graph.block import load_arrays, to_block
 from ..graph.compact import describe, reduce
 from ..graph.fold import fold
+from ..graph.ir import Program
 from ..graph.structure import Structure
 from ..graph.trace import trace
 from ..models import get_model
@@ -50,7 +51,8 @@ def set_structure(net: gluon.HybridBlock, structure: Union[str, Path, dict, Stru
     Raises
     ------
     SSSError
-        When a factor of the structure is not in the network, or has another size: it is of another model.
+        When a factor of the structure is not in the network, or has another size: it is of another model, and the
+        network is not changed.
     """
     structure = load_structure(structure)
     mine = {factor.name: factor for factor in scaling_factors(net)}
@@ -62,8 +64,9 @@ def set_structure(net: gluon.HybridBlock, structure: Union[str, Path, dict, Stru
         size = mine[name].parameter.shape[0]
         if size != row['size']:
             raise SSSError(f'factor {name} has {size} entries in the network, {row["size"]} in the structure')
+    for name, row in structure.factors.items():
         values = mine[name].values()
-        values[np.setdiff1d(np.arange(size), row['kept'])] = 0
+        values[np.setdiff1d(np.arange(values.size), row['kept'])] = 0
         mine[name].parameter.set_data(mx.nd.array(values))
 
 
@@ -91,7 +94,7 @@ def rebuild(structure: Union[str, Path, dict, Structure], init: Optional[mx.init
     net = model() if model else _build(structure)
     net.initialize()
     set_structure(net, structure)
-    folded = fold(trace(net, structure.input_shape))
+    folded = fold(_without_chance_zeros(trace(net, structure.input_shape), net))
     reduced, _ = reduce(folded)
     found = describe(net, folded, reduced).layers
     wrong = [name for name in structure.layers if structure.layers[name] != found.get(name)]
@@ -101,6 +104,9 @@ def rebuild(structure: Union[str, Path, dict, Structure], init: Optional[mx.init
                        f'{found.get(name)}: the file was changed, or is of another version of the model')
     block = to_block(reduced, ctx)
     values = None if params is None else load_arrays(params)
+    foreign = sorted(set(values or ()) - set(block.collect_params()))
+    if foreign:
+        raise SSSError(f'{params} holds {foreign[0]}, which the structure has not: it is of another network')
     for name, parameter in block.collect_params().items():
         if values is None:
             parameter.set_data(_initial(name, parameter.shape, reduced, init))
@@ -112,12 +118,27 @@ def rebuild(structure: Union[str, Path, dict, Structure], init: Optional[mx.init
     return block
 
 
+def _without_chance_zeros(program: Program, net: gluon.HybridBlock) -> Program:
+    """The same with values among which only factors are zero, and whose constant channels are positive.
+
+    In a new network a branch without inputs gives 0, because biases start at 0; in a trained one it gives a constant.
+    """
+    factors = {factor.name.replace('.', '_') + '_factor' for factor in scaling_factors(net)} | {'factor'}
+    for name, value in program.values.items():
+        if name not in factors:
+            program.values[name] = np.full_like(value, -1 if name.endswith('mean') else 1)
+    return program
+
+
 def _build(structure: Structure) -> gluon.HybridBlock:
     spec = structure.model
     if not isinstance(spec, dict) or not isinstance(spec.get('name'), str) or ':' in spec['name']:
         raise SSSError('the structure is not of a network of this package; pass model=, a function that builds it')
-    return get_model(spec['name'], spec.get('classes'), spec.get('factors'), spec.get('in_channels', 3),
-                     **spec.get('options', {}))
+    try:
+        return get_model(spec['name'], spec.get('classes'), spec.get('factors'), spec.get('in_channels', 3),
+                         **spec.get('options', {}))
+    except (TypeError, ValueError, AttributeError, mx.base.MXNetError) as error:
+        raise SSSError(f'the model {spec} of the structure cannot be built: {str(error).splitlines()[-1]}') from error
 
 
 def _initial(name, shape, program, init):

@@ -36,7 +36,7 @@ class Position:
 
 def save_checkpoint(folder: Path, net: gluon.Block, trainer: FactorTrainer, position: Position,
                     config: Config, keep: int) -> Path:
-    """Write a checkpoint and delete all but the newest ``keep``."""
+    """Write a checkpoint and delete all but the newest ``keep``; one with values that are not finite is refused."""
     mx.nd.waitall()     # with static_shape, parameters read without it can be those of an earlier step
     arrays = {f'state:{name}': array for name, array in trainer.states().items()}
     for name, parameter in named_parameters(net):
@@ -45,6 +45,13 @@ def save_checkpoint(folder: Path, net: gluon.Block, trainer: FactorTrainer, posi
         if parameter.grad_req == 'null':        # running statistics are per device
             for i, copy in enumerate(copies[1:], 1):
                 arrays[f'device{i}:{name}'] = copy.asnumpy()
+    broken = [name for name, array in arrays.items() if not np.isfinite(array).all()]
+    if broken:
+        saved = checkpoints(folder)
+        last = f'the last good checkpoint is {saved[-1]}' if saved else 'no checkpoint had been written'
+        where = f'epoch {position.epoch + 1}, step {position.step}' if position.step else f'epoch {position.epoch}'
+        raise SSSError(f'{broken[0]} is not finite after {where}, which is not saved; {last}. Try a smaller '
+                       f'learning_rate, warmup_epochs, or clip_gradient')
     text = json.dumps({'format': FORMAT, 'seed': config.seed, 'config': save_config(config), **asdict(position)})
     arrays['position'] = np.frombuffer(text.encode(), np.uint8)
     suffix = f'-step-{position.step:06d}' if position.step else ''

@@ -122,6 +122,14 @@ def check(config: Config) -> None:
             raise SSSError(f'{key}={value} must be a finite number, at least {minimum}')
     if not 0 <= config.momentum < 1:
         raise SSSError(f'momentum={config.momentum} must be at least 0 and less than 1')
+    if not 0 < config.schedule_factor <= 1:
+        raise SSSError(f'schedule_factor={config.schedule_factor} must be more than 0 and at most 1')
+    if config.clip_gradient is not None and not 0 < config.clip_gradient < float('inf'):
+        raise SSSError(f'clip_gradient={config.clip_gradient} must be a finite number more than 0, or null')
+    if config.seed >= 2 ** 31:
+        raise SSSError(f'seed={config.seed} must be less than 2147483648')
+    if config.warmup_epochs >= config.epochs:
+        raise SSSError(f'warmup_epochs={config.warmup_epochs:g} must be less than epochs={config.epochs}')
     if not config.devices:
         raise SSSError('devices=[] names no device; use cpu, or gpu0, gpu1, ...')
     share = len(config.devices) * config.accumulation
@@ -157,8 +165,12 @@ def _parse(source: str, read):
     try:
         return read()
     except (OmegaConfBaseException, YAMLError, UnicodeDecodeError, OSError) as error:
-        key = f'{error.full_key}: ' if getattr(error, 'full_key', None) else ''
-        raise SSSError(f'{source}: {key}{" ".join(str(error).splitlines()[0].split())}') from error
+        where, text = '', str(error).splitlines()[0]
+        if getattr(error, 'full_key', None):
+            where = f'{error.full_key}: '
+        elif getattr(error, 'problem_mark', None):      # of YAML: the first line says only what was being read
+            where, text = f'line {error.problem_mark.line + 1}: ', error.problem
+        raise SSSError(f'{source}: {where}{" ".join(text.split())}') from error
 
 
 def _check_keys(layer: DictConfig, source: str) -> None:

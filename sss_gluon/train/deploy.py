@@ -104,7 +104,8 @@ def evaluate(path: Union[str, Path], against: Optional[Union[str, Path]] = None,
         if (other.data.name, other.data.shape) != (data.name, data.shape):
             raise SSSError(f'{against} was trained on {other.data.name} {other.data.shape}, {path} on {data.name} '
                            f'{data.shape}; they cannot be compared')
-        nets[Path(against).name] = _folded(other, context)
+        name = Path(against).resolve().name
+        nets[f'{name} (against)' if name in nets else name] = _folded(other, context)
     rows = _rows(nets, data, context)
     header = ['network', 'images', 'top1', 'top5', 'loss', 'params', 'macs']
     header += [f'ms_batch_{b}' for b in LATENCY_BATCHES]

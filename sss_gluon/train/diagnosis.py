@@ -5,6 +5,7 @@ with a constant gradient), so it reaches zero only when γ > −g, and after λ(
 """
 from __future__ import annotations
 
+import math
 from typing import Dict, List, NamedTuple
 
 import mxnet as mx
@@ -15,11 +16,12 @@ from ..factors import scaling_factors
 
 
 class Pressure(NamedTuple):
-    """One entry of a factor: its value, its mean gradient, and the γ that its row of the report is about."""
+    """One entry of a factor: its value, its mean gradient, and the γ that acts on it, with the multiplier in it."""
     name: str
     value: float
     gradient: float
     gamma: float
+    multiplier: float = 1.0
 
 
 def mean_gradients(net: gluon.Block, loss, batches, context) -> Dict[str, object]:
@@ -37,19 +39,19 @@ def mean_gradients(net: gluon.Block, loss, batches, context) -> Dict[str, object
         total.backward()
         for name, _, parameter in scaling_factors(net):
             sums[name] = sums.get(name, 0) + parameter.grad(context).asnumpy()
+        net.collect_params().zero_grad()    # with accumulation they add up by themselves
         images += len(x)
     for parameter, value in zip(frozen, before):
         parameter.data(context)[:] = value
-    net.collect_params().zero_grad()
     return {name: total / images for name, total in sums.items()}
 
 
 def smallest(net, gradients, gamma: float, multipliers: Dict[str, float], count: int = 5) -> List[Pressure]:
     """The entries nearest to zero."""
     entries = [Pressure(f'{factor.name}[{i}]', float(value), float(gradients[factor.name][i]),
-                        gamma * multipliers[factor.name])
+                        gamma * multipliers[factor.name], multipliers[factor.name])
                for factor in scaling_factors(net) for i, value in enumerate(factor.values())]
-    return sorted(entries, key=lambda entry: abs(entry.value))[:count]
+    return sorted(entries, key=lambda entry: (entry.multiplier == 0, abs(entry.value)))[:count]
 
 
 def explain(entries: List[Pressure], learning_rate: float, rate_sum: float, momentum: float) -> str:
@@ -67,13 +69,14 @@ def explain(entries: List[Pressure], learning_rate: float, rate_sum: float, mome
     momentum : float
     """
     rows, needed, steps = [], [], []
-    for name, value, gradient, gamma in entries:
-        force = gamma + gradient
-        more = value * (1 - momentum) / (learning_rate * force) if force > 0 and learning_rate > 0 else None
-        enough = gamma + value * (1 - momentum) / rate_sum if rate_sum > 0 else float('inf')
+    for name, value, gradient, gamma, multiplier in entries:
+        force = gamma + (gradient if value > 0 else -gradient)
+        more = abs(value) * (1 - momentum) / (learning_rate * force) if force > 0 and learning_rate > 0 else None
+        possible = rate_sum > 0 and multiplier > 0
+        enough = (gamma + abs(value) * (1 - momentum) / rate_sum) / multiplier if possible else float('inf')
         rows.append([name, f'{value:.4f}', f'{gradient:+.2e}', f'{gamma:.2e}',
-                     'never' if more is None else f'{more:,.0f}', f'{enough:.2g}'])
-        needed.append(enough)
+                     'never' if more is None else f'{more:,.0f}', f'{_rounded_up(enough):.2g}'])
+        needed.append(_rounded_up(enough))
         steps.append(more)
     headers = ['smallest factors', 'value', 'gradient', 'γ', f'steps to 0 at rate {learning_rate:g}',
                'γ to reach 0 in this run, at least']
@@ -84,3 +87,11 @@ def explain(entries: List[Pressure], learning_rate: float, rate_sum: float, mome
         advice += f', or about {min(reachable):,.0f} more steps at learning rate {learning_rate:g}'
     return (f'No factor reached zero: there is nothing to remove.\n{table}\n'
             f'A factor shrinks only where γ is larger than minus its gradient; {advice}.')
+
+
+def _rounded_up(number: float) -> float:
+    """To two digits, upwards: 0.101 is 0.11."""
+    if not 0 < number < float('inf'):
+        return number
+    unit = 10.0 ** (math.floor(math.log10(number)) - 1)
+    return math.ceil(number / unit - 1e-9) * unit

@@ -18,10 +18,11 @@ from ..data import Augmentation, TrainBatches
 from ..errors import SSSError
 from ..factors import scaling_factors
 from ..files import write_text
+from ..graph.trace import trace
 from . import diagnosis
 from .accuracy import Accuracy, evaluate_images
 from .checkpoint import Position, checkpoints, load_latest, save_checkpoint
-from .config import Config, differences
+from .config import Config, check, differences
 from .devices import contexts
 from .network import build_network, load_data
 from .record import Recorder
@@ -55,6 +56,7 @@ def train(config: Config, log: Callable[[str], None] = print) -> RunFolder:
     Interrupted
         After SIGINT or SIGTERM, with everything saved.
     """
+    check(config)
     run = RunFolder(config.run)
     if not config.run:
         raise SSSError('run= is empty; name the folder that the run should write')
@@ -141,7 +143,7 @@ class Training:
             gamma_weighting=config.gamma_weighting, input_shape=self.input_shape,
             lr_scheduler=make_schedule(config, len(self.batches)), non_negative=config.non_negative,
             clip_gradient=config.clip_gradient)
-        self.random_layers = _draws_random_numbers(self.net)
+        self.random_operators = _draws_random_numbers(self.net, self.input_shape)
         if config.accumulation > 1:
             for parameter in self.net.collect_params().values():
                 if parameter.grad_req != 'null':
@@ -191,7 +193,7 @@ class Training:
 
     def step(self, epoch: int, step: int, x: np.ndarray, y: np.ndarray):
         """One update from one global batch; returns [loss sum, correct] arrays, still being computed."""
-        if self.random_layers:      # so that a run continued in the middle of an epoch draws the same masks
+        if self.random_operators:   # so that a run continued in the middle of an epoch draws the same masks
             entropy = np.random.SeedSequence((self.config.seed, epoch, step + 1))
             mx.random.seed(int(entropy.generate_state(1)[0] % 2 ** 31))
         share = len(self.devices) * self.config.accumulation
@@ -277,5 +279,6 @@ class Training:
             self.log(text)
 
 
-def _draws_random_numbers(block: gluon.Block) -> bool:
-    return isinstance(block, gluon.nn.Dropout) or any(_draws_random_numbers(b) for b in block._children.values())
+def _draws_random_numbers(net: gluon.HybridBlock, input_shape) -> bool:
+    operators = {node.op for node in trace(net, input_shape, values=False).nodes()}
+    return any(word in op for op in operators for word in ('Dropout', 'random', 'sample', 'shuffle'))

@@ -202,6 +202,8 @@ def mac_weights(net: gluon.Block, input_shape: Sequence[int]) -> Dict[str, float
         sizes[factor.name] = factor.parameter.shape[0]
         program.values[key][0] = 1
     mean = sum(cost[name] * sizes[name] for name in cost) / max(1, sum(sizes.values()))
+    if cost and not mean:
+        raise SSSError("gamma_weighting='macs': no structure of this network costs any MACs, there is nothing to weigh")
     return {name: cost[name] / mean for name in cost}
 
 

@@ -1,5 +1,6 @@
 """Compaction of the nine networks: same outputs, right sizes, plain operators, and gradients that stay the same."""
 import json
+import re
 
 import mxnet as mx
 import numpy as np
@@ -12,6 +13,7 @@ from sss_gluon.factors import ScaledConv2D, scaling_factors
 from sss_gluon.graph import compact, count, remaining
 from sss_gluon.graph.fold import fold
 from sss_gluon.graph.ir import to_json
+from sss_gluon.graph.operators import RULES, Channelwise
 from sss_gluon.graph.trace import trace
 from sss_gluon.models import ARCHITECTURES, get_model
 
@@ -30,9 +32,8 @@ def operators(program):
 def check(net, shape, difference, batch, constants=0):
     """Compact, and everything that has to be true of any compact network."""
     small = compact(net, shape)
-    for seed in (1, 2):
-        x = batch(*shape, seed=seed)
-        assert difference(net(x), small.net(x)) < 1e-4
+    x = batch(*shape)
+    assert difference(net(x), small.net(x)) < 1e-4
     assert small.max_difference < 1e-4 and small.unhandled == []
     assert small.before == count(net, shape) and small.after == count(small.net, shape)
     assert (small.before, small.after) == remaining(net, shape)
@@ -63,22 +64,34 @@ def test_random_subsets(name, fill, zero, difference, batch):
     assert set(operators(small.program)) <= set(operators(plain))
 
 
-@pytest.mark.parametrize('name', NETWORKS)
-def test_nothing_is_removed(name, fill, zero, difference, batch):
+@pytest.mark.parametrize('name', SIZES)
+def test_nothing_is_removed(name, narrow, fill, zero, difference, batch):
     """Without zeros it is the network without factors, layer by layer."""
-    net = zero(fill(get_model(name, factors=ARCHITECTURES[name].offered)), chance=0)
-    shape = (1, 3, SIZES[name], SIZES[name])
+    options, size = narrow[name]
+    net = zero(fill(get_model(name, factors=ARCHITECTURES[name].offered, **options)), chance=0)
+    shape = (2, 3, size, size)
     small = compact(net, shape)
     x = batch(*shape)
     assert difference(net(x), small.net(x)) < 1e-5
-    plain = get_model(name, factors=())
+    plain = get_model(name, factors=(), **options)
     assert small.before == small.after == count(plain, shape)
     expected = {key.replace('.', '_'): p.shape for key, p in plain._collect_params_with_prefix().items()}
     assert {key: p.shape for key, p in small.net.collect_params().items()} == expected
     assert operators(small.program) == operators(trace(plain, shape, values=False))
 
 
-# {factors at zero: what is left of a layer, or of the operators}
+@pytest.mark.parametrize('name', SIZES)
+def test_everything_is_removed(name, narrow, fill, set_factors, difference, batch):
+    options, size = narrow[name]
+    net = fill(get_model(name, factors=ARCHITECTURES[name].offered, **options))
+    set_factors(net, {factor.name: 0 for factor in scaling_factors(net)})
+    small = check(net, (2, 3, size, size), difference, batch)
+    assert small.after.params < small.before.params and small.after.macs < small.before.macs
+    assert all(row['kept'] == [] for row in small.structure.factors.values())
+
+
+# (network, factors at zero, what is left of layers: [outputs, inputs] or None, additions of a constant)
+SHALLOW = {'cifar_resnet164': dict(depths=(1, 1, 2), widths=(8, 16, 24)), 'peleenet': dict(depths=(1, 2, 1, 1))}
 SPECIAL = {
     'block': ('cifar_resnet20', ['stage1.1.conv2'], {'stage1_1_conv1': None, 'stage1_1_conv2': None}, 0),
     'first blocks of all stages': (
@@ -92,11 +105,11 @@ SPECIAL = {
                    {'stem': [16, 3], 'stage1_0_shortcut': [16, 16], 'stage3_2_conv1': None, 'output': [10, 64]}, 0),
     'all neurons inside a block': ('cifar_resnet20', ['stage2.1.norm2'],
                                    {'stage2_1_conv1': None, 'stage2_1_conv2': None, 'stage2_2_conv1': [32, 32]}, 0),
-    'block of bottlenecks': ('resnet50', ['stage3.0.conv3', 'stage3.4.conv3'],
-                             {'stage3_0_conv2': None, 'stage3_0_shortcut': [1024, 512], 'stage3_4_conv1': None}, 0),
+    'block of bottlenecks': ('cifar_resnet164', ['stage3.0.conv3', 'stage3.1.conv3'],
+                             {'stage3_0_conv2': None, 'stage3_0_shortcut': [24, 16], 'stage3_1_conv1': None}, 0),
     # norm3 still gives a constant per channel, through ReLU and a 1x1 convolution
-    'neurons of a bottleneck': ('resnet50', ['stage3.4.norm2'],
-                                {'stage3_4_conv1': None, 'stage3_4_conv2': None, 'stage3_4_conv3': None}, 1),
+    'neurons of a bottleneck': ('cifar_resnet164', ['stage3.1.norm2'],
+                                {'stage3_1_conv1': None, 'stage3_1_conv2': None, 'stage3_1_conv3': None}, 1),
     'all groups of a block': ('cifar_resnext20', ['stage2.1.norm2'],
                               {'stage2_1_conv1': None, 'stage2_1_conv2': None, 'stage2_1_conv3': None}, 1),
     'all groups of first blocks': (
@@ -105,18 +118,20 @@ SPECIAL = {
     'all groups and the block': ('cifar_resnext20', ['stage2.1.norm2', 'stage2.1.norm3'],
                                  {'stage2_1_conv1': None, 'stage2_1_conv3': None}, 0),
     'all blocks of a ResNeXt stage': ('cifar_resnext20', ['stage2.0.norm3', 'stage2.1.norm3'],
-                                      {'stage2_0_conv1': None, 'stage2_1_conv3': None, 'stage2_0_shortcut': [128, 64]}, 0),
+                                      {'stage2_0_conv1': None, 'stage2_1_conv3': None,
+                                       'stage2_0_shortcut': [128, 64]}, 0),
     'a plain layer': ('cifar_vgg16', ['norm4_2'], {'conv4_2': [1, 512]}, 0),
     'every plain layer': ('cifar_vgg16', [f'norm{i}_{j}' for i in range(1, 6) for j in range(1, 3 + (i > 2))],
                           {'conv1_1': [1, 3], 'conv3_2': [1, 1], 'conv5_3': [1, 1], 'output': [10, 1]}, 0),
-    'a branch of a dense layer': ('peleenet', ['stage2.1.branch1b.norm'],
-                                  {'stage2_1_branch1a_conv': None, 'stage2_1_branch1b_conv': None,
-                                   'stage2_2_branch1a_conv': [32, 128 + 32 + 16]}, 0),
-    'inside a branch of a dense layer': ('peleenet', ['stage2.1.branch2b.norm'],
-                                         {'stage2_1_branch2a_conv': [1, 160], 'stage2_1_branch2b_conv': [1, 1]}, 0),
-    'both branches of a dense layer': ('peleenet', ['stage2.1.branch1b.norm', 'stage2.1.branch2c.norm'],
-                                       {'stage2_1_branch1a_conv': None, 'stage2_1_branch2c_conv': None,
-                                        'stage2_2_branch1a_conv': [32, 128 + 32]}, 0),
+    'a branch of a dense layer': ('peleenet', ['stage2.0.branch1b.norm'],
+                                  {'stage2_0_branch1a_conv': None, 'stage2_0_branch1b_conv': None,
+                                   'stage2_1_branch1a_conv': [32, 64 + 16]}, 0),
+    # what gives zeros keeps one channel, what it is computed from is as wide as before
+    'inside a branch of a dense layer': ('peleenet', ['stage2.0.branch2b.norm'],
+                                         {'stage2_0_branch2a_conv': [32, 64], 'stage2_0_branch2b_conv': [1, 32]}, 0),
+    'both branches of a dense layer': ('peleenet', ['stage2.0.branch1b.norm', 'stage2.0.branch2c.norm'],
+                                       {'stage2_0_branch1a_conv': None, 'stage2_0_branch2c_conv': None,
+                                        'stage2_1_branch1a_conv': [32, 64]}, 0),
     'the stem': ('peleenet', ['stem.branch2.norm'],
                  {'stem_branch1_conv': None, 'stem_branch2_conv': None, 'stem_fuse_conv': [32, 32]}, 0),
 }
@@ -125,18 +140,10 @@ SPECIAL = {
 @pytest.mark.parametrize('case', SPECIAL)
 def test_special_subsets(case, fill, set_factors, difference, batch):
     name, zeros, left, constants = SPECIAL[case]
-    net = set_factors(fill(get_model(name, factors=ARCHITECTURES[name].offered)), dict.fromkeys(zeros, 0))
+    net = get_model(name, factors=ARCHITECTURES[name].offered, **SHALLOW.get(name, {}))
+    set_factors(fill(net), dict.fromkeys(zeros, 0))
     small = check(net, (2, 3, SIZES[name], SIZES[name]), difference, batch, constants)
     assert {layer: small.structure.layers[layer]['after'] for layer in left} == left
-
-
-@pytest.mark.parametrize('name', NETWORKS)
-def test_everything_is_removed(name, fill, set_factors, difference, batch):
-    net = fill(get_model(name, factors=ARCHITECTURES[name].offered))
-    set_factors(net, {factor.name: 0 for factor in scaling_factors(net)})
-    small = check(net, (1, 3, SIZES[name], SIZES[name]), difference, batch)
-    assert small.after.params < small.before.params / 3
-    assert all(row['kept'] == [] for row in small.structure.factors.values())
 
 
 def test_a_negative_factor_is_kept(fill, set_factors, difference, batch):
@@ -146,8 +153,8 @@ def test_a_negative_factor_is_kept(fill, set_factors, difference, batch):
 
 
 def test_structure_of_a_compaction(fill, set_factors):
-    net = fill(get_model('cifar_resnext20', factors='group', depths=(1,), widths=(8,), groups=4, classes=2, in_channels=1))
-    set_factors(net, {'stage1.0.norm2': [0, 1, 0, -1]})
+    net = get_model('cifar_resnext20', factors='group', depths=(1,), widths=(8,), groups=4, classes=2, in_channels=1)
+    set_factors(fill(net), {'stage1.0.norm2': [0, 1, 0, -1]})
     structure = compact(net, (3, 1, 5, 5)).structure
     assert structure.model == net.spec and structure.input_shape == (3, 1, 5, 5)
     assert structure.factors == {'stage1.0.norm2': {'kind': 'group', 'size': 4, 'kept': [1, 3]}}
@@ -200,32 +207,35 @@ def gradients(net, x, head, training):
     return y, found
 
 
-@pytest.mark.parametrize('training', [True, False], ids=['training', 'inference'])
-@pytest.mark.parametrize('name, size', [('cifar_resnet20', 16), ('cifar_vgg16', 32)])
-def test_gradients_of_what_remains(name, size, training, fill, zero, difference, batch):
+@pytest.mark.parametrize('name, size, options, training', [
+    ('cifar_resnet20', 16, {}, True),
+    ('cifar_resnet20', 16, {}, False),      # no VGG here: MXNet's max pooling has no right gradient in inference mode
+    ('cifar_vgg16', 64, dict(stages=((4, 6), (8, 8), (8, 8, 8), (8, 8, 8), (8, 8, 8)), final_size=2), True),
+], ids=['resnet, training', 'resnet, inference', 'vgg, training'])
+def test_gradients_of_what_remains(name, size, options, training, fill, zero, difference, batch):
     """λW is one weight now: its gradient is that of W divided by λ; statistics move as before."""
-    net = zero(fill(get_model(name, classes=7)), chance=0.4, seed=1)
-    x, head = batch(16, 3, size, size), batch(16, 7, seed=2)
+    net = zero(fill(get_model(name, classes=7, **options)), chance=0.4, seed=1)
+    x, head = batch(8, 3, size, size), batch(8, 7, seed=2)
     small = compact(net, x.shape)
     (y, expected), (z, found) = gradients(net, x, head, training), gradients(small.net, x, head, training)
     assert difference(y, z) < 1e-4
     values = {factor.name.replace('.', '_'): factor.values() for factor in scaling_factors(net)}
     kept = {key: np.flatnonzero(value) for key, value in values.items()}
-    assert len(found) < len(expected) or name == 'cifar_vgg16'
+    assert len(found) < len(expected)
     for key in found:
-        layer, part = key.rpartition('_')[::2] if 'running' not in key else (key[:-len('_running_mean')], 'statistic') \
-            if key.endswith('mean') else (key[:-len('_running_var')], 'statistic')
+        layer = re.sub('_(weight|bias|gamma|beta|running_mean|running_var)$', '', key)
         gradient = expected[key]
-        if name == 'cifar_vgg16':       # neurons: cut to those that are kept, and divide gamma and beta
+        if name == 'cifar_vgg16':       # neurons: cut to those that are kept; their gamma and beta hold λ
             own = layer.replace('conv', 'norm')
             if own in kept:
                 gradient = gradient[kept[own]]
-            if part == 'weight' and layer != 'conv1_1':
+            if key.endswith('weight') and layer != 'conv1_1':
                 source = VGG[VGG.index(own) - 1] if own in kept else VGG[-1]
-                gradient = gradient[:, kept[source]]
-            if part in ('gamma', 'beta'):
+                inputs = kept[source] if own in kept else np.flatnonzero(np.repeat(values[source], 4))  # 2x2 flattened
+                gradient = gradient[:, inputs]
+            if key.endswith(('gamma', 'beta')):
                 gradient = gradient / values[own][kept[own]]
-        elif layer in values:           # blocks
+        elif layer in values:           # blocks: the last convolution holds λ
             gradient = gradient / values[layer]
         assert found[key].shape == gradient.shape
         np.testing.assert_allclose(found[key], gradient, rtol=0, atol=2e-4 * np.abs(gradient).max(), err_msg=key)
@@ -267,7 +277,7 @@ def test_network_of_ones_own(fill, set_factors, difference, batch):
     ('shufflenet_v1', 64, ('Reshape', 'SwapAxis')), ('cifar_residualattentionnet56', 32, ('ones_like',)),
 ])
 def test_networks_of_gluoncv(name, size, unhandled, difference, batch):
-    """The pass knows no architecture: half of the normalised channels of networks that have no factors at zero."""
+    """The pass knows no architecture: networks without factors, half of their normalised channels at zero."""
     model_zoo = pytest.importorskip('gluoncv.model_zoo')
     net, random = model_zoo.get_model(name), np.random.RandomState(0)
     shape = (2, 3, size, size)
@@ -280,40 +290,37 @@ def test_networks_of_gluoncv(name, size, unhandled, difference, batch):
         elif key.endswith('running_mean'):
             parameter.set_data(mx.nd.array(random.standard_normal(parameter.shape) * 0.2))
         elif key.endswith('gamma') and parameter.grad_req != 'null':
-            live = random.rand(*parameter.shape) < 0.5
+            live = (random.rand(*parameter.shape) < 0.5) & (random.rand() < 0.9)     # now and then a whole layer
             parameter.set_data(mx.nd.array(live * random.uniform(0.5, 1.5, live.shape)))
-            parameters[key.replace('gamma', 'beta')].set_data(mx.nd.array(live * random.standard_normal(live.shape) * 0.2))
+            beta = live * random.standard_normal(live.shape) * 0.2
+            parameters[key.replace('gamma', 'beta')].set_data(mx.nd.array(beta))
     small = compact(net, shape)
     x = batch(*shape)
     assert difference(net(x), small.net(x)) < 1e-4
-    assert small.after.params < 0.9 * small.before.params and small.after == count(small.net, shape)
+    assert small.after.params < small.before.params
+    assert small.after == count(small.net, shape)
     assert {operator.split('(')[0] for operator in small.unhandled} == set(unhandled)
     assert compact(small.net, shape).after == small.after
 
 
+class Wrong(Channelwise):
+    """Says that channel 0 is zero whatever comes in."""
+
+    def constants(self, node, view):
+        return [np.where(np.arange(view.channels(node.inputs[0])) == 0, 0.0, np.nan)]
+
+
 def test_refuses_what_is_not_equal(fill, monkeypatch):
-    """A rule that is wrong is found by running both networks, and nothing is returned."""
-    from sss_gluon.graph import operators as rules
-    net = fill(get_model('cifar_vgg16', stages=((4, 4), (4, 4), (4, 4, 4), (4, 4, 4), (4, 4, 4))))
-    net.norm1_1.factor.set_data(mx.nd.array([0, 1, 1, 1]))
-    monkeypatch.setitem(rules.RULES, 'Pooling', rules.Channelwise(lambda node, value: 0 * np.nan_to_num(value)))
-    monkeypatch.setattr(rules.Pooling, 'constants', None)
-    monkeypatch.setitem(rules.RULES, 'Activation', AlwaysZero())
+    """A rule that is wrong is found by running both networks."""
+    net = fill(get_model('cifar_resnet20'))
+    assert compact(net, (1, 3, 16, 16)).max_difference < 1e-6
+    monkeypatch.setitem(RULES, 'Activation', Wrong())
     with pytest.raises(SSSError, match='the compact network differs by .* of the largest output, more than rounding'):
-        compact(net, (1, 3, 32, 32))
-
-
-def AlwaysZero():
-    from sss_gluon.graph.operators import Channelwise
-
-    class Wrong(Channelwise):
-        def constants(self, node, view):
-            return [np.where(np.arange(view.channels(node.inputs[0])) == 1, 0.0, np.nan)]
-    return Wrong()
+        compact(net, (1, 3, 16, 16))
 
 
 def test_refuses_what_is_not_finite(fill):
     net = fill(get_model('cifar_resnet20'))
-    net.stem.weight.set_data(net.stem.weight.data() * np.nan)
+    net.output.bias.set_data(mx.nd.full(10, np.inf))
     with pytest.raises(SSSError, match='outputs that are not finite'):
         compact(net, (1, 3, 16, 16))

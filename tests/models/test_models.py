@@ -46,19 +46,6 @@ FACTORS = {
     'peleenet': ({'neuron': (5 + 5 * 21 + 4 - 1, 4_864)}, 'stem.first.norm', 'stage4.6.norm'),
 }
 
-# A narrow or shallow variant of each network, so that it can be run quickly, and the size of its input.
-SMALL = {
-    'cifar_vgg16': (dict(stages=((4, 4), (6, 6), (8, 8, 8), (8, 8, 8), (8, 8, 8))), 32),
-    'cifar_resnet20': (dict(depths=(2, 1, 1), widths=(4, 6, 8)), 16),
-    'cifar_resnet164': (dict(depths=(2, 1, 1), widths=(8, 16, 24)), 16),
-    'cifar_resnext20': (dict(depths=(2, 1, 1), widths=(8, 16, 24), groups=4), 16),
-    'cifar_resnext164': (dict(depths=(1, 1, 2), widths=(8, 16, 24), groups=2, inner_ratio=0.25), 16),
-    'vgg16': (dict(stages=((2, 2), (2, 2), (2, 3, 2), (2, 2, 2), (2, 2, 2))), 224),
-    'resnet50': (dict(depths=(1, 2, 1, 1), widths=(8, 16, 24, 32)), 64),
-    'resnext50_32x4d': (dict(depths=(1, 2, 1, 1), widths=(16, 32, 48, 64), groups=8), 64),
-    'peleenet': (dict(depths=(1, 1, 2, 1)), 64),
-}
-
 
 @pytest.mark.parametrize('factors', ['none', 'default', 'all'])
 @pytest.mark.parametrize('name', SIZES)
@@ -78,8 +65,8 @@ def test_sizes_as_printed(name):
     assert round(found_macs / 1e6, macs_digits) == macs
 
 
-def test_every_network_is_tested():
-    assert set(SIZES) == set(FACTORS) == set(SMALL) == set(ARCHITECTURES)
+def test_every_network_is_tested(narrow):
+    assert set(SIZES) == set(FACTORS) == set(narrow) == set(ARCHITECTURES)
 
 
 @pytest.mark.parametrize('name', FACTORS)
@@ -104,9 +91,9 @@ def test_without_factors_nothing_is_left_of_them(name):
     assert not [module for module in modules if module.startswith('Scaled')]
 
 
-@pytest.mark.parametrize('name', SMALL)
-def test_runs_hybridized_with_all_factors(name, fill, zero, difference, batch):
-    options, size = SMALL[name]
+@pytest.mark.parametrize('name', SIZES)
+def test_runs_hybridized_with_all_factors(name, narrow, fill, zero, difference, batch):
+    options, size = narrow[name]
     net = get_model(name, classes=7, factors=ARCHITECTURES[name].offered, in_channels=2, **options)
     zero(fill(net), chance=0.2)
     x = batch(3, 2, size, size)
@@ -117,10 +104,10 @@ def test_runs_hybridized_with_all_factors(name, fill, zero, difference, batch):
         assert difference(expected, net(x)) < 1e-5
 
 
-@pytest.mark.parametrize('name', SMALL)
-def test_trains_hybridized(name, fill, batch):
+@pytest.mark.parametrize('name', SIZES)
+def test_trains_hybridized(name, narrow, fill, batch):
     """One step of training: every parameter gets a gradient, statistics move, eager and static agree."""
-    options, size = SMALL[name]
+    options, size = narrow[name]
     x, found = batch(4, 3, size, size), []
     for hybrid in (False, True):
         net = fill(get_model(name, classes=5, factors=ARCHITECTURES[name].offered, **options))
@@ -143,10 +130,10 @@ def test_trains_hybridized(name, fill, batch):
         np.testing.assert_allclose(found[1][key], value, rtol=0, atol=1e-4 * scale, err_msg=key)
 
 
-@pytest.mark.parametrize('name', SMALL)
-def test_factors_of_one_change_nothing(name, fill, batch, tmp_path):
+@pytest.mark.parametrize('name', SIZES)
+def test_factors_of_one_change_nothing(name, narrow, fill, batch, tmp_path):
     """Weights move between the network with and the network without factors by their names."""
-    options, size = SMALL[name]
+    options, size = narrow[name]
     plain = fill(get_model(name, factors=(), classes=5, **options))
     scaled = get_model(name, factors=ARCHITECTURES[name].offered, classes=5, **options)
     scaled.initialize()
