@@ -14,7 +14,6 @@ run() {
 run sss-gluon train configs/digits/cifar_resnet20_block.yaml run=runs/quickstart
 run sss-gluon train configs/digits/cifar_resnet20_dense.yaml run=runs/quickstart-dense
 run sss-gluon prune runs/quickstart
-run sss-gluon evaluate runs/quickstart --against runs/quickstart-dense
-
 printf '\nPictures to open:\n'
 find "$repo/runs/quickstart" -name '*.png' | sort
+run sss-gluon evaluate runs/quickstart --against runs/quickstart-dense

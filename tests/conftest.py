@@ -12,7 +12,7 @@ NARROW = {
     'cifar_resnet164': (dict(depths=(2, 1, 1), widths=(8, 16, 24)), 16),
     'cifar_resnext20': (dict(depths=(2, 1, 1), widths=(8, 16, 24), groups=4), 16),
     'cifar_resnext164': (dict(depths=(1, 1, 2), widths=(8, 16, 24), groups=2, inner_ratio=0.25), 16),
-    'vgg16': (dict(stages=((2, 2), (2, 2), (2, 3, 2), (2, 2, 2), (2, 2, 2))), 224),
+    'vgg16': (dict(stages=((3, 4), (4, 4), (4, 5, 4), (4, 4, 4), (4, 4, 4))), 224),
     'resnet50': (dict(depths=(1, 2, 1, 1), widths=(8, 16, 24, 32)), 64),
     'resnext50_32x4d': (dict(depths=(1, 2, 1, 1), widths=(16, 32, 48, 64), groups=8), 64),
     'peleenet': (dict(depths=(1, 1, 2, 1)), 64),

@@ -1,6 +1,7 @@
 """A Program as a Gluon block, and both as the files that MXNet reads: symbol.json and params."""
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Dict, List
 
@@ -10,7 +11,7 @@ from mxnet import gluon
 
 from ..errors import SSSError
 from ..files import replacing
-from .ir import Program
+from .ir import Node, Program
 
 MULTIPLIERS = (('lr_mult', '__lr_mult__'), ('wd_mult', '__wd_mult__'))
 
@@ -80,8 +81,10 @@ def load(prefix, ctx=None) -> gluon.SymbolBlock:
     if not Path(symbol_file).exists():
         raise SSSError(f'there is no {symbol_file}')
     try:
-        symbol = mx.sym.load(symbol_file)
-    except mx.base.MXNetError as error:
+        text = Path(symbol_file).read_text('utf-8')
+        json.loads(text)        # MXNet's own parser reads past the end of damaged text
+        symbol = mx.sym.load_json(text)
+    except (mx.base.MXNetError, ValueError, RecursionError) as error:
         raise SSSError(f'{symbol_file} is not a symbol that MXNet can read') from error
     values = load_arrays(f'{prefix}-0000.params')
     names = [name for name in symbol.list_inputs() if name != 'data']
@@ -89,4 +92,11 @@ def load(prefix, ctx=None) -> gluon.SymbolBlock:
     if missing or len(names) != len(values):
         odd = missing[0] if missing else sorted(set(values) - set(names))[0]
         raise SSSError(f'{prefix}-0000.params does not belong to {symbol_file}: {odd} is in only one of them')
+    attributes = symbol.attr_dict()
+    for name in names:
+        declared, shape = Node('null', name, attributes.get(name)).get('__shape__'), values[name].shape
+        if isinstance(declared, tuple) and (len(declared) != len(shape) or
+                                            any(a not in (b, 0, -1) for a, b in zip(declared, shape))):
+            raise SSSError(f'{prefix}-0000.params does not belong to {symbol_file}: {name} has the shape {shape}, not '
+                           f'{declared}')
     return _block(symbol, values, ctx)

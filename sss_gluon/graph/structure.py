@@ -57,7 +57,7 @@ class Structure:
             fields = json.loads(Path(path).read_text('utf-8'))
         except OSError as error:
             raise SSSError(f'cannot read the structure {path}: {error.strerror}') from error
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise SSSError(f'{path} is not a structure.json: {error}') from error
         return cls.from_dict(fields, str(path))
 

@@ -79,8 +79,8 @@ def _parameter_shapes(net, symbol, input_shape):
         reason = str(error).strip().splitlines()[-1]
         raise SSSError(f'{type(net).__name__} does not accept an input of shape {input_shape}: {reason}') from error
     if arguments is None:
-        raise SSSError(f'shapes inside {type(net).__name__} cannot be inferred from an input of shape {input_shape}; give '
-                       f'the layers their in_channels')
+        raise SSSError(f'shapes inside {type(net).__name__} cannot be inferred from an input of shape {input_shape}; '
+                       f'give the layers their in_channels')
     names = symbol.list_arguments() + symbol.list_auxiliary_states()
     return {name: shape for name, shape in zip(names, arguments + auxiliary) if name != 'data'}
 

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import difflib
+from numbers import Integral
 import importlib
 from typing import Callable, NamedTuple, Optional, Sequence, Tuple, Union
 
@@ -102,6 +103,9 @@ def get_model(name: str, classes: Optional[int] = None, factors: Union[None, str
             raise SSSError(f'{name} has no {kind!r} structures; factors may be any of {", ".join(row.offered)}, '
                            f'or () for none')
     classes = row.classes if classes is None else classes
+    for key, value in (('classes', classes), ('in_channels', in_channels)):
+        if not isinstance(value, Integral) or value < 1:
+            raise SSSError(f'{name}: {key}={value!r} is not a positive whole number')
     try:
         net = row.build(Layers(factors), classes, in_channels, **options)
     except TypeError as error:

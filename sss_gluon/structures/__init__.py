@@ -36,7 +36,7 @@ def load_structure(source: Union[str, Path, dict, Structure]) -> Structure:
     """A structure from a shipped name (``resnet26``), a structure.json, its contents, or as it is."""
     if isinstance(source, Structure):
         return source
-    if isinstance(source, dict):
+    if not isinstance(source, (str, Path)):
         return Structure.from_dict(source)
     if str(source) in shipped():
         source = FOLDER / f'{source}.json'

@@ -27,6 +27,7 @@ class Config:
     model: str = 'cifar_resnet20'               # or package.module:function for a network of one's own
     model_options: Dict[str, Any] = field(default_factory=dict)
     factors: Optional[List[str]] = None         # neuron, group, block; [] for none; default: what the paper prunes
+    structure: Optional[str] = None             # train the compact network of a structure.json, or of a shipped one
     init: Optional[str] = None                  # .params or checkpoint to start from; λ starts at 1
 
     # data

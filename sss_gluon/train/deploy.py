@@ -43,7 +43,7 @@ def load_run(path: Union[str, Path], device: str = 'cpu', log=print) -> Trained:
     config.devices = [device]
     data = load_data(config)
     config.init = None      # the checkpoint holds all there is to know
-    net = build_network(config, data)
+    net = build_network(config, data, run.begun_from(config))
     position = load_latest(run.checkpoints, net, None, log)
     if position is None:
         raise SSSError(f'{run} has no checkpoint yet; train it first: sss-gluon train {run}')

@@ -128,7 +128,7 @@ class Training:
         self.position = Position()
         self.data = load_data(config)
         self.input_shape = (1,) + tuple(self.data.shape)
-        self.net = build_network(config, self.data)
+        self.net = build_network(config, self.data, run.begun_from(config))
         self.net.hybridize(static_alloc=True, static_shape=True)
         self.loss = gluon.loss.SoftmaxCrossEntropyLoss()
         self.loss.hybridize(static_alloc=True, static_shape=True)

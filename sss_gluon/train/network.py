@@ -1,6 +1,7 @@
 """The network of a run: built from the configuration, initialised or started from given weights."""
 from __future__ import annotations
 
+from functools import partial
 from typing import Dict, List, Optional, Tuple
 
 import mxnet as mx
@@ -13,6 +14,7 @@ from ..files import read_npz
 from ..graph.block import load_arrays
 from ..models import ARCHITECTURES, get_model
 from ..models.layers import weight_initializer
+from ..structures import Structure, rebuild
 from .config import Config
 from .devices import contexts
 from .trainer import named_parameters
@@ -25,15 +27,33 @@ def load_data(config: Config) -> DataSet:
     return data.pad_to(row.minimum_size) if row else data
 
 
-def build_network(config: Config, data: DataSet) -> gluon.HybridBlock:
-    """The network with its factors, initialised from the seed or from ``init``, on the devices of the run."""
-    net = get_model(config.model, data.classes, config.factors, data.shape[0], **config.model_options)
+def build_network(config: Config, data: DataSet, structure: Optional[Structure] = None) -> gluon.HybridBlock:
+    """The network of a run on its devices, initialised from the seed or from ``init``.
+
+    With its factors; or, where a structure is given, the compact network of that structure, which has none.
+    """
     mx.random.seed(config.seed)
-    np.random.seed(config.seed)     # MXNet's initializers draw from it
-    net.initialize(init=weight_initializer(), ctx=contexts(config.devices))
+    np.random.seed(config.seed)     # MXNet's initializers draw from both
+    if structure is None:
+        net = get_model(config.model, data.classes, config.factors, data.shape[0], **config.model_options)
+        net.initialize(init=weight_initializer(), ctx=contexts(config.devices))
+    else:
+        net = _compact_network(config, data, structure)
     if config.init:
         start_from(net, config.init)
     return net
+
+
+def _compact_network(config: Config, data: DataSet, structure: Structure) -> gluon.SymbolBlock:
+    spec = structure.model or {}
+    if spec.get('name') != config.model:
+        raise SSSError(f'structure={config.structure} is of the model {spec.get("name")}, not of model={config.model}')
+    needed = dict(classes=data.classes, in_channels=data.shape[0])
+    for key, value in needed.items():
+        if spec.get(key) not in (value, None):
+            raise SSSError(f'structure={config.structure} has {key}={spec[key]}, but {data.name} needs {value}')
+    own = partial(get_model, config.model, data.classes, spec.get('factors'), data.shape[0], **spec.get('options', {}))
+    return rebuild(structure, model=own, ctx=contexts(config.devices))
 
 
 def start_from(net: gluon.Block, path: str) -> None:

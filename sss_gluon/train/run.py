@@ -8,13 +8,13 @@ import csv
 import os
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Dict, Iterator, List, Union
+from typing import Dict, Iterator, List, Optional, Union
 
 from filelock import FileLock, Timeout
 
 from ..errors import SSSError
 from ..files import write_text
-from ..graph import Structure
+from ..structures import Structure, load_structure
 from .config import Config, load_config, save_config
 
 
@@ -54,7 +54,18 @@ class RunFolder:
         return load_config(self.config_file)
 
     def save_config(self, config: Config) -> None:
+        """Write config.yaml, and a copy of the structure that it names: the folder then needs no other file."""
+        structure = self.begun_from(config)
+        if structure is not None:
+            structure.save(self.path / 'structure.json')
         write_text(self.config_file, save_config(config))
+
+    def begun_from(self, config: Config) -> Optional[Structure]:
+        """The structure that ``structure=`` names: the copy in the folder, once there is one."""
+        if config.structure is None:
+            return None
+        copy = self.path / 'structure.json'
+        return load_structure(copy if copy.exists() else config.structure)
 
     def structure(self) -> Structure:
         """What ``prune`` kept."""

@@ -133,7 +133,7 @@ def make_trainer(net: gluon.Block, gamma: float = 0.01, learning_rate: float = 0
         Batch first.
     lr_scheduler : mxnet.lr_scheduler.LRScheduler, optional
     update_on_kvstore : bool
-        True updates on the store: with a scheduler only, and without saved states.
+        True updates on the store: with a scheduler only, and without saved states. A single device has no store.
     non_negative : bool
         Project factors to λ >= 0 after each step. Without it they swing around zero before they stay there.
     clip_gradient : float, optional
@@ -148,6 +148,8 @@ def make_trainer(net: gluon.Block, gamma: float = 0.01, learning_rate: float = 0
     FactorTrainer
     """
     named = named_parameters(net)
+    if isinstance(kvstore, str) and 'dist' not in kvstore and len(named[0][1].list_ctx()) == 1:
+        update_on_kvstore = False
     for name, parameter in named:
         if re.search(no_decay, name):
             parameter.wd_mult = 0.0

@@ -1,0 +1,357 @@
+import json
+import sys
+
+import mxnet as mx
+import numpy as np
+import pytest
+from mxnet import autograd, gluon
+from mxnet.gluon import nn
+
+from sss_gluon.errors import SSSError
+from sss_gluon.factors import ScaledConv2D, scaling_factors
+from sss_gluon.graph import Structure, compact, count, remaining
+from sss_gluon.graph.structure import FORMAT
+from sss_gluon.models import ARCHITECTURES, get_model
+from sss_gluon.structures import load_structure, rebuild, set_structure, shipped
+
+# The paper's pruned ResNet-50s: blocks kept per stage (of 3, 4, 6, 3), parameters without BatchNorm, MACs at 224.
+# Their printed counts, 25.3/18.6/15.6 M and 3.47/2.82/2.33 G, allow no other choice.
+PAPER = {
+    'resnet41': (((), (0, 1, 2, 3), (0, 1, 2, 3, 4, 5), (0, 1, 2)), 25_307_304, 3_472_621_568),
+    'resnet32': (((), 4, 4, 2), 18_622_632, 2_817_523_712),         # the first block and some others
+    'resnet26': (((), 1, (0, 1, 2, 3, 4, 5), (0,)), 15_591_592, 2_329_411_584),
+}
+
+
+def test_shipped_structures():
+    assert shipped() == sorted(PAPER)
+
+
+@pytest.mark.parametrize('name', PAPER)
+def test_blocks_of_the_papers_structures(name):
+    stages, _, _ = PAPER[name]
+    factors = load_structure(name).factors
+    for stage, expected in enumerate(stages, 1):
+        depth = (3, 4, 6, 3)[stage - 1]
+        kept = tuple(block for block in range(depth) if factors[f'stage{stage}.{block}.conv3']['kept'])
+        if isinstance(expected, tuple):
+            assert kept == expected
+        else:
+            assert len(kept) == expected and (kept[0] == 0) == (name == 'resnet32')
+
+
+@pytest.mark.parametrize('name', PAPER)
+def test_sizes_of_the_papers_structures(name):
+    _, params_without_bn, macs = PAPER[name]
+    net = get_model('resnet50')
+    net.initialize()
+    set_structure(net, name)
+    before, after = remaining(net, (1, 3, 224, 224))
+    assert before == count(net, (1, 3, 224, 224))
+    assert (after.params_without_bn, after.macs) == (params_without_bn, macs)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', PAPER)
+def test_the_papers_structures_compacted_and_rebuilt(name, fill, difference, batch):
+    _, params_without_bn, macs = PAPER[name]
+    net = fill(get_model('resnet50'))
+    set_structure(net, name)
+    small = compact(net, (1, 3, 224, 224))
+    x = batch(1, 3, 224, 224)
+    assert difference(net(x), small.net(x)) < 1e-4
+    assert (small.after.params_without_bn, small.after.macs) == (params_without_bn, macs)
+    assert count(rebuild(name), (1, 3, 224, 224)) == small.after
+    assert small.structure == load_structure(name)
+
+
+@pytest.mark.parametrize('name', ARCHITECTURES)
+def test_rebuild(name, narrow, fill, zero, batch, tmp_path):
+    """The same layers with other weights, or with those of the compact network."""
+    options, size = narrow[name]
+    net = zero(fill(get_model(name, classes=6, factors=ARCHITECTURES[name].offered, **options)), chance=0.3)
+    shape = (2, 3, size, size)
+    small = compact(net, shape)
+    small.export(tmp_path / 'x')
+    fresh = rebuild(tmp_path / 'x-structure.json')
+    assert {key: (p.shape, p.wd_mult, p.lr_mult, p.grad_req) for key, p in fresh.collect_params().items()} \
+        == {key: (p.shape, p.wd_mult, p.lr_mult, p.grad_req) for key, p in small.net.collect_params().items()}
+    assert count(fresh, shape) == small.after
+    for key, parameter in fresh.collect_params().items():
+        value = parameter.data().asnumpy()
+        if key.endswith('weight'):
+            assert np.unique(value).size == value.size or value.size > 1000
+        else:
+            assert (value == (1 if key.endswith(('gamma', 'running_var')) else 0)).all()
+    x = batch(*shape)
+    same = rebuild(small.structure, params=tmp_path / 'x-0000.params')
+    np.testing.assert_array_equal(same(x).asnumpy(), small.net(x).asnumpy())
+
+
+# Cases in which what goes depends on more than the factors: a constant branch, a constant cut off by a ReLU.
+CONSTANTS = {
+    'a block without groups': ('cifar_resnext20', ['stage1.1.norm2']),
+    'first block without groups': ('cifar_resnext20', ['stage2.0.norm2']),
+    'a plain layer': ('cifar_vgg16', ['norm3_2']),
+    'a layer in a branch': ('peleenet', ['stage1.0.branch1a.norm']),
+    'two layers in a branch': ('peleenet', ['stage1.0.branch2a.norm', 'stage1.0.branch2b.norm']),
+    'neurons of a bottleneck': ('cifar_resnet164', ['stage1.1.norm2']),
+}
+
+
+@pytest.mark.parametrize('case', CONSTANTS)
+def test_rebuild_where_a_branch_is_constant(case, narrow, fill, set_factors, batch, tmp_path):
+    name, zeros = CONSTANTS[case]
+    options, size = narrow[name]
+    net = fill(get_model(name, factors=ARCHITECTURES[name].offered, **options))
+    set_factors(net, dict.fromkeys(zeros, 0))
+    x = batch(2, 3, size, size)
+    small = compact(net, x.shape)
+    small.export(tmp_path / 'x')
+    same = rebuild(tmp_path / 'x-structure.json', params=tmp_path / 'x-0000.params')
+    np.testing.assert_array_equal(same(x).asnumpy(), small.net(x).asnumpy())
+    assert count(same, x.shape) == small.after
+    fresh = rebuild(small.structure)
+    assert {key: p.shape for key, p in fresh.collect_params().items()} \
+        == {key: p.shape for key, p in small.net.collect_params().items()}
+    constants = [p.data().asnumpy() for key, p in fresh.collect_params().items() if key.endswith('constant')]
+    assert all((value == 0).all() for value in constants)
+    assert len(constants) == (name in ('cifar_resnext20', 'cifar_resnet164'))
+
+    # the structure says what is left, so that applying it to the network changes nothing
+    expected = net(x).asnumpy()
+    set_structure(net, small.structure)
+    np.testing.assert_allclose(net(x).asnumpy(), expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
+def test_fresh_weights_follow_the_narrower_fan_in():
+    mx.random.seed(0)
+    net = get_model('cifar_vgg16')
+    net.initialize()
+    random = np.random.RandomState(0)
+    for factor in scaling_factors(net):
+        factor.parameter.set_data(mx.nd.array(random.rand(factor.parameter.shape[0]) < 0.25))
+    structure = compact(net, (1, 3, 32, 32)).structure
+    checked = 0
+    for key, parameter in rebuild(structure).collect_params().items():
+        if key.endswith('weight'):
+            value = parameter.data().asnumpy()
+            fan_in = np.prod(value.shape[1:])
+            assert fan_in < {'conv1_1_weight': 28, 'output_weight': 512}.get(key, 200 * 9)     # of up to 512·9
+            assert value.std() == pytest.approx(np.sqrt(2 / fan_in), rel=5 / np.sqrt(2 * value.size))
+            assert abs(value.mean()) < 5 * value.std() / np.sqrt(value.size)
+            checked += 1
+    assert checked == 14
+
+
+def test_rebuild_with_an_initializer_of_ones_own():
+    """It is for weights only: biases and normalisation start as ever."""
+    structure = load_structure('resnet26')
+    net = rebuild(structure, init=mx.init.Constant(0.125))
+    for key, parameter in net.collect_params().items():
+        expected = 0.125 if key.endswith('weight') else 1 if key.endswith(('gamma', 'running_var')) else 0
+        assert (parameter.data().asnumpy() == expected).all()
+
+
+def test_rebuilt_network_trains(narrow, fill, zero, batch):
+    net = zero(fill(get_model('cifar_resnet20', **narrow['cifar_resnet20'][0])))
+    net = rebuild(compact(net, (1, 3, 16, 16)).structure)
+    net.hybridize(static_alloc=True, static_shape=True)
+    trainer = gluon.Trainer(net.collect_params(), 'nag', dict(learning_rate=0.05, momentum=0.9, wd=1e-4), kvstore=None)
+    x, labels, losses = batch(16, 3, 16, 16), mx.nd.arange(16) % 4, []
+    for _ in range(10):
+        with autograd.record():
+            loss = gluon.loss.SoftmaxCrossEntropyLoss()(net(x), labels).mean()
+        loss.backward()
+        trainer.step(1)
+        losses.append(loss.asscalar())
+    assert losses[-1] < 0.7 * losses[0]
+
+
+class Own(nn.HybridBlock):
+    def __init__(self, width=8):
+        super().__init__()
+        with self.name_scope():
+            self.first = ScaledConv2D(width, 3, in_channels=1, kind='neuron', activation='relu')
+            self.last = nn.Conv2D(2, 1, in_channels=width)
+
+    def hybrid_forward(self, F, x):
+        return self.last(self.first(x))
+
+
+def test_network_of_ones_own(fill, set_factors, batch, tmp_path):
+    net = set_factors(fill(Own()), {'first': [1, 0, 1, 0, 0, 1, 0, 2]})
+    small = compact(net, (1, 1, 5, 5))
+    small.export(tmp_path / 'own')
+    x = batch(1, 1, 5, 5)
+    same = rebuild(tmp_path / 'own-structure.json', params=tmp_path / 'own-0000.params', model=Own)
+    np.testing.assert_array_equal(same(x).asnumpy(), small.net(x).asnumpy())
+    with pytest.raises(SSSError, match='not of a network of this package; pass model='):
+        rebuild(tmp_path / 'own-structure.json')
+    with pytest.raises(SSSError, match='factor first has 6 entries in the network, 8 in the structure'):
+        rebuild(tmp_path / 'own-structure.json', model=lambda: Own(6))
+
+
+def test_set_structure_zeroes_what_is_dropped_and_leaves_the_rest(fill, set_factors):
+    net = set_factors(fill(Own()), {'first': [1, 0, 3, 4, 5, 6, -7, 8]})
+    set_structure(net, Structure(None, (1, 1, 5, 5), {'first': {'kind': 'neuron', 'size': 8, 'kept': [1, 2, 6]}}, {}))
+    assert scaling_factors(net)[0].values().tolist() == [0, 0, 3, 0, 0, 0, -7, 0]
+
+
+@pytest.mark.parametrize('source', ['name', 'path', 'text path', 'dict', 'structure'])
+def test_sources_of_a_structure(source, tmp_path):
+    structure = load_structure('resnet32')
+    path = tmp_path / 'any.json'
+    structure.save(path)
+    assert load_structure({'name': 'resnet32', 'path': path, 'text path': str(path), 'structure': structure,
+                           'dict': json.loads(path.read_text())}[source]) == structure
+
+
+def test_saved_structure_is_readable(tmp_path):
+    structure = Structure(None, (1, 3, 8, 8), {'a': {'kind': 'neuron', 'size': 3, 'kept': [0, 2]},
+                                               'b': {'kind': 'block', 'size': 1, 'kept': []}},
+                          {'conv': {'before': [3, 1], 'after': None}})
+    structure.save(tmp_path / 'x.json')
+    assert (tmp_path / 'x.json').read_text() == (
+        '{\n  "format": "sss_gluon structure 1",\n  "model": null,\n  "input_shape": [1, 3, 8, 8],\n  "factors": {\n'
+        '    "a": {"kind": "neuron", "size": 3, "kept": [0, 2]},\n    "b": {"kind": "block", "size": 1, "kept": []}\n'
+        '  },\n  "layers": {\n    "conv": {"before": [3, 1], "after": null}\n  }\n}\n')
+    assert Structure.load(tmp_path / 'x.json') == structure
+    assert structure.removed() == {'neuron': 1, 'block': 1}
+
+
+# --- what can be wrong with a structure -------------------------------------------------------------------------
+
+GOOD = {'format': FORMAT, 'model': {'name': 'cifar_resnet20', 'classes': 10, 'in_channels': 3, 'factors': ['block'],
+                                    'options': {'depths': [1], 'widths': [4]}},
+        'input_shape': [1, 3, 8, 8],
+        'factors': {'stage1.0.conv2': {'kind': 'block', 'size': 1, 'kept': []}},
+        'layers': {'stem': {'before': [16, 3], 'after': [16, 3]},
+                   'stage1_0_conv1': {'before': [4, 16], 'after': None},
+                   'stage1_0_conv2': {'before': [4, 4], 'after': None},
+                   'stage1_0_shortcut': {'before': [4, 16], 'after': [4, 16]},
+                   'output': {'before': [10, 4], 'after': [10, 4]}}}
+
+
+def changed(path, value):
+    """GOOD with the value at a path of keys replaced, or taken out (KeyError)."""
+    fields = json.loads(json.dumps(GOOD))
+    place = fields
+    for key in path[:-1]:
+        place = place[key]
+    if value is KeyError:
+        del place[path[-1]]
+    else:
+        place[path[-1]] = value
+    return fields
+
+
+def test_good_structure_is_good():
+    assert count(rebuild(GOOD), (1, 3, 8, 8)).params == 16 * 27 + 2 * 16 + 4 * 16 + 8 + 50
+
+
+BLOCK = 'stage1.0.conv2'
+
+
+@pytest.mark.parametrize('fields, message', [
+    ([], 'structure is not a structure of this version: its "format" should be "sss_gluon structure 1"'),
+    (changed(['format'], 'sss_gluon structure 2'), 'is not a structure of this version'),
+    (changed(['factors'], KeyError), "structure is damaged: KeyError 'factors'"),
+    (changed(['factors'], [1]), 'structure is damaged: AttributeError'),
+    (changed(['factors', BLOCK], 7), 'structure is damaged: TypeError'),
+    (changed(['factors', BLOCK, 'size'], KeyError), "structure is damaged: KeyError 'size'"),
+    (changed(['factors', BLOCK, 'kind'], KeyError), "structure is damaged: KeyError 'kind'"),
+    (changed(['factors', BLOCK, 'kind'], 'channel'), "factor stage1.0.conv2 has kind 'channel' and size 1"),
+    (changed(['factors', BLOCK, 'size'], 0), "factor stage1.0.conv2 has kind 'block' and size 0"),
+    (changed(['factors', BLOCK, 'size'], '1'), "factor stage1.0.conv2 has kind 'block' and size '1'"),
+    (changed(['factors', BLOCK, 'kept'], [1]), r'factor stage1.0.conv2 keeps indices outside 0\.\.0'),
+    (changed(['factors', BLOCK, 'kept'], [-1]), r'factor stage1.0.conv2 keeps indices outside 0\.\.0'),
+    (changed(['factors', BLOCK, 'kept'], [True]), r'factor stage1.0.conv2 keeps indices outside 0\.\.0'),
+    (changed(['factors', BLOCK, 'kept'], 'all'), r'factor stage1.0.conv2 keeps indices outside 0\.\.0'),
+    (changed(['input_shape'], 32), 'structure is damaged: TypeError'),
+    (changed(['input_shape'], [1, 3, 0, 8]), r'input_shape \[1, 3, 0, 8\] is not a shape'),
+    (changed(['input_shape'], '1388'), 'input_shape 1388 is not a shape'),
+    (changed(['layers'], None), 'structure is damaged: AttributeError'),
+    (changed(['layers', 'stem', 'after'], [1.5, 3]), 'layer stem has widths that are not numbers of channels'),
+    (changed(['layers', 'stem', 'before'], KeyError), "structure is damaged: KeyError 'before'"),
+    # of another model, or not buildable
+    (changed(['layers', 'stem', 'after'], [15, 3]), r'layer stem is .*\[15, 3\].* structure, but its factors give'),
+    (changed(['layers', 'stem'], KeyError), 'layer stem is None in the structure, but its factors give'),
+    (changed(['layers', 'extra'], {'before': [1, 1], 'after': None}), 'layer extra is .* but its factors give None'),
+    (changed(['factors', BLOCK, 'kept'], [0]), 'layer stage1_0_conv1 is .* but its factors give'),
+    (changed(['factors', BLOCK], KeyError), 'layer stage1_0_conv1 is .* but its factors give'),
+    (changed(['factors', 'stage1.0.conv3'], {'kind': 'block', 'size': 1, 'kept': []}),
+     "has a factor 'stage1.0.conv3' that the network has not; the nearest is 'stage1.0.conv2' - is it of another"),
+    (changed(['factors', BLOCK], {'kind': 'block', 'size': 2, 'kept': []}),
+     'factor stage1.0.conv2 has 1 entries in the network, 2 in the structure'),
+    (changed(['model', 'name'], 'resnet5O'), "model 'resnet5O' is unknown; did you mean 'resnet50'"),
+    (changed(['model', 'factors'], ['group']), "cifar_resnet20 has no 'group' structures"),
+    (changed(['model', 'factors'], 5), 'the model .* of the structure cannot be built'),
+    (changed(['model', 'options'], [1]), 'the model .* of the structure cannot be built'),
+    (changed(['model', 'options', 'factors'], ['neuron']), 'the model .* of the structure cannot be built'),
+    (changed(['model', 'options', 'speed'], 3), "cifar_resnet20: .*'speed'"),
+    (changed(['model', 'classes'], 'ten'), "cifar_resnet20: classes='ten' is not a positive whole number"),
+    (changed(['model', 'name'], 3), 'not of a network of this package; pass model='),
+    (changed(['model'], 'cifar_resnet20'), 'not of a network of this package; pass model='),
+    (changed(['input_shape'], [1, 3]), r'does not accept an input of shape \(1, 3\)'),
+])
+def test_bad_structures(fields, message):
+    with pytest.raises(SSSError, match=message) as error:
+        rebuild(fields)
+    assert '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize('text, message', [
+    ('', 'x.json is not a structure.json'), ('{"format": ', 'x.json is not a structure.json'),
+    (json.dumps(GOOD)[:-20], 'x.json is not a structure.json'),
+    ('"resnet26"', 'x.json is not a structure of this version'),
+    ('\udcff', 'x.json is not a structure.json'), ('[' * 100_000, 'x.json is not a structure.json'),
+    (json.dumps(changed(['factors'], KeyError)), "x.json is damaged: KeyError 'factors'"),
+])
+def test_damaged_files(text, message, tmp_path):
+    (tmp_path / 'x.json').write_bytes(text.encode('utf-8', 'surrogateescape'))
+    with pytest.raises(SSSError, match=message):
+        rebuild(tmp_path / 'x.json')
+
+
+def test_missing_files(tmp_path):
+    with pytest.raises(SSSError, match='no structure file resnet27, and the shipped ones are resnet26, resnet32'):
+        rebuild('resnet27')
+    with pytest.raises(SSSError, match=f'cannot read the structure {tmp_path}: Is a directory'):
+        rebuild(tmp_path)
+
+
+@pytest.mark.parametrize('name', ['os:system', 'trap:build', 'trap', 'trap.build'])
+def test_code_named_by_a_file_is_never_imported(name, tmp_path, monkeypatch):
+    (tmp_path / 'trap.py').write_text(f'open({str(tmp_path / "sprung")!r}, "w")\nbuild = print\n')
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(SSSError):
+        rebuild(changed(['model', 'name'], name))
+    assert 'trap' not in sys.modules and not (tmp_path / 'sprung').exists()
+
+
+def test_weights_of_another_network(narrow, fill, zero, set_factors, tmp_path):
+    options, size = narrow['cifar_resnet20']
+    net = fill(get_model('cifar_resnet20', **options))
+    shape = (1, 3, size, size)
+    structure = compact(set_factors(net, {'stage1.1.conv2': 0}), shape).structure
+    compact(set_factors(net, {'stage1.1.conv2': 1}), shape).export(tmp_path / 'more')
+    compact(set_factors(net, {'stage1.1.conv2': 0, 'stage2.0.conv2': 0}), shape).export(tmp_path / 'fewer')
+    compact(fill(get_model('cifar_resnet20', classes=3, factors=(), **dict(options, depths=(1, 1, 1)))),
+            shape).export(tmp_path / 'other')
+    for name, message in (('more', 'more-0000.params holds stage1_1_conv1_weight, which the structure has not'),
+                          ('fewer', 'fewer-0000.params holds nothing for stage2_0_conv1_weight'),
+                          ('other', r'params holds \(3, 8\) for output_weight, the structure needs \(10, 8\)')):
+        with pytest.raises(SSSError, match=message):
+            rebuild(structure, params=tmp_path / f'{name}-0000.params')
+    with pytest.raises(SSSError, match='none.params does not exist'):
+        rebuild(structure, params=tmp_path / 'none.params')
+
+
+def test_an_error_changes_nothing(fill, set_factors):
+    net = set_factors(fill(Own()), {'first': 2})
+    structure = Structure(None, (1, 1, 5, 5), {'first': {'kind': 'neuron', 'size': 8, 'kept': []},
+                                               'second': {'kind': 'neuron', 'size': 8, 'kept': []}}, {})
+    with pytest.raises(SSSError, match="has a factor 'second' that the network has not"):
+        set_structure(net, structure)
+    assert scaling_factors(net)[0].values().tolist() == [2] * 8

@@ -1,0 +1,190 @@
+"""The network of a run: new, padded images, and started from given weights."""
+import mxnet as mx
+import numpy as np
+import pytest
+
+from sss_gluon import get_model, scaling_factors
+from sss_gluon.errors import SSSError
+from sss_gluon.train import train
+from sss_gluon.train.network import build_network, load_data, start_from
+from sss_gluon.train.trainer import named_parameters
+
+SMALL = dict(classes=10, in_channels=1, depths=(1, 1, 1), widths=(8, 8, 16))
+
+
+def values(net):
+    return {name: parameter.list_data()[0].asnumpy() for name, parameter in named_parameters(net)}
+
+
+def assert_equal(found, expected):
+    assert list(found) == list(expected)
+    for name in expected:
+        np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
+
+
+@pytest.mark.parametrize('model, size', [('cifar_resnet20', 16), ('cifar_vgg16', 32), ('resnet50', 32), ('a:b', 16)])
+def test_images_are_padded_where_the_network_needs_it(configure, model, size):
+    data = load_data(configure(model=model, image_size=16))
+    assert data.shape == (1, size, size) and len(data.validation) == len(data.test) == 300
+
+
+def test_seed_decides_the_weights(configure):
+    nets = [build_network(configure(seed=seed), load_data(configure())) for seed in (0, 0, 1)]
+    first, same, other = map(values, nets)
+    assert_equal(same, first)
+    assert all((other[name] != first[name]).any() for name in first if name.endswith('weight'))
+    weight = first['stage3.0.conv2.weight']             # N(0, 2/fan_in)
+    assert weight.std() == pytest.approx(np.sqrt(2 / (16 * 9)), rel=0.05)
+    assert all((factor.values() == 1).all() for factor in scaling_factors(nets[0]))
+
+
+def test_settings_of_the_model(configure):
+    config = configure(factors=['neuron'], model_options=dict(depths=[1, 2], widths=[4, 6]))
+    net = build_network(config, load_data(config))
+    assert [factor.name for factor in scaling_factors(net)] == ['stage1.0.norm2', 'stage2.0.norm2', 'stage2.1.norm2']
+    with pytest.raises(SSSError, match='widht'):
+        build_network(configure(model_options=dict(widht=[1])), load_data(config))
+
+
+# Given weights
+
+def test_dense_network_starts_one_with_factors(configure, tmp_path, fill, batch, difference):
+    dense = fill(get_model('cifar_resnet20', factors=(), **SMALL))
+    dense.save_parameters(str(tmp_path / 'dense.params'))
+    config = configure(init=str(tmp_path / 'dense.params'), factors=['neuron', 'block'])
+    net = build_network(config, load_data(config))
+    assert all((factor.values() == 1).all() for factor in scaling_factors(net)) and len(scaling_factors(net)) == 6
+    for name, expected in values(dense).items():
+        np.testing.assert_array_equal(values(net)[name], expected, err_msg=name)
+    x = batch(4, 1, 8, 8)
+    assert difference(dense(x), net(x)) < 1e-6
+
+
+def test_own_parameters_with_factors_start_at_one(configure, tmp_path, fill, set_factors):
+    given = set_factors(fill(get_model('cifar_resnet20', **SMALL)), {'stage1.0.conv2': 0.25})
+    given.save_parameters(str(tmp_path / 'given.params'))
+    config = configure(init=str(tmp_path / 'given.params'))
+    net = build_network(config, load_data(config))
+    for name, expected in values(given).items():
+        expected = np.ones_like(expected) if name.endswith('factor') else expected
+        np.testing.assert_array_equal(values(net)[name], expected, err_msg=name)
+
+
+def test_checkpoint_starts_another_run(configure, finished):
+    checkpoint = sorted((finished / 'checkpoints').iterdir())[-1]
+    config = configure(init=str(checkpoint), factors=['block'])
+    net = build_network(config, load_data(config))
+    assert all((factor.values() == 1).all() for factor in scaling_factors(net))
+    with np.load(checkpoint) as file:
+        for name, value in values(net).items():
+            if not name.endswith('factor'):
+                np.testing.assert_array_equal(value, file[f'param:{name}'], err_msg=name)
+
+
+def test_exported_network_starts_one_by_order(configure, tmp_path, fill, batch, difference):
+    """Names of an export are others, in the order of the graph: kind and shape must agree one by one."""
+    dense = fill(get_model('cifar_vgg16', classes=10, in_channels=1, factors=(), stages=((4, 4), (6,)), final_size=2))
+    dense.hybridize()
+    x = batch(2, 1, 8, 8)
+    dense(x)
+    dense.export(str(tmp_path / 'dense'))
+    net = fill(get_model('cifar_vgg16', classes=10, in_channels=1, stages=((4, 4), (6,)), final_size=2), seed=1)
+    given = tmp_path / 'dense-0000.params'
+    try:
+        start_from(net, str(given))
+    except SSSError as error:       # export writes the running statistics last: then it must say so
+        assert 'is of another network' in str(error)
+    else:
+        assert difference(dense(x), net(x)) < 1e-6
+
+
+@pytest.mark.slow
+def test_gluoncv_network_starts_ours(tmp_path, fill, batch, difference):
+    model_zoo = pytest.importorskip('gluoncv.model_zoo')
+    theirs = model_zoo.get_model('resnext50_32x4d')
+    theirs.initialize()
+    theirs(mx.nd.zeros((1, 3, 224, 224)))       # GluonCV infers its shapes
+    fill_like = np.random.RandomState(0)
+    for parameter in theirs.collect_params().values():
+        if parameter.name.endswith(('gamma', 'running_var')):
+            parameter.set_data(mx.nd.array(fill_like.uniform(0.5, 1.5, parameter.shape)))
+    theirs.save_parameters(str(tmp_path / 'theirs.params'))
+    net = get_model('resnext50_32x4d')
+    net.initialize()
+    start_from(net, str(tmp_path / 'theirs.params'))
+    x = batch(1, 3, 224, 224)
+    assert difference(theirs(x), net(x)) < 1e-4
+    assert len(scaling_factors(net)) == 32 and all((factor.values() == 1).all() for factor in scaling_factors(net))
+
+
+def test_start_on_two_devices(configure, tmp_path, fill):
+    dense = fill(get_model('cifar_resnet20', factors=(), **SMALL))
+    dense.save_parameters(str(tmp_path / 'dense.params'))
+    config = configure(init=str(tmp_path / 'dense.params'), devices=['cpu0', 'cpu1'])
+    net = build_network(config, load_data(config))
+    for name, parameter in named_parameters(net):
+        first, second = parameter.list_data()
+        np.testing.assert_array_equal(first.asnumpy(), second.asnumpy(), err_msg=name)
+    assert (net.output.weight.data(mx.cpu(1)).asnumpy() == values(dense)['output.weight']).all()
+
+
+def write_other(path, name, fill):
+    other = {'deeper': dict(SMALL, depths=(1, 1, 2)), 'wider': dict(SMALL, widths=(8, 8, 24)),
+             'other classes': dict(SMALL, classes=7), 'shallower': dict(SMALL, depths=(1, 1), widths=(8, 8))}[name]
+    fill(get_model('cifar_resnet20', factors=(), **other)).save_parameters(str(path))
+
+
+@pytest.mark.parametrize('name', ['deeper', 'wider', 'other classes', 'shallower'])
+def test_weights_of_another_network(configure, tmp_path, fill, name):
+    path = tmp_path / 'other.params'
+    write_other(path, name, fill)
+    config = configure(init=str(path))
+    with pytest.raises(SSSError, match=f'{path} is of another network') as error:
+        build_network(config, load_data(config))
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_a_network_is_not_half_changed_by_a_wrong_file(tmp_path, fill):
+    path = tmp_path / 'other.params'
+    write_other(path, 'other classes', fill)
+    net = fill(get_model('cifar_resnet20', **SMALL), seed=3)
+    before = values(net)
+    with pytest.raises(SSSError):
+        start_from(net, str(path))
+    assert_equal(values(net), before)
+
+
+@pytest.mark.parametrize('name, content, words', [
+    ('nothing.params', None, 'does not exist'), ('text.params', b'these are no weights', 'not a readable params file'),
+    ('nothing.npz', None, 'there is no'), ('text.npz', b'text', 'damaged or not an .npz'),
+    ('empty.params', b'', 'not a readable params file'),
+])
+def test_files_that_hold_no_weights(configure, tmp_path, name, content, words):
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    config = configure(init=str(tmp_path / name))
+    with pytest.raises(SSSError, match=words) as error:
+        build_network(config, load_data(config))
+    assert name in str(error.value) and len(str(error.value).splitlines()) == 1
+
+
+def test_other_arrays_are_no_weights(configure, tmp_path):
+    np.savez(tmp_path / 'other.npz', a=np.zeros(3))
+    mx.nd.save(str(tmp_path / 'list.params'), [mx.nd.zeros((2,))])
+    for name, words in (('other.npz', 'holds no parameters'), ('list.params', 'without names')):
+        config = configure(init=str(tmp_path / name))
+        with pytest.raises(SSSError, match=words):
+            build_network(config, load_data(config))
+
+
+def test_a_run_starts_from_given_weights_and_leaves_nothing_when_it_cannot(configure, tmp_path, fill):
+    fill(get_model('cifar_resnet20', factors=(), **SMALL)).save_parameters(str(tmp_path / 'dense.params'))
+    run = train(configure(init=str(tmp_path / 'dense.params'), epochs=1, learning_rate=0.0), log=lambda line: None)
+    with np.load(run.checkpoints / 'epoch-0001.npz') as file, mx.cpu(0):
+        given = mx.nd.load(str(tmp_path / 'dense.params'))
+        for name, array in given.items():
+            if 'running' not in name:
+                np.testing.assert_array_equal(file[f'param:{name}'], array.asnumpy(), err_msg=name)
+    with pytest.raises(SSSError, match='does not exist'):
+        train(configure('other', init=str(tmp_path / 'nothing.params')))
+    assert not (tmp_path / 'other').exists()

@@ -1,0 +1,81 @@
+"""The learning rate at every iteration against the closed form, and as the trainer uses it."""
+import math
+
+import mxnet as mx
+import pytest
+from mxnet import autograd
+
+from sss_gluon import make_trainer
+from sss_gluon.train import Config
+from sss_gluon.train.schedules import make_schedule
+
+STEPS = 7       # an epoch
+
+
+def step(t, config, warmup):
+    if t < warmup:
+        return config.learning_rate * t / warmup
+    epoch = (t - 1) // STEPS        # 0, 1, ...: update t is made in it
+    return config.learning_rate * config.schedule_factor ** sum(epoch >= e for e in config.schedule_epochs)
+
+
+def cosine(t, config, warmup):
+    if t < warmup:
+        return config.learning_rate * t / warmup
+    return config.learning_rate * (1 + math.cos(math.pi * (t - warmup) / (config.epochs * STEPS - warmup))) / 2
+
+
+def constant(t, config, warmup):
+    return config.learning_rate * min(1, t / warmup) if warmup else config.learning_rate
+
+
+CASES = {
+    'step': (step, dict(schedule_epochs=[3, 6, 8]), 0),
+    'step, factor': (step, dict(schedule_epochs=[2], schedule_factor=0.3), 0),
+    'step, warm-up': (step, dict(schedule_epochs=[3, 6], warmup_epochs=1.5), 10),       # 10.5 rounds to even
+    'no step': (step, dict(schedule_epochs=[]), 0),
+    'cosine': (cosine, {}, 0),
+    'cosine, warm-up': (cosine, dict(warmup_epochs=2), 14),
+    'constant': (constant, {}, 0),
+    'constant, warm-up': (constant, dict(warmup_epochs=3), 21),
+}
+
+
+@pytest.mark.parametrize('case', CASES)
+def test_rate_of_every_iteration(case):
+    closed_form, settings, warmup = CASES[case]
+    name = case.split(',')[0].replace('no ', '')
+    config = Config(epochs=10, learning_rate=0.4, schedule=name, **settings)
+    schedule = make_schedule(config, STEPS)
+    updates = range(1, 10 * STEPS + 1)
+    expected = [closed_form(t, config, warmup) for t in updates]
+    assert [schedule(t) if schedule else config.learning_rate for t in updates] == pytest.approx(expected, rel=1e-12, abs=1e-15)
+    for first in (5, 22, 50, 70):       # a run that is continued there begins with a new schedule
+        schedule = make_schedule(config, STEPS)
+        found = [schedule(t) if schedule else config.learning_rate for t in range(first, 71)]
+        assert found == pytest.approx(expected[first - 1:], rel=1e-12, abs=1e-15)
+
+
+def test_nothing_is_scheduled_without_need():
+    assert make_schedule(Config(schedule='constant'), STEPS) is None
+    assert make_schedule(Config(schedule='step', schedule_epochs=[]), STEPS) is None
+
+
+@pytest.mark.parametrize('schedule', ['step', 'cosine'])
+def test_trainer_uses_the_rate_of_each_iteration(schedule):
+    """μ = 0 and a gradient of 1: the parameter falls by the rate."""
+    config = Config(epochs=3, learning_rate=0.5, schedule=schedule, schedule_epochs=[1, 2], warmup_epochs=0.5)
+    net = mx.gluon.nn.Dense(1, in_units=1, use_bias=False)
+    net.initialize(mx.init.Zero())
+    trainer = make_trainer(net, learning_rate=0.5, momentum=0.0, lr_scheduler=make_schedule(config, STEPS), kvstore=None)
+    closed_form = {'step': step, 'cosine': cosine}[schedule]
+    before = 0.0
+    for t in range(1, 3 * STEPS + 1):
+        with autograd.record():
+            y = net(mx.nd.ones((4, 1)))
+        y.backward()
+        trainer.step(4)
+        after = net.weight.data().asscalar()
+        assert before - after == pytest.approx(closed_form(t, config, 4), abs=2e-6)
+        assert trainer.learning_rate == pytest.approx(closed_form(t, config, 4), rel=1e-12, abs=1e-15)
+        before = after
