@@ -3,7 +3,8 @@
 Every channel of every intermediate result has a label; channels that elementwise operators, batch normalisation,
 grouped convolutions, … force to live and die together are tied into one class. A class is kept when a kept result
 depends on one of its members; all other classes are dropped. A result that is still computed keeps at least one
-channel, so a plain layer never loses its last one, while a concatenation may lose a whole branch.
+channel, so a plain layer never loses its last one, while a concatenation may lose a whole branch. Such a last channel
+only holds the place: what it is computed from need not be kept for it.
 """
 from __future__ import annotations
 
@@ -96,7 +97,7 @@ class Channels:
         a, b = (np.concatenate([tie[i] for tie in self._ties] or [np.zeros(0, int)]) for i in (0, 1))
         _, self._component = connected_components(
             coo_matrix((np.ones(a.size, bool), (a, b)), shape=(self._size, self._size)), directed=False)
-        self._kept = np.zeros(self._size, bool)
+        self._kept, self._needed = np.zeros(self._size, bool), np.zeros(self._size, bool)
         for entry in self.program.outputs:
             self.need(self.label(entry))
         self._changed = True
@@ -116,7 +117,7 @@ class Channels:
             for i in range(self.output_count(node)):
                 labels = self.label(Entry(node, i))
                 if labels.size and not self.kept(labels).any():
-                    self.need(labels[:1])
+                    self._kept[self._component[labels[:1]]] = self._changed = True
             rule = self.rules[node]
             rule.needs(node, self)
             self.alive.update(entry.node for entry in node.inputs if not self.dropped_branch(node, entry))
@@ -140,9 +141,13 @@ class Channels:
 
     def need(self, labels: np.ndarray) -> None:
         classes = self._component[labels]
-        if not self._kept[classes].all():
-            self._kept[classes] = True
+        if not self._needed[classes].all():
+            self._needed[classes] = self._kept[classes] = True
             self._changed = True
+
+    def needed(self, labels: np.ndarray) -> np.ndarray:
+        """Does a kept result depend on it? Otherwise, if it is kept, it only holds a place."""
+        return self._needed[self._component[labels]]
 
     def kept(self, labels: np.ndarray) -> np.ndarray:
         return self._kept[self._component[labels]]

@@ -79,8 +79,10 @@ class Linear(Rule):
     def needs(self, node, view):
         if self.groups(node) > 1:
             return
-        kept = view.kept(view.label(Entry(node)))
-        used = self.connected(node, view)[0][kept].any(axis=0) & ~is_zero(self._input_constants(node, view))
+        out = Entry(node)
+        # What only holds a place may become anything, unless something was concluded from its being constant.
+        matters = view.needed(view.label(out)) | view.kept(view.label(out)) & ~np.isnan(view.constant(out))
+        used = self.connected(node, view)[0][matters].any(axis=0) & ~is_zero(self._input_constants(node, view))
         view.need(self._input_labels(node, view)[used])
 
     def rewrite(self, node, view):

@@ -2,8 +2,8 @@
 from __future__ import annotations
 
 import difflib
-from numbers import Integral
 import importlib
+from numbers import Integral
 from typing import Callable, NamedTuple, Optional, Sequence, Tuple, Union
 
 from mxnet import gluon

@@ -232,6 +232,19 @@ CASES = {
     'concatenation loses all but one': Case(
         lambda x: head(unit(S.concat(unit(x, 'a', 4), unit(x, 'b', 3), unit(x, 'c', 2)), 'd', 4)),
         {'a': ALL, 'c': ALL}, {'a': None, 'b': [3, 3], 'c': None, 'd': [4, 3], 'out': [5, 4]}, gone=['Concat']),
+    'a dead layer needs nothing': Case(
+        lambda x: head(unit(unit(unit(unit(x, 'a', 4), 'c', 4), 'b', 4), 'd', 2)), {'b': ALL},
+        {'a': [1, 3], 'c': [1, 1], 'b': [1, 1], 'd': [2, 1], 'out': [5, 2]},
+        {'d_bn_beta': 1, 'd_bn_moving_mean': 0}),
+    'a dead layer that others feed on': Case(       # c reads a too, so that only b gets narrow
+        lambda x: (lambda a: head(S.concat(unit(unit(a, 'b', 4), 'd', 2), unit(a, 'c', 3))))(unit(x, 'a', 4)),
+        {'b': ALL, 'a': [0]}, {'a': [3, 3], 'b': [1, 3], 'd': [2, 1], 'c': [3, 3], 'out': [5, 5]},
+        {'d_bn_beta': 1, 'd_bn_moving_mean': 0}),
+    'a layer that is dead because of constants needs them': Case(       # c is 1 and 2, d negative, e positive
+        lambda x: (lambda a: head(S.concat(unit(unit(unit(unit(a, 'b', 2, 1), 'c', 2, 1), 'd', 2, 1), 'e', 2, 1), a)))(
+            unit(x, 'a', 4)), {'b': ALL},
+        {'a': [4, 3], 'b': [1, 4], 'c': [2, 1], 'd': [1, 2], 'e': [2, 1], 'out': [5, 6]},
+        {'c_bn_beta': [1, 2], 'c_bn_moving_mean': 0, 'd_bn_beta': -100, 'e_bn_beta': 1, 'e_bn_moving_mean': 0}),
     'concatenation loses all': Case(
         lambda x: head(unit(S.concat(unit(x, 'a', 4), unit(x, 'c', 3)), 'b', 4)), {'a': ALL, 'c': ALL},
         {'a': [1, 3], 'c': None, 'b': [4, 1], 'out': [5, 4]}, POSITIVE, gone=['Concat']),
@@ -261,7 +274,7 @@ CASES = {
         {'a': [6, 3], 'b': [6, 2], 'd': [3, 6], 'out': [5, 3]}, NEGATIVE),
     'all groups': Case(
         lambda x: head(unit(unit(unit(x, 'a', 8), 'g', 8, num_group=4), 'b', 3)), {'g': ALL},
-        {'a': [2, 3], 'g': [1, 2], 'b': [3, 1], 'out': [5, 3]}, POSITIVE, after={'g': {'num_group': '1'}}),
+        {'a': [1, 3], 'g': [1, 1], 'b': [3, 1], 'out': [5, 3]}, POSITIVE, after={'g': {'num_group': '1'}}),
     'one group, and a part of it': Case(        # what is left is a plain convolution
         lambda x: head(unit(unit(unit(x, 'a', 4), 'g', 4, num_group=2), 'd', 3)), {'a': [2], 'g': [0, 1, 3]},
         {'a': [1, 3], 'g': [1, 1], 'd': [3, 1], 'out': [5, 3]},

@@ -120,15 +120,15 @@ SPECIAL = {
     'all blocks of a ResNeXt stage': ('cifar_resnext20', ['stage2.0.norm3', 'stage2.1.norm3'],
                                       {'stage2_0_conv1': None, 'stage2_1_conv3': None,
                                        'stage2_0_shortcut': [128, 64]}, 0),
-    'a plain layer': ('cifar_vgg16', ['norm4_2'], {'conv4_2': [1, 512]}, 0),
+    'a plain layer': ('cifar_vgg16', ['norm4_2'], {'conv4_1': [1, 1], 'conv4_2': [1, 1]}, 0),
     'every plain layer': ('cifar_vgg16', [f'norm{i}_{j}' for i in range(1, 6) for j in range(1, 3 + (i > 2))],
                           {'conv1_1': [1, 3], 'conv3_2': [1, 1], 'conv5_3': [1, 1], 'output': [10, 1]}, 0),
     'a branch of a dense layer': ('peleenet', ['stage2.0.branch1b.norm'],
                                   {'stage2_0_branch1a_conv': None, 'stage2_0_branch1b_conv': None,
                                    'stage2_1_branch1a_conv': [32, 64 + 16]}, 0),
-    # what gives zeros keeps one channel, what it is computed from is as wide as before
+    # what gives zeros keeps one channel that holds the place, and so does what it is computed from
     'inside a branch of a dense layer': ('peleenet', ['stage2.0.branch2b.norm'],
-                                         {'stage2_0_branch2a_conv': [32, 64], 'stage2_0_branch2b_conv': [1, 32]}, 0),
+                                         {'stage2_0_branch2a_conv': [1, 64], 'stage2_0_branch2b_conv': [1, 1]}, 0),
     'both branches of a dense layer': ('peleenet', ['stage2.0.branch1b.norm', 'stage2.0.branch2c.norm'],
                                        {'stage2_0_branch1a_conv': None, 'stage2_0_branch2c_conv': None,
                                         'stage2_1_branch1a_conv': [32, 64]}, 0),
