@@ -103,9 +103,11 @@ class Channels:
         self._changed = True
         while self._changed:
             self._changed = False
-            self._propagate()
+            self._propagate(hold_places=False)
+            if not self._changed:       # only when it is clear what is needed anyway
+                self._propagate(hold_places=True)
 
-    def _propagate(self) -> None:
+    def _propagate(self, hold_places: bool) -> None:
         self.alive = {entry.node for entry in self.program.outputs}
         for node in reversed(self.nodes):
             if node not in self.alive:
@@ -116,7 +118,7 @@ class Channels:
                 continue
             for i in range(self.output_count(node)):
                 labels = self.label(Entry(node, i))
-                if labels.size and not self.kept(labels).any():
+                if hold_places and labels.size and not self.kept(labels).any():
                     self._kept[self._component[labels[:1]]] = self._changed = True
             rule = self.rules[node]
             rule.needs(node, self)

@@ -1,0 +1,358 @@
+"""The training loop on the shipped digits: tables, seeds, accumulation, devices, and what stops a run."""
+import errno
+import os
+import signal
+
+import mxnet as mx
+import numpy as np
+import pytest
+
+from sss_gluon import scaling_factors
+from sss_gluon.errors import SSSError
+from sss_gluon.graph import remaining
+from sss_gluon.train import Config, Interrupted, load_run, train
+from sss_gluon.train import loop as loop_module
+from sss_gluon.train.checkpoint import read_checkpoint
+from sss_gluon.train.loop import Training
+
+STEPS = 1197 // 64      # of an epoch
+
+
+def quiet(line):
+    pass
+
+
+def arrays(run, name=None):
+    """All arrays of a checkpoint, the newest by default."""
+    path = run.checkpoints / name if name else sorted(run.checkpoints.iterdir())[-1]
+    with np.load(path) as file:
+        return {key: file[key] for key in file.files if key != 'position'}
+
+
+def tables(run):
+    return [(run.path / name).read_bytes() for name in ('metrics.csv', 'factors.csv')]
+
+
+def assert_close(found, expected, tolerance=2e-5):
+    assert list(found) == list(expected)
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, rtol=0, atol=tolerance * max(1, np.abs(value).max()), err_msg=name)
+
+
+def test_tables_of_a_run(configure):
+    said = []
+    run = train(configure(epochs=3, schedule='step', schedule_epochs=[1, 2], factors=['neuron', 'block'], gamma=0.06,
+                          learning_rate=0.1), said.append)
+    metrics, factors, timing = run.metrics.rows(), run.factors.rows(), run.timing.rows()
+    assert list(metrics[0]) == ['epoch', 'learning_rate', 'train_loss', 'train_top1', 'evaluated_on', 'loss', 'top1', 'top5',
+                                'neurons_alive', 'neurons', 'blocks_alive', 'blocks', 'params_left', 'macs_left']
+    assert list(timing[0]) == ['epoch', 'train_seconds', 'images_per_second', 'evaluation_seconds']
+    # 8, 8 and 16 channels inside the blocks
+    names = [(f'stage{i}.0.{layer}', size) for i, width in ((1, 8), (2, 8), (3, 16))
+             for layer, size in (('norm2', width), ('conv2', 1))]
+    assert list(factors[0]) == ['epoch'] + [f'{name}[{i}]' for name, size in names for i in range(size)]
+    for rows in (metrics, factors, timing):
+        assert [row['epoch'] for row in rows] == ['1', '2', '3']
+    assert [float(row['learning_rate']) for row in metrics] == pytest.approx([0.1, 0.01, 0.001])
+    assert {row['evaluated_on'] for row in metrics} == {'validation'}
+    assert all(float(row['images_per_second']) > 0 for row in timing)
+
+    trained = load_run(run.path)
+    last = {f'{factor.name}[{i}]': value for factor in scaling_factors(trained.net) for i, value in enumerate(factor.values())}
+    for name, value in last.items():
+        assert np.float32(factors[-1][name]) == value       # nine digits are all there are
+    zeros = {kind: sum(value == 0 for name, value in last.items() if kind in name) for kind in ('norm2', 'conv2')}
+    assert int(metrics[-1]['neurons_alive']) == 32 - zeros['norm2'] < 32 == int(metrics[-1]['neurons'])
+    assert int(metrics[-1]['blocks_alive']) == 3 - zeros['conv2'] and metrics[-1]['blocks'] == '3'
+    left = remaining(trained.net, trained.input_shape)[1]
+    assert (int(metrics[-1]['params_left']), int(metrics[-1]['macs_left'])) == (left.params, left.macs)
+    assert len(said) == 3 and all(f'epoch   {i}/3' in line and 'neurons' in line for i, line in enumerate(said, 1))
+    assert float(metrics[0]['train_loss']) > float(metrics[2]['train_loss'])
+
+
+def test_evaluation_is_on_the_test_images_without_validation(configure):
+    run = train(configure(validation=0, epochs=1), quiet)
+    row, = run.metrics.rows()
+    assert row['evaluated_on'] == 'test'
+    trained = load_run(run.path)
+    assert trained.data.validation is None and len(trained.data.train) == 1497
+    images = (trained.data.test.images.astype('float32') - trained.data.mean[0]) / trained.data.std[0]
+    guesses = trained.net(mx.nd.array(images)).asnumpy().argmax(axis=1)
+    assert float(row['top1']) == pytest.approx((guesses == trained.data.test.labels).mean(), abs=1e-6)
+
+
+def test_seeds_make_runs_and_nothing_else_does(configure):
+    first, again, other = (train(configure(name, seed=seed), quiet) for name, seed in (('a', 3), ('b', 3), ('c', 4)))
+    assert tables(first) == tables(again) != tables(other)
+    assert_close(arrays(again), arrays(first), tolerance=0)
+    assert (arrays(other)['param:output.weight'] != arrays(first)['param:output.weight']).all()
+
+
+def test_accumulation_makes_the_same_step(configure, own_nets):
+    """Without batch normalisation the gradient of 64 images is that of 4 x 16."""
+    settings = dict(model='own_nets:plain', model_options={}, epochs=1, learning_rate=0.02, clip_gradient=0.5)
+    whole, parts = (train(configure(f'by {n}', accumulation=n, **settings), quiet) for n in (1, 4))
+    assert_close(arrays(parts), arrays(whole))
+    assert float(parts.metrics.rows()[0]['train_loss']) == pytest.approx(float(whole.metrics.rows()[0]['train_loss']), rel=1e-5)
+    assert parts.metrics.rows()[0]['train_top1'] == whole.metrics.rows()[0]['train_top1']
+
+
+def test_devices_make_the_same_step(configure, own_nets):
+    settings = dict(model='own_nets:plain', model_options={}, epochs=1, learning_rate=0.02)
+    one = train(configure('one', **settings), quiet)
+    for name, more in (('two', dict(devices=['cpu0', 'cpu1'])),
+                       ('four parts', dict(devices=['cpu0', 'cpu1'], accumulation=2, kvstore='local'))):
+        assert_close(arrays(train(configure(name, **settings, **more), quiet)), arrays(one))
+
+
+def test_two_devices_keep_their_own_statistics(configure):
+    run = train(configure(devices=['cpu0', 'cpu1'], epochs=1), quiet)
+    found = arrays(run)
+    statistics = [key[len('device1:'):] for key in found if key.startswith('device1:')]
+    assert statistics and all('running' in name for name in statistics)
+    assert all((found[f'device1:{name}'] != found[f'param:{name}']).any() for name in statistics)
+
+
+def test_a_finished_run_does_nothing(configure):
+    config, said = configure(epochs=1), []
+    run = train(config, quiet)
+    before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in run.path.rglob('*')
+              if path.is_file() and path.name not in ('.lock', 'config.yaml')}
+    settings = (run.path / 'config.yaml').read_bytes()
+    train(config, said.append)
+    assert said == [f'{run} is finished (1 epochs); nothing to do']
+    assert before == {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in before}
+    assert (run.path / 'config.yaml').read_bytes() == settings
+
+
+def test_more_epochs_continue_a_run(configure):
+    said = []
+    whole = train(configure('whole', epochs=3), quiet)
+    train(configure('parts', epochs=1), quiet)
+    parts = train(configure('parts', epochs=3), said.append)
+    assert said[0] == f'{parts}: epochs raised from 1 to 3' and 'continuing after epoch 1' in said[1]
+    assert_close(arrays(parts), arrays(whole), tolerance=0)
+    assert tables(parts) == tables(whole) and parts.config().epochs == 3
+
+
+@pytest.mark.parametrize('changes, words', [
+    (dict(gamma=0.5), r'gamma: 0.02 -> 0.5'), (dict(seed=1, batch_size=32), r'seed: 0 -> 1; batch_size: 64 -> 32'),
+    (dict(epochs=1), 'epochs: 2 -> 1'), (dict(devices=['cpu0', 'cpu1']), 'devices'), (dict(factors=['neuron']), 'factors'),
+    (dict(model_options=dict(depths=[1, 1, 1], widths=[8, 8, 8])), 'model_options'),
+])
+def test_a_run_keeps_its_settings(configure, changes, words):
+    run = train(configure(), quiet)
+    before = {path: path.read_bytes() for path in run.path.rglob('*') if path.is_file()}
+    with pytest.raises(SSSError, match=rf'was begun with other settings \(.*{words}'):
+        train(configure(**changes), quiet)
+    assert {path: path.read_bytes() for path in run.path.rglob('*') if path.is_file()} == before
+
+
+def test_settings_that_no_result_depends_on_may_change(configure):
+    train(configure(epochs=1), quiet)
+    run = train(configure(epochs=2, checkpoint_every=2, keep_checkpoints=5), quiet)
+    assert run.config().keep_checkpoints == 5 and len(run.metrics.rows()) == 2
+
+
+def test_a_cosine_run_is_not_made_longer(configure):
+    train(configure(schedule='cosine', epochs=1), quiet)
+    with pytest.raises(SSSError, match='epochs: 1 -> 2'):
+        train(configure(schedule='cosine', epochs=2), quiet)
+
+
+def test_checkpoints_every_so_many_epochs_and_at_the_end(configure):
+    run = train(configure(epochs=5, checkpoint_every=2, keep_checkpoints=9), quiet)
+    assert sorted(os.listdir(run.checkpoints)) == ['epoch-0002.npz', 'epoch-0004.npz', 'epoch-0005.npz']
+    assert int(arrays(run)['state:num_update']) == 5 * STEPS
+
+
+# What stops a run
+
+def test_a_loss_that_is_not_finite(configure, monkeypatch):
+    """Epoch 3, step 6: the run ends there, and its last checkpoint is of epoch 2."""
+    step = Training.step
+
+    def burst(self, epoch, number, x, y):
+        if (epoch, number) == (2, 4):       # weights that overflow: the loss of the next step is no number
+            parameter = self.net.output.weight
+            parameter.set_data(parameter.data() * 3e38)
+        return step(self, epoch, number, x, y)
+
+    monkeypatch.setattr(Training, 'step', burst)
+    config = configure(epochs=4)
+    with pytest.raises(SSSError) as error:
+        train(config, quiet)
+    message = str(error.value)
+    assert message.startswith('the loss is ') and 'in epoch 3, step 5;' in message and '\n' not in message
+    assert message.split('checkpoint is ')[1].startswith(f'{config.run}/checkpoints/epoch-0002.npz. Try')
+    assert sorted(os.listdir(f'{config.run}/checkpoints')) == ['epoch-0001.npz', 'epoch-0002.npz']
+    assert all(np.isfinite(value).all() for value in arrays(load_run_folder(config)).values())
+
+    monkeypatch.undo()
+    run = train(config, quiet)          # and the folder is good to go on with
+    assert [row['epoch'] for row in run.metrics.rows()] == ['1', '2', '3', '4']
+
+
+def load_run_folder(config):
+    from sss_gluon.train import RunFolder
+    return RunFolder.open(config.run)
+
+
+def test_a_rate_that_explodes_before_the_first_checkpoint(configure):
+    config = configure(learning_rate=1e12)
+    with pytest.raises(SSSError, match=r'(the loss is (nan|inf) in epoch 1, step \d+|not finite after).*'
+                                       r'no checkpoint had been written'):
+        train(config, quiet)
+    assert not list((load_run_folder(config).path / 'checkpoints').glob('*'))
+
+
+def test_weights_that_break_in_the_last_step_of_an_epoch_are_not_saved(configure, monkeypatch):
+    step = Training.step
+
+    def burst(self, epoch, number, x, y):
+        results = step(self, epoch, number, x, y)
+        if (epoch, number) == (1, STEPS - 1):
+            factor = self.factors[0].parameter
+            factor.set_data(factor.data() * float('nan'))
+        return results
+
+    monkeypatch.setattr(Training, 'step', burst)
+    config = configure(epochs=3)
+    with pytest.raises(SSSError, match='stage1.0.conv2.factor is not finite after epoch 2.*epoch-0001.npz'):
+        train(config, quiet)
+    assert os.listdir(f'{config.run}/checkpoints') == ['epoch-0001.npz']
+
+
+def test_a_full_disk_leaves_the_run_as_it_was(configure, monkeypatch):
+    config = configure(epochs=3)
+    writes, savez = [], np.savez
+
+    def full_at_the_second(file, **values):
+        writes.append(file)
+        if len(writes) == 2:
+            raise OSError(errno.ENOSPC, 'No space left on device')
+        savez(file, **values)
+
+    monkeypatch.setattr(np, 'savez', full_at_the_second)
+    with pytest.raises(SSSError, match='cannot write .*epoch-0002.npz: No space left on device'):
+        train(config, quiet)
+    assert os.listdir(f'{config.run}/checkpoints') == ['epoch-0001.npz']
+    run = train(config, quiet)
+    assert tables(run) == tables(train(configure('other', epochs=3), quiet))
+
+
+def test_a_folder_in_use(configure, monkeypatch):
+    config, refused = configure(epochs=1), []
+    step = Training.step
+
+    def second(self, epoch, number, x, y):
+        if number == 3:
+            with pytest.raises(SSSError, match='is in use by another process'):
+                train(configure(epochs=1), quiet)
+            refused.append(True)
+        return step(self, epoch, number, x, y)
+
+    monkeypatch.setattr(Training, 'step', second)
+    run = train(config, quiet)
+    assert refused == [True] and len(run.metrics.rows()) == 1
+
+
+@pytest.mark.parametrize('content', ['notes.txt', 'checkpoints'])
+def test_a_folder_that_is_no_run_is_left_alone(configure, tmp_path, content):
+    folder = tmp_path / 'run'
+    folder.mkdir()
+    (folder / content).write_text('mine', 'utf-8')
+    with pytest.raises(SSSError, match='is not empty and not a run folder; name another run='):
+        train(configure(), quiet)
+    assert os.listdir(folder) == [content]
+
+
+def test_an_empty_folder_is_taken(configure, tmp_path):
+    (tmp_path / 'run').mkdir()
+    assert len(train(configure(epochs=1), quiet).metrics.rows()) == 1
+
+
+@pytest.mark.parametrize('settings, words', [
+    (dict(gamma=-1.0), 'gamma=-1'), (dict(devices=['gpu7']), 'gpu7'), (dict(model='cifar_resnet21'), "did you mean 'cifar_resnet20'"),
+    (dict(data='digit'), 'did you mean digits'), (dict(batch_size=4000), 'batch size 4000'), (dict(batch_size=65, accumulation=2), '64'),
+    (dict(gamma_mult={'stage9': 0.0}), "'stage9' matches no factor"), (dict(factors=['group']), "no 'group' structures"),
+    (dict(model='no_such_module:net'), "No module named 'no_such_module'"), (dict(model='os:no_such'), 'no_such'),
+    (dict(kvstore='nonsense'), 'kvstore'),
+])
+def test_wrong_settings_leave_no_folder(configure, tmp_path, settings, words):
+    with pytest.raises(SSSError) as error:
+        train(configure(**settings), quiet)
+    assert words in str(error.value) and not (tmp_path / 'run').exists()
+
+
+def test_a_run_needs_a_folder():
+    with pytest.raises(SSSError, match='run= is empty'):
+        train(Config(), quiet)
+
+
+def test_a_file_in_the_place_of_the_folder(configure, tmp_path):
+    (tmp_path / 'run').write_text('mine', 'utf-8')
+    with pytest.raises(SSSError, match='cannot write to the run folder'):
+        train(configure(), quiet)
+
+
+# Signals, in this process; test_resume.py has them in processes of their own
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_finishes_the_step_and_saves(configure, monkeypatch, number):
+    step, handler = Training.step, signal.getsignal(number)
+
+    def interrupted(self, epoch, n, x, y):
+        if (epoch, n) == (0, 4):
+            os.kill(os.getpid(), number)
+        return step(self, epoch, n, x, y)
+
+    monkeypatch.setattr(Training, 'step', interrupted)
+    config = configure(checkpoint_every=5)
+    with pytest.raises(Interrupted, match=f'stopped by {signal.Signals(number).name} in epoch 1 after step 5, everything is '
+                                          f'saved; continue with: sss-gluon train {config.run}') as error:
+        train(config, quiet)
+    assert error.value.signal_number == number and signal.getsignal(number) is handler
+    path, = (load_run_folder(config).checkpoints).iterdir()
+    assert path.name == 'epoch-0000-step-000005.npz'
+    position = read_checkpoint(path)[1]
+    assert (position.epoch, position.step) == (0, 5) and position.loss_sum > 0
+
+
+def test_a_signal_in_the_last_step_of_an_epoch_stops_after_it(configure, monkeypatch):
+    step = Training.step
+
+    def interrupted(self, epoch, n, x, y):
+        if n == STEPS - 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(self, epoch, n, x, y)
+
+    monkeypatch.setattr(Training, 'step', interrupted)
+    config = configure(checkpoint_every=5)
+    with pytest.raises(Interrupted, match='stopped by SIGTERM after epoch 1, everything is saved'):
+        train(config, quiet)
+    run = load_run_folder(config)
+    assert os.listdir(run.checkpoints) == ['epoch-0001.npz'] and len(run.metrics.rows()) == 1
+    assert len(train(config, quiet).metrics.rows()) == 2      # in the very last step it just ends
+
+
+def test_a_second_signal_acts_as_it_always_does(configure, monkeypatch):
+    def interrupted(self, epoch, n, x, y):
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(Training, 'step', interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(configure(), quiet)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+# Randomness
+
+@pytest.mark.parametrize('model, random', [('net', False), ('dropout', True), ('operator', True)])
+def test_networks_that_draw_random_numbers_are_told_apart(configure, own_nets, model, random, tmp_path):
+    config = configure(model=f'own_nets:{model}', model_options={})
+    run = load_run_folder(config) if (tmp_path / 'run').exists() else None
+    assert run is None
+    training = Training(config, loop_module.RunFolder(config.run), [mx.cpu()], quiet)
+    assert training.random_operators == random
