@@ -20,13 +20,14 @@ NARROW = {
 
 
 def _fill(net, seed=0):
-    """Give every parameter of a network a value that nothing else has, running statistics included; factors are 1."""
+    """Give a network random parameters, running statistics included; factors are 1."""
     random = np.random.default_rng(seed)
-    net.initialize()
     for name, parameter in net._collect_params_with_prefix().items():
         shape = parameter.shape
+        parameter.initialize(mx.init.Zero())
         if name.endswith('weight'):
-            value = random.standard_normal(shape, 'float32') * np.float32(np.sqrt(2 / np.prod(shape[1:])))
+            drawn = random.standard_normal(min(np.prod(shape), 1_000_003), 'float32')   # a prime, where it repeats
+            value = np.resize(drawn * np.float32(np.sqrt(2 / np.prod(shape[1:]))), shape)
         elif name.endswith(('gamma', 'running_var', 'moving_var')):
             value = random.uniform(0.5, 1.5, shape)
         elif name.endswith('factor'):

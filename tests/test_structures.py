@@ -65,7 +65,8 @@ def test_the_papers_structures_compacted_and_rebuilt(name, fill, difference, bat
     assert small.structure == load_structure(name)
 
 
-@pytest.mark.parametrize('name', ARCHITECTURES)
+@pytest.mark.parametrize('name', [pytest.param(name, marks=pytest.mark.slow if name == 'vgg16' else ())
+                                  for name in ARCHITECTURES])
 def test_rebuild(name, narrow, fill, zero, batch, tmp_path):
     """The same layers with other weights, or with those of the compact network."""
     options, size = narrow[name]

@@ -10,8 +10,7 @@ import pytest
 from sss_gluon import scaling_factors
 from sss_gluon.errors import SSSError
 from sss_gluon.graph import remaining
-from sss_gluon.train import Config, Interrupted, load_run, train
-from sss_gluon.train import loop as loop_module
+from sss_gluon.train import Config, Interrupted, RunFolder, load_run, train
 from sss_gluon.train.checkpoint import read_checkpoint
 from sss_gluon.train.loop import Training
 
@@ -186,16 +185,11 @@ def test_a_loss_that_is_not_finite(configure, monkeypatch):
     assert message.startswith('the loss is ') and 'in epoch 3, step 5;' in message and '\n' not in message
     assert message.split('checkpoint is ')[1].startswith(f'{config.run}/checkpoints/epoch-0002.npz. Try')
     assert sorted(os.listdir(f'{config.run}/checkpoints')) == ['epoch-0001.npz', 'epoch-0002.npz']
-    assert all(np.isfinite(value).all() for value in arrays(load_run_folder(config)).values())
+    assert all(np.isfinite(value).all() for value in arrays(RunFolder(config.run)).values())
 
     monkeypatch.undo()
     run = train(config, quiet)          # and the folder is good to go on with
     assert [row['epoch'] for row in run.metrics.rows()] == ['1', '2', '3', '4']
-
-
-def load_run_folder(config):
-    from sss_gluon.train import RunFolder
-    return RunFolder.open(config.run)
 
 
 def test_a_rate_that_explodes_before_the_first_checkpoint(configure):
@@ -203,7 +197,7 @@ def test_a_rate_that_explodes_before_the_first_checkpoint(configure):
     with pytest.raises(SSSError, match=r'(the loss is (nan|inf) in epoch 1, step \d+|not finite after).*'
                                        r'no checkpoint had been written'):
         train(config, quiet)
-    assert not list((load_run_folder(config).path / 'checkpoints').glob('*'))
+    assert not list((RunFolder(config.run).path / 'checkpoints').glob('*'))
 
 
 def test_weights_that_break_in_the_last_step_of_an_epoch_are_not_saved(configure, monkeypatch):
@@ -277,7 +271,7 @@ def test_an_empty_folder_is_taken(configure, tmp_path):
     (dict(data='digit'), 'did you mean digits'), (dict(batch_size=4000), 'batch size 4000'), (dict(batch_size=65, accumulation=2), '64'),
     (dict(gamma_mult={'stage9': 0.0}), "'stage9' matches no factor"), (dict(factors=['group']), "no 'group' structures"),
     (dict(model='no_such_module:net'), "No module named 'no_such_module'"), (dict(model='os:no_such'), 'no_such'),
-    (dict(kvstore='nonsense'), 'kvstore'),
+    (dict(kvstore='nonsense'), 'kvstore=nonsense is unknown'),
 ])
 def test_wrong_settings_leave_no_folder(configure, tmp_path, settings, words):
     with pytest.raises(SSSError) as error:
@@ -313,7 +307,7 @@ def test_a_signal_finishes_the_step_and_saves(configure, monkeypatch, number):
                                           f'saved; continue with: sss-gluon train {config.run}') as error:
         train(config, quiet)
     assert error.value.signal_number == number and signal.getsignal(number) is handler
-    path, = (load_run_folder(config).checkpoints).iterdir()
+    path, = RunFolder(config.run).checkpoints.iterdir()
     assert path.name == 'epoch-0000-step-000005.npz'
     position = read_checkpoint(path)[1]
     assert (position.epoch, position.step) == (0, 5) and position.loss_sum > 0
@@ -331,7 +325,7 @@ def test_a_signal_in_the_last_step_of_an_epoch_stops_after_it(configure, monkeyp
     config = configure(checkpoint_every=5)
     with pytest.raises(Interrupted, match='stopped by SIGTERM after epoch 1, everything is saved'):
         train(config, quiet)
-    run = load_run_folder(config)
+    run = RunFolder(config.run)
     assert os.listdir(run.checkpoints) == ['epoch-0001.npz'] and len(run.metrics.rows()) == 1
     assert len(train(config, quiet).metrics.rows()) == 2      # in the very last step it just ends
 
@@ -350,9 +344,7 @@ def test_a_second_signal_acts_as_it_always_does(configure, monkeypatch):
 # Randomness
 
 @pytest.mark.parametrize('model, random', [('net', False), ('dropout', True), ('operator', True)])
-def test_networks_that_draw_random_numbers_are_told_apart(configure, own_nets, model, random, tmp_path):
+def test_networks_that_draw_random_numbers_are_told_apart(configure, own_nets, model, random):
     config = configure(model=f'own_nets:{model}', model_options={})
-    run = load_run_folder(config) if (tmp_path / 'run').exists() else None
-    assert run is None
-    training = Training(config, loop_module.RunFolder(config.run), [mx.cpu()], quiet)
+    training = Training(config, RunFolder(config.run), [mx.cpu()], quiet)
     assert training.random_operators == random
