@@ -48,9 +48,11 @@ class APG(mx.optimizer.Optimizer):
             raise SSSError(f'gamma={gamma}: the sparsity strength must be a finite number >= 0')
         if not 0 <= momentum < 1:
             raise SSSError(f'momentum={momentum} must be in [0, 1)')
+        if self.clip_gradient is not None and not self.clip_gradient > 0:
+            raise SSSError(f'clip_gradient={self.clip_gradient} must be more than 0, or None for no bound')
         self.gamma, self.momentum, self.non_negative = gamma, momentum, non_negative
         self.gamma_mult = dict(gamma_mult or {})
-        # Multipliers by index come first, also where a live param_dict is at hand: see Notes.
+        # What is left of the multipliers after pickling; until then MXNet asks the parameters themselves.
         self.lr_mult = {index: p.lr_mult for index, p in self.param_dict.items()}
         self.wd_mult = {index: p.wd_mult for index, p in self.param_dict.items()}
 

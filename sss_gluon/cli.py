@@ -19,7 +19,7 @@ def main(arguments=None) -> int:
         verb.set_defaults(run=run)
     options = parser.parse_args(arguments)
     if '' not in sys.path:
-        sys.path.insert(0, '')      # model: package.module:function is looked for where the command runs
+        sys.path.append('')         # model: package.module:function is looked for where the command runs
     try:
         options.run(options)
     except SSSError as error:

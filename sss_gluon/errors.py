@@ -4,6 +4,6 @@
 class SSSError(Exception):
     """Wrong input or state, told in one line.
 
-    The command line prints the message without a traceback and exits with status 2. Everything that a
-    user can cause (a bad key, a damaged file, a shape that does not fit) is raised as this class.
+    The command line prints the message without a traceback and exits with status 2. What a user
+    can cause (a bad key, a damaged file, a shape that does not fit) is meant to be raised as this class.
     """

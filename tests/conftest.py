@@ -1,4 +1,7 @@
 """Networks with values as training leaves them, shared by the tests of models, graph and structures."""
+import sss_gluon  # noqa: F401  (first: MXNet needs names that NumPy removed)
+
+# isort: split
 import mxnet as mx
 import numpy as np
 import pytest

@@ -122,7 +122,8 @@ def compare(updater, arrays, reference, dtype='float32'):
 def test_equals_reference_over_2000_steps(case, dtype):
     arguments, lr_mult, wd_mult, (noise, drift) = CASES[case]
     arguments = dict(dict(gamma=0.01), **arguments)
-    optimizer = make(lr_mult=lr_mult, wd_mult=wd_mult, learning_rate=0.1, multi_precision=dtype == 'float16', **arguments)
+    optimizer = make(lr_mult=lr_mult, wd_mult=wd_mult, learning_rate=0.1, multi_precision=dtype == 'float16',
+                     **arguments)
     updater = mx.optimizer.get_updater(optimizer)
     reference = Reference(start(dtype), lr_mult=lr_mult, wd_mult=wd_mult, **arguments)
     arrays = [nd.array(value, dtype=value.dtype) for value in start(dtype)]
@@ -145,7 +146,8 @@ def test_equals_reference_over_2000_steps(case, dtype):
 
 
 @pytest.mark.parametrize('schedule, rate', [
-    (lambda: mx.lr_scheduler.MultiFactorScheduler([700, 1500], 0.1, 0.1), lambda t: 0.1 * 0.1 ** ((t > 700) + (t > 1500))),
+    (lambda: mx.lr_scheduler.MultiFactorScheduler([700, 1500], 0.1, 0.1),
+     lambda t: 0.1 * 0.1 ** ((t > 700) + (t > 1500))),
     (lambda: mx.lr_scheduler.CosineScheduler(STEPS, 0.2, warmup_steps=100),
      lambda t: 0.2 * t / 100 if t < 100 else 0.1 * (1 + np.cos(np.pi * (t - 100) / (STEPS - 100)))),
 ], ids=['steps', 'cosine with warm-up'])
@@ -208,7 +210,8 @@ def _train_convolution(predictions, optimizer):
 @pytest.mark.parametrize('momentum', [0.9, 0.0])
 def test_predictions_in_between_change_nothing(momentum):
     arguments = dict(factors=(), learning_rate=0.05, momentum=momentum, wd=1e-2)
-    for found, expected in zip(_train_convolution(True, APGNAG(**arguments)), _train_convolution(False, APGNAG(**arguments))):
+    with_them, without = (_train_convolution(some, APGNAG(**arguments)) for some in (True, False))
+    for found, expected in zip(with_them, without):
         np.testing.assert_array_equal(found, expected)
 
 
@@ -237,7 +240,8 @@ def test_without_projection_a_factor_swings_around_zero_first(gradient, projecte
     assert (values[:steps - 1] != 0).all() and (values[steps - 1:] == 0).all()
 
 
-@pytest.mark.parametrize('gradient, back', [(-0.02, True), (-0.0101, True), (-0.0099, False), (0.0, False), (0.02, False)])
+@pytest.mark.parametrize('gradient, back', [(-0.02, True), (-0.0101, True), (-0.0099, False), (0.0, False),
+                                            (0.02, False)])
 def test_a_zero_factor_comes_back_where_the_gradient_exceeds_gamma(gradient, back):
     optimizer, factor, v = APG(learning_rate=0.1, gamma=0.01, momentum=0.9), nd.zeros((1,)), nd.zeros((1,))
     for _ in range(100):
@@ -306,7 +310,8 @@ def test_a_plain_gluon_trainer_takes_it_by_name():
 
 @pytest.mark.parametrize('arguments, words', [
     (dict(gamma=-0.1), 'gamma=-0.1'), (dict(gamma=float('nan')), 'gamma=nan'), (dict(gamma=float('inf')), 'gamma=inf'),
-    (dict(momentum=1.0), 'momentum=1.0'), (dict(momentum=-0.1), 'momentum=-0.1'), (dict(momentum=float('nan')), 'momentum=nan'),
+    (dict(momentum=1.0), 'momentum=1.0'), (dict(momentum=-0.1), 'momentum=-0.1'),
+    (dict(momentum=float('nan')), 'momentum=nan'), (dict(clip_gradient=0.0), 'clip_gradient=0'),
 ])
 @pytest.mark.parametrize('cls', [APG, APGNAG])
 def test_wrong_settings_are_errors(cls, arguments, words):

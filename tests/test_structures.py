@@ -290,7 +290,7 @@ BLOCK = 'stage1.0.conv2'
     (changed(['model', 'factors'], 5), 'the model .* of the structure cannot be built'),
     (changed(['model', 'options'], [1]), 'the model .* of the structure cannot be built'),
     (changed(['model', 'options', 'factors'], ['neuron']), 'the model .* of the structure cannot be built'),
-    (changed(['model', 'options', 'speed'], 3), "cifar_resnet20: .*'speed'"),
+    (changed(['model', 'options', 'speed'], 3), "cifar_resnet20 cannot be built with .*'speed'"),
     (changed(['model', 'classes'], 'ten'), "cifar_resnet20: classes='ten' is not a positive whole number"),
     (changed(['model', 'name'], 3), 'not of a network of this package; pass model='),
     (changed(['model'], 'cifar_resnet20'), 'not of a network of this package; pass model='),

@@ -91,9 +91,8 @@ class Channels:
         for node, rule in self.rules.items():
             for i, labels in enumerate(rule.labels(node, self)):
                 self._labels[Entry(node, i)] = labels
-        for node in self.nodes:     # also what no rule asked for, e.g. an input that is an output
-            if node.is_variable:
-                self.label(Entry(node))
+        for entry in self.shapes:   # also what no rule asked for, e.g. an input that is an output
+            self.label(entry)
         a, b = (np.concatenate([tie[i] for tie in self._ties] or [np.zeros(0, int)]) for i in (0, 1))
         _, self._component = connected_components(
             coo_matrix((np.ones(a.size, bool), (a, b)), shape=(self._size, self._size)), directed=False)

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import Dict, List, Optional, Sequence, Set, Tuple
 
 import mxnet as mx
 import numpy as np
@@ -14,7 +14,7 @@ from .block import export_program, to_block
 from .channels import Channels
 from .count import Count, count_program
 from .fold import fold
-from .ir import Entry, Node, Program, rewritten
+from .ir import Entry, Node, Program, rewritten, unique_names
 from .operators import ADDITIONS
 from .rules import Concat
 from .structure import Structure
@@ -116,22 +116,27 @@ def simplify(program: Program) -> Program:
     """
     channels = Channels(program)
     values = dict(program.values)
+    claim = unique_names(values)
 
     def replace(node: Node, inputs):
         if node.op in ADDITIONS and channels.rules[node].understood:
-            full = all(channels.shape(entry) == channels.shape(Entry(node)) for entry in node.inputs)
+            full = all(channels.shape(entry) == channels.shape(Entry(node)) and not channels.is_parameter(entry)
+                       for entry in node.inputs)
             constants = [channels.constant(entry) for entry in node.inputs]
             for mine, other in ((0, 1), (1, 0)):
                 if full and (constants[mine] == 0).all():
                     return {0: inputs[other]}
             for mine, other in ((0, 1), (1, 0)):
                 if full and not np.isnan(constants[mine]).any() and np.isnan(constants[other]).any():
-                    return _plus_constant(node, inputs[other], constants[mine], channels.shape(Entry(node)), values)
+                    name = claim(f'{node.name}_constant')
+                    values[name] = _constant(constants[mine], channels.shape(Entry(node)))
+                    return _plus_constant(node, inputs[other], name, values[name].shape)
         if _is_relu(node) and inputs[0] is not None and _is_relu(inputs[0].node):
             return {0: inputs[0]}
         return Node(node.op, node.name, node.attrs, inputs, node.extra)
 
-    simplified = Program(rewritten(program.outputs, replace), values, program.input_shape, kept=program.kept)
+    simplified = Program(rewritten(program.outputs, replace), values, program.input_shape, kept=program.kept,
+                         names=program.names)
     simplified.values = simplified.used_values()
     return simplified
 
@@ -140,11 +145,14 @@ def _is_relu(node: Node) -> bool:
     return node.op == 'relu' or node.op == 'Activation' and node.attrs.get('act_type') == 'relu'
 
 
-def _plus_constant(node, other: Entry, constant, shape, values) -> Node:
+def _constant(values, shape) -> np.ndarray:
+    """One value per channel, with axes that broadcast over batch and positions."""
+    return values.astype('float32').reshape((1, -1) + (1,) * (len(shape) - 2))
+
+
+def _plus_constant(node, other: Entry, name: str, shape) -> Node:
     """x + k, k one value per channel: exact in inference, where the branch that gave k used running statistics."""
-    name = f'{node.name}_constant'
-    values[name] = constant.astype('float32').reshape((1, -1) + (1,) * (len(shape) - 2))
-    attrs = {'__shape__': str(values[name].shape), '__lr_mult__': '1.0', '__wd_mult__': '0.0',
+    attrs = {'__shape__': str(shape), '__lr_mult__': '1.0', '__wd_mult__': '0.0',
              '__init__': mx.init.Zero().dumps(), '__grad_req__': 'write'}
     return Node('broadcast_add', node.name, {}, [other, Entry(Node('null', name, attrs))])
 
@@ -176,7 +184,7 @@ def cut(program: Program) -> Tuple[Program, List[str]]:
             attrs['num_args'] = str(len(inputs))
         return Node(node.op, node.name, attrs, inputs, node.extra)
 
-    result = Program(rewritten(program.outputs, replace), values, program.input_shape, kept=kept)
+    result = Program(rewritten(program.outputs, replace), values, program.input_shape, kept=kept, names=program.names)
     result.values = result.used_values()
     return result, channels.unhandled()
 
@@ -199,29 +207,50 @@ def verify(program: Program, reduced: Program) -> float:
 
 def describe(net, program: Program, reduced: Program) -> Structure:
     """The structure.json of a compaction."""
-    factors = {}
+    factors, constant = {}, _turned_constant(program, reduced)
     for name, kind, parameter in scaling_factors(net):
         values = parameter.list_data()[0].asnumpy()
-        alive = (values != 0) & _survivors(name, values.size, program, reduced)
+        alive = (values != 0) & _survivors(name, values.size, program, reduced, constant)
         factors[name] = {'kind': kind, 'size': int(values.size), 'kept': np.flatnonzero(alive).tolist()}
     after = _widths(reduced)
     layers = {name: {'before': width, 'after': after.get(name)} for name, width in _widths(program).items()}
     return Structure(getattr(net, 'spec', None), tuple(program.input_shape), factors, layers)
 
 
-def _survivors(name: str, size: int, program: Program, reduced: Program) -> np.ndarray:
-    """(size,) booleans: the structures of one factor of which a channel remains; all of a layer that is gone.
+def _turned_constant(program: Program, reduced: Program) -> Set[str]:
+    """Parameters of the branches of which only a constant is left: it still depends on their factors."""
+    left = {node.name for node in reduced.nodes()}
+    new = reduced.values.keys() - program.values.keys()
+    stack = [node for node in program.nodes() if f'{node.name}_constant' in new]
+    found, seen = set(), set(stack)
+    while stack:
+        for node in {entry.node for entry in stack.pop().inputs} - seen:
+            seen.add(node)
+            if node.is_variable:
+                found.add(node.name)
+            elif node.name not in left:
+                stack.append(node)
+    return found
 
-    Some go although their factor is not zero: a channel that became a negative constant below a ReLU, for example.
+
+def _survivors(name: str, size: int, program: Program, reduced: Program, constant: Set[str]) -> np.ndarray:
+    """(size,) booleans: the structures of one factor of which a channel remains.
+
+    Some go although their factor is not zero: the neurons inside a block that goes, or a channel that became a negative
+    constant below a ReLU.
     """
-    alive = np.ones(size, bool)
-    layer = name.replace('.', '_') + '_' if name else ''
-    for parameter in (f'{layer}gamma', f'{layer}weight'):
-        if parameter in reduced.values and parameter in reduced.kept:
-            per_structure = program.values[parameter].shape[0] // size
-            alive[:] = False
-            alive[reduced.kept[parameter] // per_structure] = True
-    return alive
+    for suffix in ('gamma', 'weight'):
+        parameter = program.names.get(f'{name}.{suffix}' if name else suffix)
+        if parameter not in program.values:
+            continue
+        alive = np.zeros(size, bool)
+        if parameter in reduced.values:
+            kept = reduced.kept.get(parameter, np.arange(program.values[parameter].shape[0]))
+            alive[kept // (program.values[parameter].shape[0] // size)] = True
+        else:
+            alive[:] = parameter in constant
+        return alive
+    return np.ones(size, bool)
 
 
 def _widths(program: Program) -> Dict[str, List[int]]:

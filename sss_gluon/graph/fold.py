@@ -5,6 +5,7 @@ from .ir import Entry, Node, Program, evaluate, rewritten, unique_names
 
 # Operators whose result is not a function of their inputs alone: they train, or draw random numbers.
 NOT_CONSTANT = ('Dropout', 'BatchNorm', 'random', 'sample', 'shuffle', 'Custom')
+NO_GRADIENT = ('BlockGrad', 'stop_gradient', 'zeros_like', 'ones_like')
 
 
 def fold(program: Program) -> Program:
@@ -39,22 +40,40 @@ def fold(program: Program) -> Program:
     live |= {entry.node.name for user in nodes if user not in constant for entry in user.inputs
              if entry.node.is_variable}
     claim = unique_names(live)
-    values, replacement = dict(program.values), {}
+    values, replacement, same = dict(program.values), {}, {}
+    numbers = _numbered(nodes, folded)
     for entry, value in zip(frontier, folded_values):
-        source = _source(program, entry, value.shape)
-        name = claim(source.name if source else entry.node.name)
-        attrs = dict(source.attrs) if source else {}
-        replacement[entry] = Node('null', name, dict(attrs, __shape__=str(value.shape)))
-        values[name] = value
+        computation = numbers[entry.node], entry.index
+        if computation not in same:     # a layer that is called twice computes λ·W twice: one parameter all the same
+            source = _source(program, entry, value.shape)
+            name = claim(source.name if source else entry.node.name)
+            attrs = dict(source.attrs if source else {}, __shape__=str(value.shape))
+            if any(node.op in NO_GRADIENT for node in Program([entry], {}, ()).nodes()):
+                attrs['__grad_req__'] = 'null'
+            same[computation] = Node('null', name, attrs)
+            values[name] = value
+        replacement[entry] = same[computation]
 
     def replace(node, inputs):
         if node in folded and not node.is_variable:
             return {i: Entry(new) for (origin, i), new in replacement.items() if origin is node}
         return Node(node.op, node.name, node.attrs, inputs, node.extra)
 
-    result = Program(rewritten(program.outputs, replace), values, program.input_shape)
+    result = Program(rewritten(program.outputs, replace), values, program.input_shape, names=program.names)
     result.values = result.used_values()
     return result
+
+
+def _numbered(nodes, folded):
+    """{node: number}, the same for two nodes that compute the same from the same parameters."""
+    numbers, known = {}, {}
+    for node in nodes:
+        if node.is_variable or node not in folded:
+            key = id(node)
+        else:
+            key = (node.op, tuple(sorted(node.attrs.items())), tuple((numbers[e.node], e.index) for e in node.inputs))
+        numbers[node] = known.setdefault(key, len(known))
+    return numbers
 
 
 def _source(program, entry, shape):

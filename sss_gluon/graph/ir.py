@@ -53,6 +53,8 @@ class Program:
         Every variable except ``data``, auxiliary states included.
     input_shape : tuple of int
         Shape of ``data``.
+    names : dict of str to str
+        {structural name of a parameter, e.g. ``stage1.0.conv1.weight``: name of its variable}.
     kept : dict of str to numpy.ndarray
         Of parameters that were cut along their first axis: which of the indices before the cut are left.
     """
@@ -61,6 +63,7 @@ class Program:
     input_shape: Tuple[int, ...]
     input_name: str = 'data'
     kept: Dict[str, np.ndarray] = field(default_factory=dict)
+    names: Dict[str, str] = field(default_factory=dict)
     _shapes: dict = field(default=None, repr=False, compare=False)
 
     def nodes(self) -> List[Node]:
@@ -105,6 +108,9 @@ class Program:
             self._shapes = {Entry(node, i): shape for node in self.nodes()
                             for i, shape in enumerate(by_name[node.name])}
         return self._shapes
+
+    def output_shapes(self) -> List[Tuple[int, ...]]:
+        return [tuple(self.shapes()[entry]) for entry in self.outputs]
 
     def symbol(self) -> mx.sym.Symbol:
         """The graph as an MXNet Symbol."""

@@ -119,7 +119,8 @@ class BatchNorm(Channelwise):
     """Inference: β + γ·(x − mean)/√(var + eps). Where γ is 0 the channel is β, in training too."""
 
     def applies(self, node, view):
-        return node.get('axis', 1) == 1 and all(view.is_parameter(entry) for entry in node.inputs[1:])
+        return node.get('axis', 1) == 1 and view.output_count(node) == 1 \
+            and all(view.is_parameter(entry) for entry in node.inputs[1:])
 
     def constants(self, node, view):
         gamma, beta, mean, var = (view.value(entry).astype('float64') for entry in node.inputs[1:5])
@@ -186,7 +187,8 @@ class Concat(Rule):
     understood = True
 
     def applies(self, node, view):
-        return node.get('dim', 1) == 1 and len(view.shape(Entry(node))) >= 2
+        return node.get('dim', 1) == 1 and len(view.shape(Entry(node))) >= 2 \
+            and not any(view.is_parameter(entry) for entry in node.inputs)
 
     def constants(self, node, view):
         return [np.concatenate([view.constant(entry) for entry in node.inputs])]
@@ -216,9 +218,17 @@ class Flatten(Rule):
     def rewrite(self, node, view):
         if node.op == 'Flatten':
             return {}
-        after = view.shape(Entry(node))
-        rest = (-1,) if len(after) == 2 else (0,) + tuple(after[2:])
-        return {'shape': str((0,) + rest), 'reverse': 'False'}
+        before, after = view.shape(node.inputs[0]), view.shape(Entry(node))
+        given = tuple(np.ravel(node.get('shape', ())).tolist())
+        if len(after) == 2:
+            rest = (0, -1)
+        elif len(given) == len(after) and min(given) >= -1:     # other sizes than that of the trace stay possible
+            rest = (0, 0) + given[2:]
+        elif before == after:
+            rest = (0,) * len(after)
+        else:
+            rest = (0, 0) + tuple(after[2:-1]) + (-1,)
+        return {'shape': str(rest), 'reverse': 'False'}
 
 
 class Axes(Channelwise):

@@ -52,12 +52,12 @@ def trace(net: gluon.HybridBlock, input_shape: Sequence[int], values: bool = Tru
 
 
 def structural_names(net: gluon.Block) -> Dict[str, str]:
-    """Parameter name -> structural name with underscores, e.g. ``stage1_0_conv1_weight``."""
+    """Parameter name -> structural name, e.g. ``stage1.0.conv1.weight``; a shared parameter has its first one."""
     if isinstance(net, gluon.SymbolBlock):
         return {p.name: p.name for p in net.collect_params().values()}
     names = {}
     for path, parameter in net._collect_params_with_prefix().items():
-        names.setdefault(parameter.name, path.replace('.', '_'))
+        names.setdefault(parameter.name, path)
     return names
 
 
@@ -95,10 +95,11 @@ def _host_value(net, parameter) -> np.ndarray:
 
 
 def _renamed(program: Program, parameters, structural, prefix: str) -> Program:
-    """Variables get structural names, operators the name of the layer whose parameters they use."""
+    """Variables get structural names with underscores, operators the name of the layer whose parameters they use."""
     nodes = program.nodes()
     claim = unique_names(['data'])
-    variable = {node.name: claim(structural[node.name]) for node in nodes if program.is_parameter(node)}
+    variable = {node.name: claim(structural[node.name].replace('.', '_')) for node in nodes
+                if program.is_parameter(node)}
     values = {new: program.values[old] for old, new in variable.items()}
     owner: Dict[Node, Optional[str]] = {}       # layer whose parameters a parameter-only node computes with
     for node in nodes:
@@ -127,4 +128,4 @@ def _renamed(program: Program, parameters, structural, prefix: str) -> Program:
         return Node('null', variable[node.name], attrs)
 
     outputs = rewritten(program.outputs, replace)
-    return Program(outputs, values, program.input_shape)
+    return Program(outputs, values, program.input_shape, names={structural[old]: new for old, new in variable.items()})

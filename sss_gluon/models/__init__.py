@@ -6,6 +6,7 @@ import importlib
 from numbers import Integral
 from typing import Callable, NamedTuple, Optional, Sequence, Tuple, Union
 
+import mxnet as mx
 from mxnet import gluon
 
 from ..errors import SSSError
@@ -108,7 +109,8 @@ def get_model(name: str, classes: Optional[int] = None, factors: Union[None, str
             raise SSSError(f'{name}: {key}={value!r} is not a positive whole number')
     try:
         net = row.build(Layers(factors), classes, in_channels, **options)
-    except TypeError as error:
-        raise SSSError(f'{name}: {error}') from error
+    except (TypeError, ValueError, ZeroDivisionError, IndexError, mx.base.MXNetError) as error:
+        raise SSSError(f'{name} cannot be built with {options or "these settings"}: '
+                       f'{str(error).strip().splitlines()[-1]}') from error
     net.spec = dict(name=name, classes=classes, in_channels=in_channels, factors=list(factors), options=options)
     return net

@@ -39,6 +39,8 @@ def _axes(figure: Figure, *position, title: str = '', x: str = '', y: str = ''):
     axes.set_ylabel(y, color=INK)
     axes.spines[['top', 'right']].set_visible(False)
     axes.tick_params(colors=QUIET, labelcolor=INK)
+    if x == 'epoch':
+        axes.xaxis.get_major_locator().set_params(integer=True)
     return axes
 
 
@@ -58,12 +60,11 @@ def _curves(rows: List[Dict[str, str]], name: str) -> Figure:
         axes.set_ylim(bottom=0)
     left = _axes(figure, 1, 3, 3, title='left of the network, %', x='epoch')
     for key, color in (('params_left', QUIET), ('macs_left', ACCENT)):
-        left.plot(epoch, 100 * column[key] / column[key].max(), color=color, drawstyle='steps-post',
+        left.plot(epoch, 100 * column[key] / column[key[:-5]], color=color, drawstyle='steps-post',
                   label={'params_left': 'params', 'macs_left': 'MACs'}[key])
-    for key in column:
-        if key.endswith('s_alive'):
-            left.plot(epoch, 100 * column[key] / column[key[:-6]], color=INK, linestyle=':', drawstyle='steps-post',
-                      label=key.replace('_', ' '))
+    for key, style in zip((key for key in column if key.endswith('s_alive')), (':', '--', '-.')):
+        left.plot(epoch, 100 * column[key] / column[key[:-6]], color=INK, linestyle=style, drawstyle='steps-post',
+                  label=key.replace('_', ' '))
     left.set_ylim(0, 105)
     left.legend(frameon=False)
     return figure
@@ -114,10 +115,10 @@ def _alive(rows: List[Dict[str, str]], name: str) -> Figure:
     both = (('neurons or groups per layer', layers), ('blocks per stage', stages))
     parts = [(title, bars) for title, bars in both if bars]
     widths = [max(4, 0.16 * len(bars) + 1.5) for _, bars in parts]
-    figure = Figure(figsize=(sum(widths) + 1, 4.2), dpi=110, layout='constrained')
+    title = f'{name}: structures alive after epoch {rows[-1]["epoch"]}'
+    figure = Figure(figsize=(max(sum(widths) + 1, 0.12 * len(title)), 4.2), dpi=110, layout='constrained')
     grid = figure.add_gridspec(1, len(parts), width_ratios=widths)
-    figure.suptitle(f'{name}: structures alive after epoch {rows[-1]["epoch"]}', x=0.01, ha='left', color=INK,
-                    fontweight='bold')
+    figure.suptitle(title, x=0.01, ha='left', color=INK, fontweight='bold')
     for i, (title, bars) in enumerate(parts):
         axes = _axes(figure, grid[0, i], title=title)
         x = np.arange(len(bars))

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import sys
 from pathlib import Path
 from typing import Dict, List, Sequence
@@ -38,8 +39,11 @@ def summarize(runs: Sequence[str], destination: str) -> str:
         rows.append(dict(zip(FIELDS, (run.config().seed, removed(run.structure()), f'{without:.6f}', f'{small:.6f}',
                                       f'{100 * (small - without):.3f}', partner['macs'], networks['compact']['macs'],
                                       f'{seconds:.1f}'))))
-    lines = [','.join(FIELDS)] + [','.join(f'"{v}"' if ',' in str(v) else str(v) for v in row.values()) for row in rows]
-    write_text(destination, '\n'.join(lines) + '\n')
+    table = io.StringIO()
+    writer = csv.DictWriter(table, FIELDS, lineterminator='\n')
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(destination, table.getvalue())
 
     def spread(key, scale=1.0):
         values = np.array([scale * float(row[key]) for row in rows])

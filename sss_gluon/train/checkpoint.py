@@ -6,6 +6,7 @@ devices, ``position`` JSON text as bytes. Written under a temporary name and ren
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Dict, List, Optional, Tuple
@@ -57,14 +58,16 @@ def save_checkpoint(folder: Path, net: gluon.Block, trainer: FactorTrainer, posi
     suffix = f'-step-{position.step:06d}' if position.step else ''
     path = folder / f'epoch-{position.epoch:04d}{suffix}.npz'
     write_npz(path, arrays)
-    for old in checkpoints(folder)[:-keep]:
-        old.unlink()
+    found = checkpoints(folder)
+    mine = found.index(path)
+    for other in found[:max(0, mine + 1 - keep)] + found[mine + 1:]:    # one of a later position was damaged
+        other.unlink()
     return path
 
 
 def checkpoints(folder: Path) -> List[Path]:
-    """Checkpoints of a folder, oldest first; the names sort in the order of the run."""
-    return sorted(folder.glob('epoch-*.npz'), key=lambda path: path.stem)
+    """Checkpoints of a folder, in the order of the run."""
+    return sorted(folder.glob('epoch-*.npz'), key=lambda path: [int(n) for n in re.findall(r'\d+', path.stem)])
 
 
 def load_latest(folder: Path, net, trainer: Optional[FactorTrainer], log=print) -> Optional[Position]:
@@ -82,7 +85,7 @@ def load_latest(folder: Path, net, trainer: Optional[FactorTrainer], log=print) 
         restore(path, arrays, net, trainer)
         return position
     if found:
-        raise SSSError(f'all {len(found)} checkpoints in {folder} are damaged; delete the folder to start anew')
+        raise SSSError(f'all {len(found)} checkpoints in {folder} could not be read (see above)')
     return None
 
 

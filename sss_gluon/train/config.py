@@ -176,6 +176,9 @@ def _parse(source: str, read):
 
 
 def _check_keys(layer: DictConfig, source: str) -> None:
+    for key in ('factors', 'devices'):      # factors: block is as good as factors: [block]
+        if isinstance(layer.get(key), str):
+            layer[key] = [layer[key]]
     for key in layer:
         if key not in KEYS:
             near = difflib.get_close_matches(str(key), KEYS, n=1, cutoff=0.0)[0]

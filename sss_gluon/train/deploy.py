@@ -1,9 +1,14 @@
 """Run folder in, compact network out; and what both networks of a run are worth."""
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional, Union
 
+import mxnet as mx
+import numpy as np
 from mxnet import gluon
 
 from ..data import Augmentation, DataSet
@@ -11,6 +16,7 @@ from ..errors import SSSError
 from ..files import write_text
 from ..graph import Compact, compact, count, load
 from ..graph.block import to_block
+from ..graph.compact import TOLERANCE
 from ..graph.fold import fold
 from ..graph.trace import trace
 from .accuracy import Accuracy, evaluate_images
@@ -55,13 +61,31 @@ def prune(path: Union[str, Path], log=print) -> Compact:
 
     Writes ``compact/model-symbol.json``, ``-0000.params`` and ``-structure.json`` into the run folder.
     """
-    run, trained = RunFolder.open(path), load_run(path, log=log)
+    run = RunFolder.open(path)
     with run.locked():
+        trained = load_run(path, log=log)
         if trained.epochs < trained.config.epochs:
             log(f'note: {run} is at epoch {trained.epochs} of {trained.config.epochs}')
         result = compact(trained.net, trained.input_shape)
-        result.export(run.compact)
+        target = run.compact.parent
+        with tempfile.TemporaryDirectory(prefix='.compact.', dir=run.path) as folder:
+            result.export(Path(folder) / 'new' / run.compact.name)
+            _compare(trained, Path(folder) / 'new' / run.compact.name)
+            shutil.rmtree(target, ignore_errors=True)
+            os.replace(Path(folder) / 'new', target)
     return result
+
+
+def _compare(trained: Trained, prefix: Path) -> None:
+    """Hold exported files against the network they were cut from, on real images."""
+    data = trained.data
+    augmentation = Augmentation(pad=0, flip=False, mean=data.mean, std=data.std)
+    images = mx.nd.array(augmentation.normalise(data.test.images[:32]))
+    expected, found = trained.net(images).asnumpy(), load(prefix)(images).asnumpy()
+    difference = float(np.abs(expected - found).max() / max(np.abs(expected).max(), 1e-30))
+    if not difference <= TOLERANCE:
+        raise SSSError(f'on test images the exported network differs by {difference:.1e} of the largest output, more '
+                       f'than rounding ({TOLERANCE:.0e}); nothing was kept')
 
 
 class Row(NamedTuple):
@@ -105,7 +129,7 @@ def evaluate(path: Union[str, Path], against: Optional[Union[str, Path]] = None,
             raise SSSError(f'{against} was trained on {other.data.name} {other.data.shape}, {path} on {data.name} '
                            f'{data.shape}; they cannot be compared')
         name = Path(against).resolve().name
-        nets[f'{name} (against)' if name in nets else name] = _folded(other, context)
+        nets[f'{name} (against)' if name in ('dense', 'compact') else name] = _folded(other, context)
     rows = _rows(nets, data, context)
     header = ['network', 'images', 'top1', 'top5', 'loss', 'params', 'macs']
     header += [f'ms_batch_{b}' for b in LATENCY_BATCHES]
@@ -127,13 +151,20 @@ def evaluate_exported(symbol_file: Union[str, Path], data_of: Union[None, str, P
     data_of : run folder, optional
         Default the run whose folder the file lies in.
     """
+    if not str(symbol_file).endswith('-symbol.json') or not Path(symbol_file).is_file():
+        raise SSSError(f'{symbol_file} is not the symbol file of an exported network (...-symbol.json)')
     folder = Path(data_of) if data_of else Path(symbol_file).resolve().parent.parent
     if not (folder / 'config.yaml').is_file():
         raise SSSError(f'{symbol_file} does not lie in a run folder; name one for its data: --data run')
     config = RunFolder.open(folder).config()
     data = load_data(config)
     context = contexts([device or config.devices[0]])[0]
-    return _rows({Path(symbol_file).name: load(symbol_file, context)}, data, context)[0]
+    net = load(symbol_file, context)
+    outputs = trace(net, (1,) + tuple(data.shape), values=False).output_shapes()
+    if outputs != [(1, data.classes)]:
+        raise SSSError(f'{symbol_file} gives outputs of shape {outputs} for an image of {data.name}, which has '
+                       f'{data.classes} classes: it is of other data')
+    return _rows({Path(symbol_file).name: net}, data, context)[0]
 
 
 def _rows(nets: Dict[str, gluon.HybridBlock], data: DataSet, context) -> List[Row]:

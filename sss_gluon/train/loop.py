@@ -7,6 +7,7 @@ import signal
 import time
 from collections import deque
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Callable, Iterator, List
 
 import mxnet as mx
@@ -16,7 +17,7 @@ from tqdm import tqdm
 
 from ..data import Augmentation, TrainBatches
 from ..errors import SSSError
-from ..factors import scaling_factors
+from ..factors import factor_values, scaling_factors
 from ..files import write_text
 from ..graph.trace import trace
 from . import diagnosis
@@ -63,6 +64,10 @@ def train(config: Config, log: Callable[[str], None] = print) -> RunFolder:
     if not run.config_file.exists() and run.path.is_dir() and set(os.listdir(run.path)) - {'.lock'}:
         raise SSSError(f'{run} is not empty and not a run folder; name another run=')
     devices = contexts(config.devices)
+    for key in ('data_root', 'init', 'structure'):     # the run may be continued from another folder
+        value = getattr(config, key)
+        if value is not None and os.path.exists(value):
+            config = replace(config, **{key: os.path.abspath(value)})
     with run.locked():
         _check_folder(run, config, log)
         training = Training(config, run, devices, log)
@@ -71,6 +76,7 @@ def train(config: Config, log: Callable[[str], None] = print) -> RunFolder:
         if training.position.epoch >= config.epochs:
             log(f'{run} is finished ({config.epochs} epochs); nothing to do')
             return run
+        run.discard_results()
         with _signals() as stop:
             training.stop = stop
             for epoch in range(training.position.epoch, config.epochs):
@@ -82,6 +88,11 @@ def train(config: Config, log: Callable[[str], None] = print) -> RunFolder:
 
 def _check_folder(run: RunFolder, config: Config, log) -> None:
     """A folder with checkpoints is continued with the settings it was begun with."""
+    if run.config_file.exists():
+        try:
+            run.config()
+        except SSSError as error:
+            raise SSSError(f'{run} holds a config.yaml that is not of a run; name another run= ({error})') from error
     if checkpoints(run.checkpoints) and run.config_file.exists():
         old = run.config()
         changed = [d for d in differences(old, config) if not _longer(d, old, config)]
@@ -128,7 +139,8 @@ class Training:
         self.position = Position()
         self.data = load_data(config)
         self.input_shape = (1,) + tuple(self.data.shape)
-        self.net = build_network(config, self.data, run.begun_from(config))
+        begun = replace(config, init=None) if checkpoints(run.checkpoints) else config
+        self.net = build_network(begun, self.data, run.begun_from(config))
         self.net.hybridize(static_alloc=True, static_shape=True)
         self.loss = gluon.loss.SoftmaxCrossEntropyLoss()
         self.loss.hybridize(static_alloc=True, static_shape=True)
@@ -161,6 +173,7 @@ class Training:
                 step = f', step {position.step}' if position.step else ''
                 self.log(f'{self.run}: continuing after epoch {position.epoch}{step}')
         self.recorder.keep_epochs(self.position.epoch)
+        self.recorder.measure(factor_values(self.net))
 
     def save(self) -> None:
         save_checkpoint(self.run.checkpoints, self.net, self.trainer, self.position, self.config,
@@ -243,13 +256,13 @@ class Training:
 
     def finish_epoch(self, epoch: int) -> None:
         """Evaluate, log, save."""
+        mx.nd.waitall()     # with static_shape, parameters read without it can be those of an earlier step
         begin = time.time()
         held = self.data.validation or self.data.test
         result = evaluate_images(self.net, held, self.augmentation, self.config.batch_size, self.devices[0])
         evaluation_seconds = time.time() - begin
         images = self.position.step * self.config.batch_size
         trained = Accuracy(self.position.loss_sum / images, self.position.correct / images, float('nan'), images)
-        mx.nd.waitall()
         line = self.recorder.write(epoch + 1, self.trainer.learning_rate, trained,
                                    'validation' if self.data.validation else 'test', result,
                                    self.seconds, self.images_per_second, evaluation_seconds)

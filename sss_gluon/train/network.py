@@ -17,7 +17,7 @@ from ..models.layers import weight_initializer
 from ..structures import Structure, rebuild
 from .config import Config
 from .devices import contexts
-from .trainer import named_parameters
+from .trainer import exempt_from_decay, named_parameters
 
 
 def load_data(config: Config) -> DataSet:
@@ -39,6 +39,7 @@ def build_network(config: Config, data: DataSet, structure: Optional[Structure] 
         net.initialize(init=weight_initializer(), ctx=contexts(config.devices))
     else:
         net = _compact_network(config, data, structure)
+    exempt_from_decay(net)
     if config.init:
         start_from(net, config.init)
     return net
@@ -63,6 +64,10 @@ def start_from(net: gluon.Block, path: str) -> None:
     of this package. Names decide; where they are others, order, kind and shape must agree one by one.
     """
     arrays = _given(path)
+    trained = [name for name, array in arrays.items() if name.endswith('factor') and (array != 1).any()]
+    if trained:
+        raise SSSError(f'{path} holds trained factors ({trained[0]}), which a start with λ = 1 would lose; prune that '
+                       f'run and start from its compact network (structure= and init=)')
     mine = [(name, parameter) for name, parameter in named_parameters(net) if not name.endswith('factor')]
     given = {name: array for name, array in arrays.items() if not name.endswith('factor')}
     pairs = _by_name(mine, given) or _by_order(mine, given, path)

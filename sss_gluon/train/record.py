@@ -29,7 +29,6 @@ class Recorder:
     def __init__(self, run: RunFolder, config: Config, net, factors: List[ScalingFactor], input_shape):
         self.run, self.config, self.net, self.factors, self.input_shape = run, config, net, factors, input_shape
         self.text = ''              # 'x of y alive', for the progress bar
-        self._pattern = None
         self._left = self._dense = None
         self._writer = _tensorboard(run) if config.tensorboard else None
 
@@ -39,11 +38,7 @@ class Recorder:
             table.keep_epochs(epochs)
 
     def measure(self, values: Dict[str, np.ndarray]) -> None:
-        """Size of the network as it would be cut now; computed anew only when other factors are zero."""
-        pattern = b''.join((array != 0).tobytes() for array in values.values())
-        if pattern == self._pattern:
-            return
-        self._pattern = pattern
+        """Size of the network as it would be cut now."""
         self._dense, self._left = remaining(self.net, self.input_shape)
         counts = [f'{left}/{total} {kind}s' for kind, (left, total) in alive(self.factors, values).items()]
         if counts:
@@ -59,7 +54,8 @@ class Recorder:
                    top1=f'{result.top1:.6f}', top5=f'{result.top5:.6f}')
         for kind, (left, total) in alive(self.factors, values).items():
             row.update({f'{kind}s_alive': left, f'{kind}s': total})
-        row.update(params_left=self._left.params, macs_left=self._left.macs)
+        row.update(params=self._dense.params, params_left=self._left.params, macs=self._dense.macs,
+                   macs_left=self._left.macs)
         self.run.metrics.append(row)
         self.run.timing.append(dict(epoch=epoch, train_seconds=f'{train_seconds:.3f}',
                                     images_per_second=f'{images_per_second:.1f}',

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import csv
 import os
+import shutil
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Dict, Iterator, List, Optional, Union
@@ -65,11 +66,19 @@ class RunFolder:
         if config.structure is None:
             return None
         copy = self.path / 'structure.json'
-        return load_structure(copy if copy.exists() else config.structure)
+        begun = copy.exists() and any(self.checkpoints.glob('*.npz'))
+        return load_structure(copy if begun else config.structure)
 
     def structure(self) -> Structure:
         """What ``prune`` kept."""
         return Structure.load(f'{self.compact}-structure.json')
+
+    def discard_results(self) -> None:
+        """Remove what was made from the network as it was, before it is trained on."""
+        shutil.rmtree(self.compact.parent, ignore_errors=True)
+        for name in ('evaluation.csv', 'diagnosis.txt'):
+            if (self.path / name).exists():
+                (self.path / name).unlink()
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -120,6 +129,9 @@ class Table:
     def keep_epochs(self, epochs: int) -> None:
         """Drop rows of epochs after the ``epochs``-th: they are of work that a resumed run does again."""
         if not self.path.exists():
+            return
+        if not epochs:      # the header too: nothing of the earlier settings may stay
+            self.path.unlink()
             return
         lines = self.path.read_text('utf-8').splitlines(keepends=True)
         kept = lines[:1] + [line for line in lines[1:] if line.endswith('\n') and _epoch(line) <= epochs]

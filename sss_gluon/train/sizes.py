@@ -7,7 +7,7 @@ from typing import Optional, Tuple
 import mxnet as mx
 
 from ..errors import SSSError
-from ..graph import Count, count, load, remaining
+from ..graph import Count, Structure, count, load, remaining
 from ..models import architecture, get_model
 from ..structures import load_structure, set_structure
 from .deploy import load_run
@@ -25,10 +25,15 @@ def sizes(target: str, structure: Optional[str] = None, size: Optional[int] = No
     structure : str, optional
         structure.json, or the name of a shipped one, that cuts a model.
     size, channels, classes : int, optional
-        Input and classes of a model; size also of a symbol.
+        Input and classes of a model; size and channels also of a symbol without its structure.json.
     """
+    if structure is not None and (target.endswith('.json') or Path(target).is_dir()):
+        raise SSSError(f'{target}: a structure cuts a model; name the model, e.g. resnet50')
     if target.endswith('.json'):
-        return count(load(target), (1, channels) + _square(size, target)), None
+        net, beside = load(target), Path(target.replace('-symbol.json', '-structure.json'))
+        if beside.is_file() and not size:
+            return count(net, Structure.load(beside).input_shape), None
+        return count(net, (1, channels) + _square(size, target)), None
     if Path(target).is_dir():
         trained = load_run(target)
         return remaining(trained.net, trained.input_shape)

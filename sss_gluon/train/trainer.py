@@ -15,6 +15,7 @@ from ..graph.compact import reduce
 from ..graph.count import count_program
 from ..graph.fold import fold
 from ..graph.trace import trace
+from ..structures.rebuild import factor_variable, fill_typical
 
 NO_DECAY = r'(bias|beta)$'      # authors' code: weight decay on weights and BatchNorm.gamma only
 MASTER = '@float32'             # marks the float32 copy of a float16 weight among the states
@@ -32,6 +33,13 @@ class FactorTrainer(gluon.Trainer):
         self.names = [name for name, _ in named_parameters]
         self.gamma_multipliers = gamma_multipliers
         super().__init__([parameter for _, parameter in named_parameters], optimizer, **kwargs)
+        # The store copies all parameters of the first device to the others. gluon.Trainer does it in its first step,
+        # when it reads running statistics that are being written, and loses those that a checkpoint gave the others.
+        store = kwargs['kvstore']
+        remote = kwargs.get('update_on_kvstore') and 'dist' in str(getattr(store, 'type', store))
+        if not remote and not any(parameter._deferred_init for parameter in self._params):
+            self._init_kvstore()
+            self._init_params()
 
     def states(self) -> Dict[str, np.ndarray]:
         """{structural name: momentum} of every parameter that has been updated, and ``num_update``."""
@@ -106,7 +114,7 @@ def named_parameters(net: gluon.Block) -> List[Tuple[str, gluon.Parameter]]:
     return named
 
 
-def make_trainer(net: gluon.Block, gamma: float = 0.01, learning_rate: float = 0.1, momentum: float = 0.9,
+def make_trainer(net: gluon.Block, gamma: float = 0.01, learning_rate: Optional[float] = None, momentum: float = 0.9,
                  wd: float = 0.0, kvstore='device', gamma_mult: Optional[Dict[str, float]] = None,
                  gamma_weighting: str = 'uniform', input_shape: Optional[Sequence[int]] = None, lr_scheduler=None,
                  update_on_kvstore: bool = False, non_negative: bool = True, clip_gradient: Optional[float] = None,
@@ -120,8 +128,8 @@ def make_trainer(net: gluon.Block, gamma: float = 0.01, learning_rate: float = 0
     gamma : float
         Sparsity strength γ.
     learning_rate, momentum, wd : float
-        Of weights and factors alike; factors are not decayed. Multipliers ``lr_mult`` and ``wd_mult`` of the
-        parameters are respected.
+        Of weights and factors alike; the default rate is that of ``lr_scheduler``, else 0.1. Factors are not decayed.
+        Multipliers ``lr_mult`` and ``wd_mult`` of the parameters are respected.
     kvstore : str or KVStore
     gamma_mult : dict of str to float, optional
         {regular expression: multiplier of γ}; searched in the names of ``scaling_factors(net)``, the last match
@@ -150,9 +158,14 @@ def make_trainer(net: gluon.Block, gamma: float = 0.01, learning_rate: float = 0
     named = named_parameters(net)
     if isinstance(kvstore, str) and 'dist' not in kvstore and len(named[0][1].list_ctx()) == 1:
         update_on_kvstore = False
-    for name, parameter in named:
-        if re.search(no_decay, name):
-            parameter.wd_mult = 0.0
+    exempt_from_decay(net, no_decay)
+    if lr_scheduler is None:
+        learning_rate = 0.1 if learning_rate is None else learning_rate
+    elif learning_rate is None:
+        learning_rate = lr_scheduler.base_lr
+    elif learning_rate != lr_scheduler.base_lr:
+        raise SSSError(f'learning_rate={learning_rate} and the base_lr={lr_scheduler.base_lr} of lr_scheduler differ; '
+                       f'give one of them')
     multipliers = gamma_multipliers(net, gamma_mult, gamma_weighting, input_shape)
     position = {id(parameter): i for i, (_, parameter) in enumerate(named)}
     index = {factor.name: position[id(factor.parameter)] for factor in scaling_factors(net)}
@@ -162,6 +175,13 @@ def make_trainer(net: gluon.Block, gamma: float = 0.01, learning_rate: float = 0
         clip_gradient=clip_gradient, lr_scheduler=lr_scheduler, multi_precision=multi_precision,
         param_dict={i: parameter for i, (_, parameter) in enumerate(named)})
     return FactorTrainer(named, optimizer, multipliers, kvstore=kvstore, update_on_kvstore=update_on_kvstore)
+
+
+def exempt_from_decay(net: gluon.Block, no_decay: str = NO_DECAY) -> None:
+    """Set ``wd_mult`` to 0 where a regular expression matches the structural name of a parameter."""
+    for name, parameter in named_parameters(net):
+        if re.search(no_decay, name):
+            parameter.wd_mult = 0.0
 
 
 def gamma_multipliers(net, gamma_mult=None, gamma_weighting='uniform', input_shape=None) -> Dict[str, float]:
@@ -191,14 +211,14 @@ def gamma_multipliers(net, gamma_mult=None, gamma_weighting='uniform', input_sha
 def mac_weights(net: gluon.Block, input_shape: Sequence[int]) -> Dict[str, float]:
     """{factor name: MACs saved by removing one of its structures}, scaled to mean 1 over all structures."""
     program = trace(net, input_shape)
+    fill_typical(program, net)
     factors = scaling_factors(net)
     for factor in factors:
-        program.values[_value_name(factor)] = np.ones(factor.parameter.shape, 'float32')
-    dense = count_program(fold(program)).macs
+        program.values[factor_variable(program, factor)] = np.ones(factor.parameter.shape, 'float32')
+    dense = count_program(reduce(fold(program))[0]).macs
     cost, sizes = {}, {}
     for factor in factors:
-        key = _value_name(factor)
-        program.values[key] = np.ones(factor.parameter.shape, 'float32')
+        key = factor_variable(program, factor)
         program.values[key][0] = 0
         cost[factor.name] = dense - count_program(reduce(fold(program))[0]).macs
         sizes[factor.name] = factor.parameter.shape[0]
@@ -207,7 +227,3 @@ def mac_weights(net: gluon.Block, input_shape: Sequence[int]) -> Dict[str, float
     if cost and not mean:
         raise SSSError("gamma_weighting='macs': no structure of this network costs any MACs, there is nothing to weigh")
     return {name: cost[name] / mean for name in cost}
-
-
-def _value_name(factor) -> str:
-    return (factor.name + '.factor').replace('.', '_')

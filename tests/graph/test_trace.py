@@ -36,7 +36,7 @@ def test_names_are_structural():
     for name in ('stem', 'stage1_0_norm1', 'stage1_0_conv1', 'stage1_0_norm2', 'stage1_0_conv2', 'stage1_0_shortcut',
                  'norm', 'output'):
         assert names.count(name) == 1
-    assert structural_names(net)[net.stage1[0].conv2.factor.name] == 'stage1_0_conv2_factor'
+    assert structural_names(net)[net.stage1[0].conv2.factor.name] == 'stage1.0.conv2.factor'
 
 
 def test_values_are_those_of_the_parameters(fill):

@@ -17,9 +17,10 @@ from sss_gluon.train.trainer import named_parameters
 
 OPTIONS = dict(classes=4, in_channels=1, depths=(1, 1), widths=(4, 6), factors=('neuron', 'block'))
 CONFIG = Config(seed=5, gamma=0.3)
+ONE, TWO = (mx.cpu(0),), (mx.cpu(0), mx.cpu(1))
 
 
-def make(devices=(mx.cpu(0),), seed=0, **changes):
+def make(devices=ONE, seed=0, **changes):
     mx.random.seed(seed)
     np.random.seed(seed)
     net = get_model('cifar_resnet20', **dict(OPTIONS, **changes))
@@ -27,7 +28,7 @@ def make(devices=(mx.cpu(0),), seed=0, **changes):
     return net, make_trainer(net, gamma=0.3, learning_rate=0.1, wd=1e-3)
 
 
-def train(net, trainer, steps, start=0, devices=(mx.cpu(0),)):
+def train(net, trainer, steps, start=0, devices=ONE):
     loss = gluon.loss.SoftmaxCrossEntropyLoss()
     for step in range(start, start + steps):
         for i, device in enumerate(devices):
@@ -41,7 +42,8 @@ def train(net, trainer, steps, start=0, devices=(mx.cpu(0),)):
 
 def state(net, trainer):
     """Everything that training depends on: parameters of every device, momenta, number of updates."""
-    found = {f'{name} on {i}': copy.asnumpy() for name, p in named_parameters(net) for i, copy in enumerate(p.list_data())}
+    found = {f'{name} on {i}': copy.asnumpy() for name, parameter in named_parameters(net)
+             for i, copy in enumerate(parameter.list_data())}
     return dict(found, **{f'state {name}': array for name, array in trainer.states().items()})
 
 
@@ -76,8 +78,9 @@ def test_what_is_in_it(tmp_path):
         assert file.testzip() is None
 
 
-@pytest.mark.parametrize('devices', [(mx.cpu(0),), (mx.cpu(0), mx.cpu(1))], ids=['one device', 'two devices'])
-def test_everything_comes_back(tmp_path, devices):
+@pytest.mark.parametrize('trained', [0, 2], ids=['new', 'trained before'])
+@pytest.mark.parametrize('devices', [ONE, TWO], ids=['one device', 'two devices'])
+def test_everything_comes_back(tmp_path, devices, trained):
     net, trainer = make(devices)
     train(net, trainer, 5, devices=devices)
     save_checkpoint(tmp_path, net, trainer, Position(1, 2, 0.1 + 0.2, 7.0), CONFIG, 2)
@@ -86,7 +89,7 @@ def test_everything_comes_back(tmp_path, devices):
     final = state(net, trainer)
 
     other, again = make(devices, seed=1)
-    train(other, again, 2, start=100, devices=devices)
+    train(other, again, trained, start=100, devices=devices)
     assert load_latest(tmp_path, other, again, quiet) == Position(1, 2, 0.1 + 0.2, 7.0)
     found = state(other, again)
     assert_equal(found, saved)
@@ -185,7 +188,7 @@ def test_a_head_that_is_wrong(tmp_path, change):
         text = change if isinstance(change, str) else json.dumps(change)
         arrays['position'] = np.frombuffer(text.encode(), np.uint8)
     np.savez(tmp_path / 'epoch-0002.npz', **arrays)
-    with pytest.raises(SSSError, match='epoch-0002.npz is (not a checkpoint of sss_gluon|a checkpoint of another version)'):
+    with pytest.raises(SSSError, match='epoch-0002.npz is (not a checkpoint of sss_gluon|a .* of another version)'):
         read_checkpoint(tmp_path / 'epoch-0002.npz')
 
 
@@ -250,6 +253,6 @@ def test_values_that_are_not_finite_are_not_saved(tmp_path, value, position, whe
     good = save_checkpoint(tmp_path, net, trainer, Position(1), CONFIG, 1)
     factor = scaling_factors(net)[0].parameter
     factor.set_data(factor.data() * value)
-    with pytest.raises(SSSError, match=rf'stage1.0.norm2.factor is not finite {where}.* last good checkpoint is {good}'):
+    with pytest.raises(SSSError, match=rf'stage1.0.norm2.factor is not finite {where}.* good checkpoint is {good}'):
         save_checkpoint(tmp_path, net, trainer, position, CONFIG, 1)
     assert os.listdir(tmp_path) == [good.name]

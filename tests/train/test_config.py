@@ -32,7 +32,9 @@ def test_values_come_from_base_file_and_overrides_in_this_order(tmp_path):
 
 @pytest.mark.parametrize('override, key, value', [
     ('weight_decay=1e-4', 'weight_decay', 1e-4), ('epochs=12', 'epochs', 12), ('gamma=0', 'gamma', 0.0),
-    ('factors=[]', 'factors', []), ('factors=null', 'factors', None), ('factors=[group,block]', 'factors', ['group', 'block']),
+    ('factors=[]', 'factors', []), ('factors=null', 'factors', None),
+    ('factors=[group,block]', 'factors', ['group', 'block']), ('factors=block', 'factors', ['block']),
+    ('devices=cpu1', 'devices', ['cpu1']),
     ('devices=[cpu0,cpu1]', 'devices', ['cpu0', 'cpu1']), ('schedule_epochs=[1,2,3]', 'schedule_epochs', [1, 2, 3]),
     ('augment_flip=false', 'augment_flip', False), ('clip_gradient=5', 'clip_gradient', 5.0),
     ('model_options.depths=[1,1,1]', 'model_options', dict(depths=[1, 1, 1])),
@@ -61,8 +63,8 @@ def test_unknown_settings_name_the_nearest(tmp_path, wrong, nearest):
 
 
 @pytest.mark.parametrize('setting', [
-    'epochs=many', 'epochs=1.5', 'gamma=[1]', 'gamma=small', 'augment_flip=maybe', 'schedule_epochs=3', 'devices=cpu',
-    'model_options=3', 'gamma_mult={a: b}', 'factors=block', 'schedule_epochs=[a]', 'epochs=null', 'seed=',
+    'epochs=many', 'epochs=1.5', 'gamma=[1]', 'gamma=small', 'augment_flip=maybe', 'schedule_epochs=3', 'devices=3.5.1.x=2',
+    'model_options=3', 'gamma_mult={a: b}', 'factors={a: b}', 'schedule_epochs=[a]', 'epochs=null', 'seed=',
     'batch_size=1e2x', 'validation=few', 'clip_gradient=no!', 'gamma=${gama}',
 ])
 def test_values_of_the_wrong_type_name_the_setting(setting):
@@ -106,8 +108,10 @@ def test_batch_that_cannot_be_split_names_the_nearest(batch, devices, accumulati
 
 
 @pytest.mark.parametrize('text, words', [
-    ('- a\n- b\n', 'is not a list of key: value'), ('epochs: [1\n', 'a.yaml: line 2: '), ('epochs: 1\nepochs: 2\n', 'line 2'),
-    ('gamma: 1\na: b: c\n', 'a.yaml: line 2: '), ('7\n', 'a.yaml'), ('just text\n', 'just text'), ('base: nothing.yaml\n', 'nothing.yaml'),
+    ('- a\n- b\n', 'is not a list of key: value'), ('epochs: [1\n', 'a.yaml: line '),
+    ('epochs: 1\nepochs: 2\n', 'a.yaml: line 2: '),
+    ('gamma: 1\na: b: c\n', 'a.yaml: line 2: '), ('7\n', 'a.yaml'), ('just text\n', 'just text'),
+    ('base: nothing.yaml\n', 'nothing.yaml'),
     ('base: a.yaml\n', 'circle'), ('gamma: ${learning_rat}\n', 'gamma'), ('1: 2\n', "no setting '1'"),
     ('base: [x]\n', 'there is no configuration file'),
 ])
@@ -176,7 +180,8 @@ def test_shipped_configurations_are_valid(path):
 
 def test_differences_name_what_a_result_depends_on():
     old = Config()
-    assert differences(old, Config(run='x', checkpoint_every=3, keep_checkpoints=9, tensorboard=True, data_root='y')) == []
+    free = Config(run='x', checkpoint_every=3, keep_checkpoints=9, tensorboard=True, data_root='y')
+    assert differences(old, free) == []
     assert differences(old, Config(gamma=0.5, seed=1)) == ['seed: 0 -> 1', 'gamma: 0.01 -> 0.5']
 
 

@@ -11,7 +11,8 @@ SHAPE = (1, 1, 8, 8)
 
 
 def small_net():
-    net = get_model('cifar_resnet20', classes=3, in_channels=1, depths=[1, 1], widths=[4, 8], factors=['neuron', 'block'])
+    net = get_model('cifar_resnet20', classes=3, in_channels=1, factors=['neuron', 'block'], depths=[1, 1],
+                    widths=[4, 8])
     net.initialize()
     return net
 
@@ -23,7 +24,8 @@ def recorder(path, **settings):
 
 
 def write(record, epoch):
-    return record.write(epoch, 0.1, Accuracy(0.5, 0.75, float('nan'), 10), 'test', Accuracy(0.25, 0.5, 1.0, 10), 2.0, 5.0, 1.0)
+    trained, tested = Accuracy(0.5, 0.75, float('nan'), 10), Accuracy(0.25, 0.5, 1.0, 10)
+    return record.write(epoch, 0.1, trained, 'test', tested, 2.0, 5.0, 1.0)
 
 
 def test_alive_counts_exact_zeros_per_kind():

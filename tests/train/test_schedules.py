@@ -49,7 +49,8 @@ def test_rate_of_every_iteration(case):
     schedule = make_schedule(config, STEPS)
     updates = range(1, 10 * STEPS + 1)
     expected = [closed_form(t, config, warmup) for t in updates]
-    assert [schedule(t) if schedule else config.learning_rate for t in updates] == pytest.approx(expected, rel=1e-12, abs=1e-15)
+    found = [schedule(t) if schedule else config.learning_rate for t in updates]
+    assert found == pytest.approx(expected, rel=1e-12, abs=1e-15)
     for first in (5, 22, 50, 70):       # a run that is continued there begins with a new schedule
         schedule = make_schedule(config, STEPS)
         found = [schedule(t) if schedule else config.learning_rate for t in range(first, 71)]
@@ -67,7 +68,8 @@ def test_trainer_uses_the_rate_of_each_iteration(schedule):
     config = Config(epochs=3, learning_rate=0.5, schedule=schedule, schedule_epochs=[1, 2], warmup_epochs=0.5)
     net = mx.gluon.nn.Dense(1, in_units=1, use_bias=False)
     net.initialize(mx.init.Zero())
-    trainer = make_trainer(net, learning_rate=0.5, momentum=0.0, lr_scheduler=make_schedule(config, STEPS), kvstore=None)
+    scheduler = make_schedule(config, STEPS)
+    trainer = make_trainer(net, learning_rate=0.5, momentum=0.0, lr_scheduler=scheduler, kvstore=None)
     closed_form = {'step': step, 'cosine': cosine}[schedule]
     before = 0.0
     for t in range(1, 3 * STEPS + 1):

@@ -1,0 +1,161 @@
+"""Structures of networks: apply one, rebuild the compact network from one, and those of the paper that are known.
+
+``resnet41.json``, ``resnet32.json`` and ``resnet26.json`` beside this file are the pruned ResNet-50s of the paper:
+the only choices of blocks that fit both published columns, parameters and MACs (derived, not published as such).
+"""
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Callable, List, Optional, Union
+
+import mxnet as mx
+import numpy as np
+from mxnet import gluon
+
+from ..errors import SSSError
+from ..factors import ScalingFactor, scaling_factors
+from ..graph.block import load_arrays, to_block
+from ..graph.compact import describe, reduce
+from ..graph.fold import fold
+from ..graph.ir import Program
+from ..graph.structure import Structure
+from ..graph.trace import trace
+from ..models import get_model
+from ..models.layers import weight_initializer
+
+FOLDER = Path(__file__).parent
+
+
+def shipped() -> List[str]:
+    """Names of the structures that come with the package."""
+    return sorted(path.stem for path in FOLDER.glob('*.json'))
+
+
+def load_structure(source: Union[str, Path, dict, Structure]) -> Structure:
+    """A structure from a shipped name (``resnet26``), a structure.json, its contents, or as it is."""
+    if isinstance(source, Structure):
+        return source
+    if not isinstance(source, (str, Path)):
+        return Structure.from_dict(source)
+    if str(source) in shipped():
+        source = FOLDER / f'{source}.json'
+    elif not Path(source).exists():
+        raise SSSError(f'there is no structure file {source}, and the shipped ones are {", ".join(shipped())}')
+    return Structure.load(source)
+
+
+def set_structure(net: gluon.HybridBlock, structure: Union[str, Path, dict, Structure]) -> None:
+    """Zero the factors that a structure drops; the others keep their values.
+
+    Raises
+    ------
+    SSSError
+        When a factor of the structure is not in the network, or has another size: it is of another model, and the
+        network is not changed.
+    """
+    structure = load_structure(structure)
+    mine = {factor.name: factor for factor in scaling_factors(net)}
+    for name, row in structure.factors.items():
+        if name not in mine:
+            near = difflib.get_close_matches(name, mine, n=1)
+            raise SSSError(f'the structure has a factor {name!r} that the network has not'
+                           + (f'; the nearest is {near[0]!r}' if near else '') + ' - is it of another model?')
+        size = mine[name].parameter.shape[0]
+        if size != row['size']:
+            raise SSSError(f'factor {name} has {size} entries in the network, {row["size"]} in the structure')
+    for name, row in structure.factors.items():
+        values = mine[name].values()
+        values[np.setdiff1d(np.arange(values.size), row['kept'])] = 0
+        mine[name].parameter.set_data(mx.nd.array(values))
+
+
+def rebuild(structure: Union[str, Path, dict, Structure], init: Optional[mx.init.Initializer] = None,
+            params: Union[None, str, Path] = None, model: Optional[Callable] = None, ctx=None) -> gluon.SymbolBlock:
+    """The compact network of a structure, without the weights it was cut from.
+
+    Parameters
+    ----------
+    structure : Structure, dict, path, or the name of a shipped one
+    init : mxnet.init.Initializer, optional
+        For the weights; default each layer's own, N(0, 2/fan_in) with the narrower fan-in. Biases and beta start at
+        0, BatchNorm.gamma at 1.
+    params : path, optional
+        Weights of the compact network (``prefix-0000.params``) instead of new ones.
+    model : callable, optional
+        Builds the network with all its structures; needed for networks that are not of this package, whose code is
+        never imported because a file names it.
+
+    Returns
+    -------
+    mxnet.gluon.SymbolBlock
+    """
+    structure = load_structure(structure)
+    net = model() if model else _build(structure)
+    net.initialize()
+    set_structure(net, structure)
+    traced = trace(net, structure.input_shape)
+    fill_typical(traced, net)
+    folded = fold(traced)
+    reduced, _ = reduce(folded)
+    found = describe(net, folded, reduced).layers
+    wrong = [name for name in structure.layers if structure.layers[name] != found.get(name)]
+    if wrong or len(found) != len(structure.layers):
+        name = wrong[0] if wrong else sorted(set(found) - set(structure.layers))[0]
+        raise SSSError(f'layer {name} is {structure.layers.get(name)} in the structure, but its factors give '
+                       f'{found.get(name)}: the file was changed, or is of another version of the model')
+    block = to_block(reduced, ctx)
+    values = None if params is None else load_arrays(params)
+    foreign = sorted(set(values or ()) - set(block.collect_params()))
+    if foreign:
+        raise SSSError(f'{params} holds {foreign[0]}, which the structure has not: it is of another network')
+    own = {node.name: node.attrs.get('__init__') for node in reduced.nodes() if node.is_variable}
+    for name, parameter in block.collect_params().items():
+        if values is None:
+            parameter.set_data(_initial(name, parameter.shape, own[name], init))
+        elif name not in values or values[name].shape != parameter.shape:
+            shape = values[name].shape if name in values else 'nothing'
+            raise SSSError(f'{params} holds {shape} for {name}, the structure needs {parameter.shape}')
+        else:
+            parameter.set_data(mx.nd.array(values[name]))
+    return block
+
+
+def fill_typical(program: Program, net: gluon.HybridBlock) -> None:
+    """Give a traced program values among which only factors are zero, and whose constant channels are positive.
+
+    In a new network a branch without inputs gives 0, because biases start at 0; in a trained one it gives a constant.
+    """
+    factors = {factor_variable(program, factor) for factor in scaling_factors(net)}
+    for name, value in program.values.items():
+        if name not in factors:
+            program.values[name] = np.full_like(value, -1 if name.endswith('mean') else 1)
+
+
+def factor_variable(program: Program, factor: ScalingFactor) -> str:
+    """Name of the variable of a traced program that holds a scaling factor."""
+    return program.names[f'{factor.name}.factor' if factor.name else 'factor']
+
+
+def _build(structure: Structure) -> gluon.HybridBlock:
+    spec = structure.model
+    if not isinstance(spec, dict) or not isinstance(spec.get('name'), str) or ':' in spec['name']:
+        raise SSSError('the structure is not of a network of this package; pass model=, a function that builds it')
+    try:
+        return get_model(spec['name'], spec.get('classes'), spec.get('factors'), spec.get('in_channels', 3),
+                         **spec.get('options', {}))
+    except (TypeError, ValueError, AttributeError, mx.base.MXNetError) as error:
+        raise SSSError(f'the model {spec} of the structure cannot be built: {str(error).splitlines()[-1]}') from error
+
+
+def _initial(name, shape, own, init):
+    """A value by the layer's own initializer, by ``init`` for weights, or by what the name says."""
+    array = mx.nd.zeros(shape)
+    is_weight = name.endswith('weight')
+    attributes = {'__init__': own} if own and not (init and is_weight) else {}
+    try:
+        (init or weight_initializer())(mx.init.InitDesc(name, attributes), array)
+    except ValueError as error:
+        raise SSSError(f'parameter {name} has no initializer of its own and its name does not say what it is; give it '
+                       f'one in its layer, or pass params=') from error
+    return array

@@ -1,0 +1,237 @@
+"""The command line: the whole chain in processes of its own, exit statuses, and errors of one line."""
+import csv
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sss_gluon.cli import VERBS, main
+from sss_gluon.files import write_text
+
+ROOT = Path(__file__).resolve().parents[1]
+PROGRAM = Path(sys.executable).parent / 'sss-gluon'
+
+CONFIG = '''
+model: cifar_resnet20
+model_options: {depths: [1, 1, 1], widths: [8, 8, 16]}
+image_size: 8
+augment_pad: 1
+augment_flip: false
+epochs: 2
+schedule: constant
+factors: [neuron, block]
+gamma: 0.1
+'''
+
+OWN_NET = '''
+from mxnet.gluon import nn
+from sss_gluon import ScaledBatchNorm, ScaledConv2D
+
+
+def net(classes, in_channels, width=8):
+    net = nn.HybridSequential()
+    net.add(nn.Conv2D(width, 3, 2, 1, in_channels=in_channels, use_bias=False), ScaledBatchNorm(width, kind='neuron'),
+            nn.Activation('relu'), ScaledConv2D(width, 3, padding=1, in_channels=width, kind='neuron'),
+            nn.GlobalAvgPool2D(), nn.Flatten(), nn.Dense(classes, in_units=width))
+    return net
+'''
+
+
+def call(arguments, folder, program=None):
+    """Run sss-gluon as a process."""
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get('PYTHONPATH', '')]))
+    start = [str(program)] if program else [sys.executable, '-m', 'sss_gluon.cli']
+    return subprocess.run(start + [str(a) for a in arguments], cwd=str(folder), env=dict(os.environ, PYTHONPATH=path),
+                          capture_output=True, text=True, timeout=300)
+
+
+@pytest.fixture(scope='module')
+def chain(tmp_path_factory):
+    """A folder in which two runs were trained, one of them pruned; the finished processes by verb."""
+    folder = tmp_path_factory.mktemp('chain')
+    write_text(folder / 'small.yaml', CONFIG)
+    done = {'train': call(['train', 'small.yaml', 'run=runs/mine', 'learning_rate=0.05'], folder),
+            'dense': call(['train', 'small.yaml', 'run=runs/dense', 'factors=[]', 'epochs=1'], folder),
+            'prune': call(['prune', 'runs/mine'], folder),
+            'evaluate': call(['evaluate', 'runs/mine', '--against', 'runs/dense'], folder)}
+    for verb, process in done.items():
+        assert process.returncode == 0 and 'Traceback' not in process.stderr, f'{verb}: {process.stderr}'
+    return folder, done
+
+
+@pytest.mark.slow
+def test_train_prints_a_line_an_epoch_and_leaves_a_run(chain):
+    folder, done = chain
+    lines = done['train'].stdout.splitlines()
+    assert [line.split()[:2] for line in lines[:2]] == [['epoch', '1/2'], ['epoch', '2/2']]
+    assert lines[-3:] == [f'figure: runs/mine/figures/{name}.png' for name in ('training', 'factors', 'alive')]
+    assert done['train'].stderr == ''           # no progress bar where nobody looks
+    assert {path.name for path in (folder / 'runs/mine').iterdir()} - {'.lock', 'diagnosis.txt'} \
+        == {'config.yaml', 'metrics.csv', 'factors.csv', 'timing.csv', 'checkpoints', 'figures', 'compact',
+            'evaluation.csv'}
+
+
+@pytest.mark.slow
+def test_prune_and_evaluate_agree(chain):
+    folder, done = chain
+    lines = done['prune'].stdout.splitlines()
+    assert lines[0].startswith('removed: ') and ' of 32 neurons' in lines[0]
+    assert lines[-1] == 'written: runs/mine/compact/model-symbol.json, model-0000.params, model-structure.json'
+    with open(folder / 'runs/mine/evaluation.csv', newline='', encoding='utf-8') as file:
+        rows = {row['network']: row for row in csv.DictReader(file)}
+    assert list(rows) == ['dense', 'compact', 'dense (against)']
+    dense, small = rows['dense'], rows['compact']
+    assert dense['top1'] == small['top1'] and int(small['macs']) < int(dense['macs'])
+    for name, row in rows.items():
+        assert f'{int(row["params"]):,}' in done['evaluate'].stdout and name in done['evaluate'].stdout
+    assert f'{int(rows["compact"]["macs"]):,}' in done['prune'].stdout
+    assert lines[0] in done['evaluate'].stdout
+
+
+@pytest.mark.slow
+def test_train_again_does_nothing_and_more_epochs_go_on(chain, tmp_path):
+    shutil.copytree(chain[0] / 'runs/mine', tmp_path / 'mine')
+    assert 'mine is finished (2 epochs); nothing to do' in call(['train', 'mine'], tmp_path).stdout
+    done = call(['train', 'mine', 'epochs=3'], tmp_path)
+    assert 'epochs raised from 2 to 3' in done.stdout and 'epoch   3/3' in done.stdout and done.returncode == 0
+    done = call(['train', 'mine', 'gamma=0.5', 'epochs=3'], tmp_path)
+    assert done.returncode == 2 and 'was begun with other settings (gamma: 0.1 -> 0.5)' in done.stderr
+
+
+@pytest.mark.slow
+def test_an_exported_network_is_evaluated_and_counted(chain, capsys):
+    folder, done = chain
+    symbol = str(folder / 'runs/mine/compact/model-symbol.json')
+    row = next(line.split() for line in done['evaluate'].stdout.splitlines() if line.startswith('compact '))
+    _, top1, top5, params, macs = row[:5]
+    assert main(['evaluate', symbol]) == 0
+    out = capsys.readouterr().out
+    found = next(line.split()[1:5] for line in out.splitlines() if line.startswith('model-symbol'))
+    assert found == [top1, top5, params, macs]
+    assert main(['count', symbol]) == 0
+    assert re.search(rf'^total: {params} params .* {macs} MACs', capsys.readouterr().out, re.MULTILINE)
+    assert main(['count', str(folder / 'runs/mine')]) == 0
+    assert re.search(rf'^after: {params} params .* {macs} MACs', capsys.readouterr().out, re.MULTILINE)
+
+
+@pytest.mark.slow
+def test_the_chain_again_with_a_network_of_ones_own(tmp_path):
+    write_text(tmp_path / 'mynet.py', OWN_NET)
+    write_text(tmp_path / 'mine.yaml', 'model: mynet:net\nmodel_options: {width: 6}\nimage_size: 8\nepochs: 2\n'
+                                       'gamma: 0.2\nlearning_rate: 0.05\nschedule: constant\nrun: mine\n')
+    for verb, words in (('train mine.yaml', 'epoch   2/2'), ('prune mine', 'of 12 neurons'),
+                        ('evaluate mine', 'compact against'), ('count mine', 'change: '),
+                        ('count mynet:net --size 8 --channels 1 --classes 10', 'total: ')):
+        done = call(verb.split(), tmp_path)
+        assert done.returncode == 0 and words in done.stdout, done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not PROGRAM.exists(), reason='sss-gluon is not installed here')
+def test_the_installed_program(tmp_path):
+    done = call(['count', 'cifar_resnet20'], tmp_path, PROGRAM)
+    assert done.returncode == 0 and 'total: 272,538 params (271,162 without BatchNorm), 41,075,328 MACs' in done.stdout
+    assert call(['count', 'cifar_resnet21'], tmp_path, PROGRAM).returncode == 2
+
+
+def test_count_layer_by_layer(capsys):
+    assert main(['count', 'cifar_resnet20', '--size', '16', '--channels', '1', '--classes', '5']) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ['stem', 'Convolution', '16x16x16', '144', '36,864'] in lines        # 9·1·16 weights, each at 256 positions
+    assert ['output', 'FullyConnected', '5', '325', '320'] in lines
+    assert sum(line[:1] == ['stage3_2_conv2'] for line in lines) == 1 and lines[-1][:2] == ['not', 'counted:']
+
+
+@pytest.mark.slow
+def test_count_before_and_after(capsys):
+    assert main(['count', 'resnet50', '--structure', 'resnet26']) == 0
+    out = capsys.readouterr().out
+    assert '(15,591,592 without BatchNorm), 2,329,411,584 MACs' in out and 'change: params -' in out
+    gone = [line.split() for line in out.splitlines() if line.startswith('stage1_0_conv1')]
+    assert gone and gone[0][-3:] == ['-', '-', '-']
+
+
+# Errors: arguments, exit status 2, one line on stderr with these words
+
+ERRORS = [
+    (['train', 'nothing.yaml'], 'there is no configuration file nothing.yaml'),
+    (['train', 'small.yaml', 'gama=1'], "there is no setting 'gama'; did you mean 'gamma'?"),
+    (['train', 'small.yaml', 'gamma'], "'gamma' is not of the form key=value"),
+    (['train', 'small.yaml', 'epochs=0'], 'epochs=0'),
+    (['train', 'wrong.yaml'], "wrong.yaml: there is no setting 'learn'; did you mean"),
+    (['train', 'small.yaml', 'devices=[gpu0]'], 'gpu0 was asked for'),
+    (['train', 'small.yaml', 'model=cifar_resnet'], "did you mean 'cifar_resnet20'?"),
+    (['train', 'small.yaml', 'model=nomodule:net'], 'the module is looked for on PYTHONPATH and in the current folder'),
+    (['train', 'small.yaml', 'data=folder'], 'folder'),
+    (['train', 'small.yaml', 'init=nothing.params'], 'nothing.params does not exist'),
+    (['train', 'folder'], 'folder is not a run folder: it has no config.yaml'),
+    (['train', 'small.yaml', 'run=folder'], 'folder is not empty and not a run folder; name another run='),
+    (['prune', 'nothing'], 'there is no folder nothing'), (['prune', 'folder'], 'is not a run folder'),
+    (['evaluate', 'nothing'], 'there is no folder nothing'),
+    (['evaluate', 'nothing-symbol.json'], 'nothing-symbol.json is not'),
+    (['count', 'nothing'], "model 'nothing' is unknown; did you mean"),
+    (['count', 'nothing-symbol.json'], 'there is no nothing-symbol.json'),
+    (['count', 'resnet50', '--structure', 'resnet27'], 'there is no structure file resnet27'),
+    (['count', 'resnet50', '--structure', 'wrong.yaml'], 'wrong.yaml is not a structure.json'),
+]
+
+
+@pytest.fixture
+def desk(tmp_path, monkeypatch):
+    """A current folder with a good and a wrong configuration, and a folder that is no run."""
+    monkeypatch.chdir(tmp_path)
+    write_text(tmp_path / 'small.yaml', CONFIG)
+    write_text(tmp_path / 'wrong.yaml', 'learn: 1\n')
+    write_text(tmp_path / 'folder' / 'notes.txt', 'mine')
+    return tmp_path
+
+
+@pytest.mark.parametrize('arguments, words', ERRORS, ids=[' '.join(arguments) for arguments, _ in ERRORS])
+def test_errors_are_one_line_and_status_2(arguments, words, desk, capsys):
+    before = sorted(path for path in desk.rglob('*') if path.is_file())
+    status = main(arguments)
+    out, err = capsys.readouterr()
+    assert status == 2 and out == '' and err.endswith('\n') and err.count('\n') == 1, err
+    assert err.startswith(f'sss-gluon {arguments[0]}: ') and words in err
+    assert sorted(path for path in desk.rglob('*') if path.is_file()) == before     # nothing was begun
+
+
+def test_count_at_a_size_that_does_not_fit(capsys):
+    assert main(['count', 'vgg16', '--size', '32']) == 2
+    assert 'does not accept an input of shape (1, 3, 32, 32)' in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.slow
+def test_errors_of_a_process_have_no_traceback(desk):
+    for arguments, words in (ERRORS[1], ERRORS[12]):
+        done = call(arguments, desk)
+        assert done.returncode == 2 and done.stdout == '' and words in done.stderr and done.stderr.count('\n') == 1
+
+
+@pytest.mark.parametrize('arguments', ['', 'fly', 'train', 'prune', 'count resnet50 --size big', 'prune a b'])
+def test_wrong_usage(arguments, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(arguments.split())
+    assert stop.value.code == 2 and 'usage: sss-gluon' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('verb', VERBS)
+def test_every_verb_has_help(verb, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([verb, '--help'])
+    assert stop.value.code == 0 and VERBS[verb][2].replace('\n', ' ')[:20] in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(['--help'])
+    assert verb in capsys.readouterr().out
+
+
+def test_ctrl_c_before_anything_runs(monkeypatch, capsys):
+    def stopped(options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(VERBS, 'prune', (stopped, VERBS['prune'][1], ''))
+    assert main(['prune', 'x']) == 130 and capsys.readouterr().err == 'sss-gluon prune: stopped\n'
