@@ -85,7 +85,7 @@ def load_latest(folder: Path, net, trainer: Optional[FactorTrainer], log=print) 
         restore(path, arrays, net, trainer)
         return position
     if found:
-        raise SSSError(f'all {len(found)} checkpoints in {folder} could not be read (see above)')
+        raise SSSError(f'all {len(found)} checkpoints in {folder} are damaged or of another version (see above)')
     return None
 
 

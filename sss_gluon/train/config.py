@@ -70,6 +70,8 @@ class Config:
 # What may differ when a run is continued: nothing that its result depends on.
 FREE_KEYS = ('run', 'checkpoint_every', 'keep_checkpoints', 'tensorboard', 'data_root')
 KEYS = tuple(f.name for f in fields(Config))
+LISTS = ('factors', 'devices', 'schedule_epochs')
+MAPPINGS = ('model_options', 'gamma_mult')
 CHOICES = {'schedule': ('step', 'cosine', 'constant'), 'gamma_weighting': ('uniform', 'macs'),
            'kvstore': ('device', 'local')}
 MINIMA = {'epochs': 1, 'batch_size': 1, 'accumulation': 1, 'gamma': 0, 'weight_decay': 0, 'learning_rate': 0,
@@ -176,10 +178,14 @@ def _parse(source: str, read):
 
 
 def _check_keys(layer: DictConfig, source: str) -> None:
-    for key in ('factors', 'devices'):      # factors: block is as good as factors: [block]
-        if isinstance(layer.get(key), str):
-            layer[key] = [layer[key]]
-    for key in layer:
+    """Refuse unknown keys, and scalars, lists and mappings in each other's place."""
+    for key, value in OmegaConf.to_container(layer).items():    # without resolving what refers to other settings
         if key not in KEYS:
             near = difflib.get_close_matches(str(key), KEYS, n=1, cutoff=0.0)[0]
             raise SSSError(f'{source}: there is no setting {str(key)!r}; did you mean {near!r}?')
+        if key in ('factors', 'devices') and isinstance(value, str) and '$' not in value:
+            layer[key] = value = [value]        # factors: block is as good as factors: [block]
+        for keys, kind, form in ((LISTS, list, '[a, b]'), (MAPPINGS, dict, '{a: b}')):
+            wrong = value is not None and not isinstance(value, (kind, str) if '$' in str(value) else kind)
+            if key in keys and wrong:
+                raise SSSError(f'{source}: {key}: {value!r} is not of the form {form}')

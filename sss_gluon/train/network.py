@@ -58,18 +58,14 @@ def _compact_network(config: Config, data: DataSet, structure: Structure) -> glu
 
 
 def start_from(net: gluon.Block, path: str) -> None:
-    """Copy given weights into a network; factors stay at 1.
+    """Copy given weights into a network; its factors stay at 1, and factors of the file are folded into its weights.
 
     The file is a ``.params`` of Gluon (this package's or GluonCV's network of the same architecture) or a checkpoint
     of this package. Names decide; where they are others, order, kind and shape must agree one by one.
     """
     arrays = _given(path)
-    trained = [name for name, array in arrays.items() if name.endswith('factor') and (array != 1).any()]
-    if trained:
-        raise SSSError(f'{path} holds trained factors ({trained[0]}), which a start with λ = 1 would lose; prune that '
-                       f'run and start from its compact network (structure= and init=)')
     mine = [(name, parameter) for name, parameter in named_parameters(net) if not name.endswith('factor')]
-    given = {name: array for name, array in arrays.items() if not name.endswith('factor')}
+    given = _folded(arrays)
     pairs = _by_name(mine, given) or _by_order(mine, given, path)
     for parameter, array in pairs:
         parameter.set_data(mx.nd.array(array, dtype=array.dtype))
@@ -82,6 +78,19 @@ def _given(path: str) -> Dict[str, np.ndarray]:
             raise SSSError(f'{path} holds no parameters; init takes a .params file or a checkpoint')
         return arrays
     return load_arrays(path)
+
+
+def _folded(arrays: Dict[str, np.ndarray]) -> Dict[str, np.ndarray]:
+    """λ·W for W, as in factors.py: the same function with λ = 1."""
+    folded = {name: array for name, array in arrays.items() if not name.endswith('factor')}
+    for name in arrays.keys() - folded.keys():
+        for other in ('weight', 'bias', 'gamma', 'beta'):
+            key = name[:-len('factor')] + other
+            if key in folded:
+                value = folded[key]
+                scale = np.repeat(arrays[name], len(value) // arrays[name].size)
+                folded[key] = value * scale.reshape((-1,) + (1,) * (value.ndim - 1))
+    return folded
 
 
 def _by_name(mine, given) -> Optional[List[Tuple[gluon.Parameter, np.ndarray]]]:

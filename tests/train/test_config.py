@@ -63,7 +63,7 @@ def test_unknown_settings_name_the_nearest(tmp_path, wrong, nearest):
 
 
 @pytest.mark.parametrize('setting', [
-    'epochs=many', 'epochs=1.5', 'gamma=[1]', 'gamma=small', 'augment_flip=maybe', 'schedule_epochs=3', 'devices=3.5.1.x=2',
+    'epochs=many', 'epochs=1.5', 'gamma=[1]', 'gamma=small', 'augment_flip=maybe', 'schedule_epochs=3',
     'model_options=3', 'gamma_mult={a: b}', 'factors={a: b}', 'schedule_epochs=[a]', 'epochs=null', 'seed=',
     'batch_size=1e2x', 'validation=few', 'clip_gradient=no!', 'gamma=${gama}',
 ])

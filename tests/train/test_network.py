@@ -61,13 +61,28 @@ def test_dense_network_starts_one_with_factors(configure, tmp_path, fill, batch,
 
 
 def test_own_parameters_with_factors_start_at_one(configure, tmp_path, fill, set_factors):
+    """λ goes into the weights: the same function with every factor at 1."""
     given = set_factors(fill(get_model('cifar_resnet20', **SMALL)), {'stage1.0.conv2': 0.25})
     given.save_parameters(str(tmp_path / 'given.params'))
     config = configure(init=str(tmp_path / 'given.params'))
     net = build_network(config, load_data(config))
     for name, expected in values(given).items():
         expected = np.ones_like(expected) if name.endswith('factor') else expected
+        expected = expected * 0.25 if name == 'stage1.0.conv2.weight' else expected
         np.testing.assert_array_equal(values(net)[name], expected, err_msg=name)
+
+
+@pytest.mark.parametrize('name, options, kinds', [
+    ('cifar_resnext20', dict(depths=(1, 1), widths=(8, 16), groups=4), ['group', 'block']),
+    ('cifar_vgg16', dict(stages=((4, 4), (6,)), final_size=4, conv_bias=True), ['neuron']),
+])
+def test_trained_factors_are_folded(tmp_path, fill, zero, batch, difference, name, options, kinds):
+    given = zero(fill(get_model(name, factors=kinds, in_channels=1, **options)))
+    given.save_parameters(str(tmp_path / 'given.params'))
+    net = fill(get_model(name, factors=kinds, in_channels=1, **options), seed=1)
+    start_from(net, str(tmp_path / 'given.params'))
+    x = batch(2, 1, 16, 16)
+    assert difference(given(x), net(x)) < 1e-5
 
 
 def test_checkpoint_starts_another_run(configure, finished):
@@ -78,7 +93,10 @@ def test_checkpoint_starts_another_run(configure, finished):
     with np.load(checkpoint) as file:
         for name, value in values(net).items():
             if not name.endswith('factor'):
-                np.testing.assert_array_equal(value, file[f'param:{name}'], err_msg=name)
+                scale = np.float32(1)
+                if f'param:{name.rpartition(".")[0]}.factor' in file and name.endswith(('weight', 'gamma', 'beta')):
+                    scale = file[f'param:{name.rpartition(".")[0]}.factor'].reshape((-1,) + (1,) * (value.ndim - 1))
+                np.testing.assert_array_equal(value, scale * file[f'param:{name}'], err_msg=name)
 
 
 def test_exported_network_starts_one_by_order(configure, tmp_path, fill, batch, difference):
