@@ -100,7 +100,9 @@ def load_config(path: Union[str, Path, None], overrides: Sequence[str] = ()) -> 
     merged = OmegaConf.structured(Config)
     for source, layer in layers:
         _check_keys(layer, source)
-        merged = _parse(source, lambda merged=merged, layer=layer: OmegaConf.merge(merged, layer))
+        for key in layer:
+            part = OmegaConf.masked_copy(layer, [key])
+            merged = _parse(source, lambda merged=merged, part=part: OmegaConf.merge(merged, part), key)
     if path and not merged.run:
         merged.run = str(Path('runs') / Path(path).resolve().parent.name / Path(path).stem)
     config = _parse(str(path or 'the command line'), lambda: OmegaConf.to_object(merged))
@@ -165,11 +167,11 @@ def _layers(path: Path, depth: int = 0):
     return below + [(str(path), layer)]
 
 
-def _parse(source: str, read):
+def _parse(source: str, read, key: str = ''):
     try:
         return read()
-    except (OmegaConfBaseException, YAMLError, UnicodeDecodeError, OSError) as error:
-        where, text = '', str(error).splitlines()[0]
+    except (OmegaConfBaseException, YAMLError, UnicodeDecodeError, OSError, TypeError) as error:
+        where, text = f'{key}: ' if key else '', str(error).splitlines()[0]
         if getattr(error, 'full_key', None):
             where = f'{error.full_key}: '
         elif getattr(error, 'problem_mark', None):      # of YAML: the first line says only what was being read

@@ -222,6 +222,17 @@ def test_weights_that_break_in_the_last_step_of_an_epoch_are_not_saved(configure
     assert os.listdir(f'{config.run}/checkpoints') == ['epoch-0001.npz']
 
 
+def test_all_checkpoints_damaged(configure):
+    """An error, not a new start: the files may be worth a repair."""
+    run = train(configure(), quiet)
+    for path in run.checkpoints.iterdir():
+        path.write_bytes(path.read_bytes()[:1000])
+    before = {path: path.read_bytes() for path in run.path.rglob('*') if path.is_file()}
+    with pytest.raises(SSSError, match='all 2 checkpoints in .* could not be read'):
+        train(configure(), quiet)
+    assert {path: path.read_bytes() for path in run.path.rglob('*') if path.is_file()} == before
+
+
 def test_a_full_disk_leaves_the_run_as_it_was(configure, monkeypatch):
     config = configure(epochs=3)
     writes, savez = [], np.savez

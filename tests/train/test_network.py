@@ -60,43 +60,32 @@ def test_dense_network_starts_one_with_factors(configure, tmp_path, fill, batch,
     assert difference(dense(x), net(x)) < 1e-6
 
 
-def test_own_parameters_with_factors_start_at_one(configure, tmp_path, fill, set_factors):
-    """λ goes into the weights: the same function with every factor at 1."""
-    given = set_factors(fill(get_model('cifar_resnet20', **SMALL)), {'stage1.0.conv2': 0.25})
+def test_own_parameters_with_factors_at_one(configure, tmp_path, fill):
+    given = fill(get_model('cifar_resnet20', **SMALL))
     given.save_parameters(str(tmp_path / 'given.params'))
     config = configure(init=str(tmp_path / 'given.params'))
-    net = build_network(config, load_data(config))
-    for name, expected in values(given).items():
-        expected = np.ones_like(expected) if name.endswith('factor') else expected
-        expected = expected * 0.25 if name == 'stage1.0.conv2.weight' else expected
-        np.testing.assert_array_equal(values(net)[name], expected, err_msg=name)
+    assert_equal(values(build_network(config, load_data(config))), values(given))
 
 
-@pytest.mark.parametrize('name, options, kinds', [
-    ('cifar_resnext20', dict(depths=(1, 1), widths=(8, 16), groups=4), ['group', 'block']),
-    ('cifar_vgg16', dict(stages=((4, 4), (6,)), final_size=4, conv_bias=True), ['neuron']),
-])
-def test_trained_factors_are_folded(tmp_path, fill, zero, batch, difference, name, options, kinds):
-    given = zero(fill(get_model(name, factors=kinds, in_channels=1, **options)))
+def test_trained_factors_are_not_thrown_away(configure, tmp_path, fill, set_factors, finished):
+    given = set_factors(fill(get_model('cifar_resnet20', **SMALL)), {'stage2.0.conv2': 0.25})
     given.save_parameters(str(tmp_path / 'given.params'))
-    net = fill(get_model(name, factors=kinds, in_channels=1, **options), seed=1)
-    start_from(net, str(tmp_path / 'given.params'))
-    x = batch(2, 1, 16, 16)
-    assert difference(given(x), net(x)) < 1e-5
+    for path in (tmp_path / 'given.params', sorted((finished / 'checkpoints').iterdir())[-1]):
+        config = configure(init=str(path))
+        with pytest.raises(SSSError, match=f'{path} holds trained factors .*structure= and init='):
+            build_network(config, load_data(config))
 
 
-def test_checkpoint_starts_another_run(configure, finished):
-    checkpoint = sorted((finished / 'checkpoints').iterdir())[-1]
+def test_checkpoint_starts_another_run(configure):
+    dense = train(configure('dense', factors=[], epochs=1), log=lambda line: None)
+    checkpoint, = dense.checkpoints.iterdir()
     config = configure(init=str(checkpoint), factors=['block'])
     net = build_network(config, load_data(config))
-    assert all((factor.values() == 1).all() for factor in scaling_factors(net))
+    assert len(scaling_factors(net)) == 3 and all((factor.values() == 1).all() for factor in scaling_factors(net))
     with np.load(checkpoint) as file:
         for name, value in values(net).items():
             if not name.endswith('factor'):
-                scale = np.float32(1)
-                if f'param:{name.rpartition(".")[0]}.factor' in file and name.endswith(('weight', 'gamma', 'beta')):
-                    scale = file[f'param:{name.rpartition(".")[0]}.factor'].reshape((-1,) + (1,) * (value.ndim - 1))
-                np.testing.assert_array_equal(value, scale * file[f'param:{name}'], err_msg=name)
+                np.testing.assert_array_equal(value, file[f'param:{name}'], err_msg=name)
 
 
 def test_exported_network_starts_one_by_order(configure, tmp_path, fill, batch, difference):

@@ -449,3 +449,13 @@ def test_without_factors_it_is_nag():
         velocity = 0.9 * velocity + 1
         weight -= 0.1 * (1 + 0.9 * velocity)
     assert net.weight.data().asscalar() == pytest.approx(weight, rel=1e-5)
+
+
+def test_the_rate_of_a_scheduler_is_taken_over():
+    net = get_model('cifar_resnet20', depths=[1], widths=[4])
+    net.initialize()
+    scheduler = mx.lr_scheduler.FactorScheduler(step=10, base_lr=0.5)
+    assert make_trainer(net, lr_scheduler=scheduler).learning_rate == 0.5
+    assert make_trainer(net).learning_rate == 0.1
+    with pytest.raises(SSSError, match='learning_rate=0.2 and the base_lr=0.5 of lr_scheduler differ'):
+        make_trainer(net, learning_rate=0.2, lr_scheduler=scheduler)
