@@ -35,7 +35,7 @@ def load(root: Union[None, str, Path] = None, validation: Optional[int] = None, 
     RGB without alpha. All images are held in memory: N * C * size * size bytes.
     """
     if root is None:
-        raise SSSError('folder: name the folder that holds train/ and test/ (root=)')
+        raise SSSError('folder: name the folder that holds train/ and test/ (root=, or data_root: in a configuration)')
     if size is not None and size < 1:
         raise SSSError(f'folder: size={size} must be at least 1 pixel')
     root = Path(root).expanduser()
@@ -110,7 +110,7 @@ def _common_size(images: List[Tuple[Path, _Header]]) -> Tuple[int, int]:
     for path, header in images:
         if (header.width, header.height) != (width, height):
             raise SSSError(f'{path}: is {header.width} x {header.height} pixels but {first} is '
-                           f'{width} x {height}; give the size to which all are resized (size=)')
+                           f'{width} x {height}; give the size to which all are resized (size=, or image_size:)')
     return height, width
 
 
