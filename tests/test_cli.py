@@ -130,7 +130,8 @@ def test_the_chain_again_with_a_network_of_ones_own(tmp_path, monkeypatch, capsy
     assert done.returncode == 0 and 'epoch   2/2' in done.stdout, done.stderr
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
-    for verb, words in (('prune mine', 'of 12 neurons'), ('evaluate mine', 'compact against'), ('count mine', 'change: '),
+    for verb, words in (('prune mine', 'of 12 neurons'), ('evaluate mine', 'compact against'),
+                        ('count mine', 'change: '),
                         ('count mynet:net --size 8 --channels 1 --classes 10', 'total: ')):
         assert main(verb.split()) == 0 and words in capsys.readouterr().out
 

@@ -168,7 +168,7 @@ def test_a_damaged_one_is_passed_over_and_said_so(tmp_path, damage):
     older.write_bytes(DAMAGE[damage](older.read_bytes()))
     net, trainer = make(seed=1)
     before = state(net, trainer)
-    with pytest.raises(SSSError, match='all 2 checkpoints in .* could not be read'):
+    with pytest.raises(SSSError, match='all 2 checkpoints in .* damaged'):
         load_latest(tmp_path, net, trainer, said.append)
     assert_equal(state(net, trainer), before)
 

@@ -181,7 +181,7 @@ def test_folders_that_are_no_finished_run(call, tmp_path, configure):
 def test_a_damaged_checkpoint_is_said_so(run):
     for path in run.checkpoints.iterdir():
         path.write_bytes(path.read_bytes()[:2000])
-    with pytest.raises(SSSError, match='checkpoints in .* could not be read'):
+    with pytest.raises(SSSError, match='checkpoints in .* damaged'):
         prune(run.path, log=quiet)
 
 

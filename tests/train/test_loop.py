@@ -228,7 +228,7 @@ def test_all_checkpoints_damaged(configure):
     for path in run.checkpoints.iterdir():
         path.write_bytes(path.read_bytes()[:1000])
     before = {path: path.read_bytes() for path in run.path.rglob('*') if path.is_file()}
-    with pytest.raises(SSSError, match='all 2 checkpoints in .* could not be read'):
+    with pytest.raises(SSSError, match='all 2 checkpoints in .* damaged'):
         train(configure(), quiet)
     assert {path: path.read_bytes() for path in run.path.rglob('*') if path.is_file()} == before
 

@@ -3,9 +3,10 @@ import mxnet as mx
 import numpy as np
 import pytest
 
+import sss_gluon as sss
 from sss_gluon import get_model, scaling_factors
 from sss_gluon.errors import SSSError
-from sss_gluon.train import train
+from sss_gluon.train import load_run, train
 from sss_gluon.train.network import build_network, load_data, start_from
 from sss_gluon.train.trainer import named_parameters
 
@@ -60,32 +61,44 @@ def test_dense_network_starts_one_with_factors(configure, tmp_path, fill, batch,
     assert difference(dense(x), net(x)) < 1e-6
 
 
-def test_own_parameters_with_factors_at_one(configure, tmp_path, fill):
-    given = fill(get_model('cifar_resnet20', **SMALL))
+@pytest.mark.parametrize('factors', [['neuron', 'block'], ['block'], []])
+def test_factors_of_the_file_are_folded_into_its_weights(configure, tmp_path, fill, zero, batch, difference, factors):
+    """The same outputs from λ = 1, or without factors at all."""
+    given = zero(fill(get_model('cifar_resnet20', factors=('neuron', 'block'), **SMALL)), chance=0.2)
     given.save_parameters(str(tmp_path / 'given.params'))
-    config = configure(init=str(tmp_path / 'given.params'))
-    assert_equal(values(build_network(config, load_data(config))), values(given))
-
-
-def test_trained_factors_are_not_thrown_away(configure, tmp_path, fill, set_factors, finished):
-    given = set_factors(fill(get_model('cifar_resnet20', **SMALL)), {'stage2.0.conv2': 0.25})
-    given.save_parameters(str(tmp_path / 'given.params'))
-    for path in (tmp_path / 'given.params', sorted((finished / 'checkpoints').iterdir())[-1]):
-        config = configure(init=str(path))
-        with pytest.raises(SSSError, match=f'{path} holds trained factors .*structure= and init='):
-            build_network(config, load_data(config))
-
-
-def test_checkpoint_starts_another_run(configure):
-    dense = train(configure('dense', factors=[], epochs=1), log=lambda line: None)
-    checkpoint, = dense.checkpoints.iterdir()
-    config = configure(init=str(checkpoint), factors=['block'])
+    config = configure(init=str(tmp_path / 'given.params'), factors=factors)
     net = build_network(config, load_data(config))
-    assert len(scaling_factors(net)) == 3 and all((factor.values() == 1).all() for factor in scaling_factors(net))
-    with np.load(checkpoint) as file:
-        for name, value in values(net).items():
-            if not name.endswith('factor'):
-                np.testing.assert_array_equal(value, file[f'param:{name}'], err_msg=name)
+    assert all((factor.values() == 1).all() for factor in scaling_factors(net))
+    x = batch(4, 1, 8, 8)
+    assert difference(given(x), net(x)) < 1e-5
+    statistics = [one.stage3[0].norm1.running_var.data().asnumpy() for one in (net, given)]
+    np.testing.assert_array_equal(*statistics)
+
+
+@pytest.mark.parametrize('kind', ['neuron', 'block', 'group'])
+def test_factors_of_every_kind_and_layer_are_folded(tmp_path, fill, zero, batch, difference, kind):
+    def make():
+        net = mx.gluon.nn.HybridSequential()
+        net.add(sss.ScaledConv2D(8, 3, in_channels=4, groups=2, kind=kind),
+                sss.ScaledBatchNorm(8, kind=kind, groups=4 if kind == 'group' else None))
+        return fill(net)
+
+    given, net = zero(make(), chance=0.3), make()
+    given.save_parameters(str(tmp_path / 'given.params'))
+    start_from(net, str(tmp_path / 'given.params'))
+    x = batch(2, 4, 6, 6)
+    assert all((factor.values() == 1).all() for factor in scaling_factors(net))
+    assert difference(given(x), net(x)) < 1e-5
+
+
+def test_checkpoint_starts_another_run(configure, finished, batch, difference):
+    checkpoint = sorted((finished / 'checkpoints').iterdir())[-1]
+    config = configure(init=str(checkpoint), factors=['block'])
+    net, trained = build_network(config, load_data(config)), load_run(finished).net
+    assert any((factor.values() == 0).any() for factor in scaling_factors(trained))
+    assert all((factor.values() == 1).all() for factor in scaling_factors(net)) and len(scaling_factors(net)) == 3
+    x = batch(4, 1, 8, 8)
+    assert difference(trained(x), net(x)) < 1e-5
 
 
 def test_exported_network_starts_one_by_order(configure, tmp_path, fill, batch, difference):
