@@ -1,6 +1,6 @@
 """PeleeNet (Wang et al., "Pelee: A Real-Time Object Detection System on Mobile Devices").
 
-Neuron factors sit on the output of every BatchNorm (paper.md §2, recalled).
+Neuron factors sit on the output of every BatchNorm (as we remember the paper; not seen in a source).
 """
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """VGG-16 with batch normalisation: the CIFAR form (one dense layer) and the ImageNet form.
 
-Neuron factors sit on the output of every BatchNorm (paper.md §2, recalled).
+Neuron factors sit on the output of every BatchNorm (as we remember the paper; not seen in a source).
 """
 from __future__ import annotations
 
