@@ -57,7 +57,8 @@ def _curves(rows: List[Dict[str, str]], name: str) -> Figure:
         axes.plot(epoch, train, color=QUIET, label='training')
         axes.plot(epoch, held, color=ACCENT, label=part)
         axes.legend(frameon=False)
-        axes.set_ylim(bottom=0)
+    loss.set_yscale('log')
+    error.set_ylim(bottom=0)
     left = _axes(figure, 1, 3, 3, title='left of the network, %', x='epoch')
     for key, color in (('params_left', QUIET), ('macs_left', ACCENT)):
         left.plot(epoch, 100 * column[key] / column[key[:-5]], color=color, drawstyle='steps-post',
@@ -87,7 +88,9 @@ def _heat_map(rows: List[Dict[str, str]], name: str) -> Figure:
     axes = _axes(figure, 1, 1, 1, title=f'{name}: scaling factors over training', x='epoch')
     first, last = int(rows[0]['epoch']), int(rows[-1]['epoch'])
     shown = np.ma.masked_equal(values, 0)
-    image = axes.imshow(shown, aspect='auto', interpolation='nearest', cmap='viridis', vmin=0,
+    nonzero = np.abs(values[values != 0])
+    top = float(np.percentile(nonzero, 97)) if nonzero.size else 1.0     # not the few largest
+    image = axes.imshow(shown, aspect='auto', interpolation='nearest', cmap='viridis', vmin=0, vmax=top,
                         extent=(first - 0.5, last + 0.5, len(values) - 0.5, -0.5))
     axes.set_facecolor('white')
     starts = np.cumsum([0] + [v.shape[1] for v in factors.values()])
@@ -98,7 +101,7 @@ def _heat_map(rows: List[Dict[str, str]], name: str) -> Figure:
             ticks.append((centre, factor))
     axes.set_yticks([centre for centre, _ in ticks])
     axes.set_yticklabels([factor for _, factor in ticks], fontsize=8)
-    figure.colorbar(image, ax=axes, label='λ (white: exactly 0)', shrink=0.8)
+    figure.colorbar(image, ax=axes, label='λ (white: exactly 0)', shrink=0.8, extend='max')
     return figure
 
 
