@@ -18,8 +18,9 @@ LOSS = gluon.loss.SoftmaxCrossEntropyLoss()
 
 def real_images(count, size):
     """Digits enlarged to three channels of size x size, normalised; and their labels."""
-    digits = load('digits', size=size).train
+    digits = load('digits').train
     images = np.repeat(digits.images[:count].astype('float32') / 255 - 0.5, 3, axis=1)
+    images = images.repeat(size // 16, axis=2).repeat(size // 16, axis=3)
     return mx.nd.array(images), mx.nd.array(digits.labels[:count])
 
 
