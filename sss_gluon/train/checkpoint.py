@@ -48,11 +48,8 @@ def save_checkpoint(folder: Path, net: gluon.Block, trainer: FactorTrainer, posi
                 arrays[f'device{i}:{name}'] = copy.asnumpy()
     broken = [name for name, array in arrays.items() if not np.isfinite(array).all()]
     if broken:
-        saved = checkpoints(folder)
-        last = f'the last good checkpoint is {saved[-1]}' if saved else 'no checkpoint had been written'
         where = f'epoch {position.epoch + 1}, step {position.step}' if position.step else f'epoch {position.epoch}'
-        raise SSSError(f'{broken[0]} is not finite after {where}, which is not saved; {last}. Try a smaller '
-                       f'learning_rate, warmup_epochs, or clip_gradient')
+        raise SSSError(f'{broken[0]} is not finite after {where}, which is not saved; {way_back(folder)}')
     text = json.dumps({'format': FORMAT, 'seed': config.seed, 'config': save_config(config), **asdict(position)})
     arrays['position'] = np.frombuffer(text.encode(), np.uint8)
     suffix = f'-step-{position.step:06d}' if position.step else ''
@@ -63,6 +60,13 @@ def save_checkpoint(folder: Path, net: gluon.Block, trainer: FactorTrainer, posi
     for other in found[:max(0, mine + 1 - keep)] + found[mine + 1:]:    # one of a later position was damaged
         other.unlink()
     return path
+
+
+def way_back(folder: Path) -> str:
+    """What to do after a run that diverged: where it was good last, and what may help."""
+    saved = checkpoints(folder)
+    last = f'the last good checkpoint is {saved[-1]}' if saved else 'no checkpoint had been written'
+    return f'{last}. Try a smaller learning_rate, warmup_epochs, or clip_gradient'
 
 
 def checkpoints(folder: Path) -> List[Path]:

@@ -22,7 +22,7 @@ from ..files import write_text
 from ..graph.trace import trace
 from . import diagnosis
 from .accuracy import Accuracy, evaluate_images
-from .checkpoint import Position, checkpoints, load_latest, save_checkpoint
+from .checkpoint import Position, checkpoints, load_latest, save_checkpoint, way_back
 from .config import Config, check, differences
 from .devices import contexts
 from .network import build_network, load_data
@@ -229,10 +229,8 @@ class Training:
         """Add up what a step gave; stop at a loss that is not finite."""
         for loss_sum, correct in (result.asnumpy() for result in results):
             if not math.isfinite(loss_sum):
-                saved = checkpoints(self.run.checkpoints)
-                last = f'the last good checkpoint is {saved[-1]}' if saved else 'no checkpoint had been written'
-                raise SSSError(f'the loss is {loss_sum} in epoch {epoch + 1}, step {step + 1}; {last}. Try a smaller '
-                               f'learning_rate, warmup_epochs, or clip_gradient')
+                raise SSSError(f'the loss is {loss_sum} in epoch {epoch + 1}, step {step + 1}; '
+                               f'{way_back(self.run.checkpoints)}')
             self.position.loss_sum += float(loss_sum)
             self.position.correct += float(correct)
         self.position.step = step + 1
