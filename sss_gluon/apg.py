@@ -61,22 +61,27 @@ class APG(mx.optimizer.Optimizer):
 
     def update(self, index, weight, grad, state):
         self._update_count(index)
-        self._update_factor(weight, self._gradient(index, weight, grad), state, self._get_lr(index),
-                            self.gamma * self.gamma_mult.get(index, 1.0))
+        lr = self._get_lr(index)
+        self.update_factor(weight, grad, state, lr, self._get_wd(index), self.threshold(index, lr))
 
-    def _gradient(self, index, weight, grad):
-        """g = clip(rescale_grad·grad) + wd·λ; wd is 0 for factors unless their wd_mult says otherwise."""
+    def threshold(self, index, lr: float) -> float:
+        """ηγ of one factor array: what eq. 10 takes from |z|."""
+        return lr * self.gamma * self.gamma_mult.get(index, 1.0)
+
+    def update_factor(self, factor, grad, v, lr: float, wd: float, threshold) -> None:
+        """One step of eq. 10-12 on an array of factors; ``threshold`` is ηγ, a number or one for each factor.
+
+        The gradient is clip(rescale_grad·grad) + wd·λ; wd is 0 for factors unless their wd_mult says otherwise.
+        """
         grad = grad * self.rescale_grad
         if self.clip_gradient is not None:
             grad = nd.clip(grad, -self.clip_gradient, self.clip_gradient)
-        wd = self._get_wd(index)
-        return grad + wd * weight if wd else grad
-
-    def _update_factor(self, factor, grad, v, lr, gamma):
+        if wd:
+            grad = grad + wd * factor
         # With λ − S(z) as one small number (λ itself where S(z) is 0) zeros are exact and no rounding adds up.
         change = lr * grad
         z = factor - change                                         # eq. 10
-        near = nd.clip(z, -lr * gamma, lr * gamma)                  # z − S(z)
+        near = nd.maximum(nd.minimum(z, threshold), -threshold)     # z − S(z)
         change = nd.where(near == z, factor, change + near)         # λ_{t−1} − S(z_t)
         v *= self.momentum                                          # eq. 11:  v_t = S(z_t) − λ_{t−1} + μ v_{t−1}
         v -= change
@@ -111,11 +116,14 @@ class APGNAG(APG):
             super().update(index, weight, grad, state)
             return
         self._update_count(index)
-        lr, wd = self._get_lr(index), self._get_wd(index)
+        self.update_weight(weight, grad, state, self._get_lr(index), self._get_wd(index))
+
+    def update_weight(self, weight, grad, v, lr: float, wd: float, ahead=None) -> None:
+        """One step of NAG on an array of weights; ``ahead`` is an array like it to work in, made if not given."""
         # g = v_t − μv_{t−1}, so W_t = W + ημv_{t−1} − η(1+μ)v_t: three fused operators and no decay factor 1 − η·wd,
-        # whose rounding would add up over thousands of steps. No operator writes W while another still reads it.
-        ahead = nd.sgd_update(weight, state, lr=-lr * self.momentum, wd=0.0)
-        nd.sgd_mom_update(weight, grad, state, lr=-1.0, momentum=self.momentum, wd=wd,  # for v ← μv + g only
+        # whose rounding would add up over thousands of steps.
+        ahead = nd.sgd_update(weight, v, out=ahead, lr=-lr * self.momentum, wd=0.0)
+        nd.sgd_mom_update(weight, grad, v, out=weight, lr=-1.0, momentum=self.momentum, wd=wd,  # for v ← μv + g only
                           rescale_grad=self.rescale_grad,
                           clip_gradient=-1.0 if self.clip_gradient is None else self.clip_gradient)
-        nd.sgd_update(ahead, state, out=weight, lr=lr * (1 + self.momentum), wd=0.0)
+        nd.sgd_update(ahead, v, out=weight, lr=lr * (1 + self.momentum), wd=0.0)

@@ -16,6 +16,7 @@ from ..graph.count import count_program
 from ..graph.fold import fold
 from ..graph.trace import trace
 from ..structures.rebuild import factor_variable, fill_typical
+from .flat import FlatBuffers
 
 NO_DECAY = r'(bias|beta)$'      # authors' code: weight decay on weights and BatchNorm.gamma only
 MASTER = '@float32'             # marks the float32 copy of a float16 weight among the states
@@ -26,13 +27,19 @@ class FactorTrainer(gluon.Trainer):
 
     Loading keeps the optimizer of this trainer: γ, learning rate and schedule come from the configuration, momenta
     and the number of updates from the file. Made by ``make_trainer``; ``gamma_multipliers`` is {factor name: multiplier
-    of γ}.
+    of γ}, ``aggregate`` updates small parameters through ``FlatBuffers``, with ``views`` or without.
     """
 
-    def __init__(self, named_parameters, optimizer, gamma_multipliers: Dict[str, float], **kwargs):
+    def __init__(self, named_parameters, optimizer, gamma_multipliers: Dict[str, float], aggregate: bool, views: bool,
+                 **kwargs):
         self.names = [name for name, _ in named_parameters]
         self.gamma_multipliers = gamma_multipliers
         super().__init__([parameter for _, parameter in named_parameters], optimizer, **kwargs)
+        self._flat: List[FlatBuffers] = []
+        if aggregate:
+            trained = {i: p for i, p in enumerate(self._params) if p.grad_req != 'null'}
+            self._flat = [FlatBuffers(trained, device, updater, views)
+                          for device, updater in enumerate(self._updaters)]
         # The store copies all parameters of the first device to the others. gluon.Trainer does it in its first step,
         # when it reads running statistics that are being written, and loses those that a checkpoint gave the others.
         store = kwargs['kvstore']
@@ -40,13 +47,41 @@ class FactorTrainer(gluon.Trainer):
         if not remote and not any(parameter._deferred_init for parameter in self._params):
             self._init_kvstore()
             self._init_params()
+            self._bind()
+
+    def _bind(self):
+        for buffers in self._flat:
+            buffers.bind(self.optimizer)
+
+    def _update(self, ignore_stale_grad=False):
+        if not self._flat or ignore_stale_grad or self._update_on_kvstore:
+            super()._update(ignore_stale_grad)
+            return
+        scaler = getattr(self, '_amp_loss_scaler', None)
+        if scaler is not None and scaler.has_overflow(self._params):
+            return
+        self._bind()
+        trained = [(i, p) for i, p in enumerate(self._params) if p.grad_req != 'null']
+        arrays = [array for _, p in trained for array in p._data]
+        if not all(array._fresh_grad for array in arrays):
+            super()._update()       # which says what is wrong
+            return
+        for array in arrays:
+            array._fresh_grad = False
+        for device, (updater, buffers) in enumerate(zip(self._updaters, self._flat)):
+            self.optimizer._set_current_context(self._contexts[device].device_id)
+            served = set(buffers.served)
+            buffers.update(self.optimizer)
+            single = [(i, p._grad[device], p._data[device]) for i, p in trained if i not in served]
+            if single:
+                updater(*zip(*single))
 
     def states(self) -> Dict[str, np.ndarray]:
-        """{structural name: momentum} of every parameter that has been updated, and ``num_update``."""
+        """{structural name: momentum} of the parameters, and ``num_update``."""
         self._refuse_on_kvstore()
         mx.nd.waitall()
         arrays = {'num_update': np.asarray(self.optimizer.num_update)}
-        for index, state in self._updaters[0].states.items():
+        for index, state in sorted(self._updaters[0].states.items()):
             master, momentum = state if isinstance(state, tuple) else (None, state)
             arrays[self.names[index]] = momentum.asnumpy()
             if master is not None:
@@ -118,7 +153,7 @@ def make_trainer(net: gluon.Block, gamma: float = 0.01, learning_rate: Optional[
                  wd: float = 0.0, kvstore='device', gamma_mult: Optional[Dict[str, float]] = None,
                  gamma_weighting: str = 'uniform', input_shape: Optional[Sequence[int]] = None, lr_scheduler=None,
                  update_on_kvstore: bool = False, non_negative: bool = True, clip_gradient: Optional[float] = None,
-                 multi_precision: bool = False, no_decay: str = NO_DECAY) -> FactorTrainer:
+                 multi_precision: bool = False, no_decay: str = NO_DECAY, aggregate: bool = True) -> FactorTrainer:
     """A gluon.Trainer that trains weights with NAG and scaling factors with APG.
 
     Parameters
@@ -150,6 +185,10 @@ def make_trainer(net: gluon.Block, gamma: float = 0.01, learning_rate: Optional[
         Keep a float32 copy of float16 weights.
     no_decay : str
         Regular expression of parameter names whose ``wd_mult`` is set to 0.
+    aggregate : bool
+        Update all small parameters at once, which gives the same numbers in a fraction of the time (``train/flat.py``).
+        In networks of ``get_model`` that have not trained yet gradients, and the parameters of BatchNorm, biases and
+        factors, move into common buffers: fetch ``p.data()`` and ``p.grad()`` after this call, not before.
 
     Returns
     -------
@@ -174,7 +213,13 @@ def make_trainer(net: gluon.Block, gamma: float = 0.01, learning_rate: Optional[
         momentum=momentum, non_negative=non_negative, learning_rate=learning_rate, wd=wd,
         clip_gradient=clip_gradient, lr_scheduler=lr_scheduler, multi_precision=multi_precision,
         param_dict={i: parameter for i, (_, parameter) in enumerate(named)})
-    return FactorTrainer(named, optimizer, multipliers, kvstore=kvstore, update_on_kvstore=update_on_kvstore)
+    views = hasattr(net, 'spec') and not _has_run(net)
+    return FactorTrainer(named, optimizer, multipliers, aggregate, views, kvstore=kvstore,
+                         update_on_kvstore=update_on_kvstore)
+
+
+def _has_run(block: gluon.Block) -> bool:
+    return getattr(block, '_cached_op', None) is not None or any(_has_run(b) for b in block._children.values())
 
 
 def exempt_from_decay(net: gluon.Block, no_decay: str = NO_DECAY) -> None:
