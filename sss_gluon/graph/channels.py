@@ -15,6 +15,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from .ir import Entry, Node, Program
+from .linear import Linear
 from .operators import RULES, UNKNOWN
 from .rules import Concat, Rule
 
@@ -84,8 +85,11 @@ class Channels:
 
     # Labels
 
-    def solve(self) -> None:
-        """Label all channels, tie them, and find the classes that are kept."""
+    def solve(self, align: int = 1) -> None:
+        """Label all channels, tie them, and find the classes that are kept.
+
+        With ``align`` layers keep some of what could go, so that their widths are multiples of it where they can be.
+        """
         self._labels: Dict[Entry, np.ndarray] = {}
         self._size, self._ties = 0, []
         for node, rule in self.rules.items():
@@ -105,6 +109,19 @@ class Channels:
             self._propagate(hold_places=False)
             if not self._changed:       # only when it is clear what is needed anyway
                 self._propagate(hold_places=True)
+            if not self._changed:
+                self._fill(align)
+
+    def _fill(self, align: int) -> None:
+        """Keep channels that hold a place, until the width of a layer is a multiple of ``align``."""
+        for node, rule in self.rules.items():
+            if node not in self.alive or not isinstance(rule, Linear):
+                continue
+            labels = self.label(Entry(node))
+            dropped, kept = labels[~self.kept(labels)], int(self.kept(labels).sum())
+            while kept % align and dropped.size:
+                self._kept[self._component[dropped[0]]] = self._changed = True
+                dropped, kept = labels[~self.kept(labels)], int(self.kept(labels).sum())
 
     def _propagate(self, hold_places: bool) -> None:
         self.alive = {entry.node for entry in self.program.outputs}
