@@ -1,6 +1,7 @@
 """Files that appear whole or not at all: written beside their place under a temporary name, then renamed."""
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 import zipfile
@@ -52,20 +53,31 @@ def write_text(path: Union[str, Path], text: str) -> None:
         Path(temporary).write_text(text, 'utf-8')
 
 
+def sha256(path: Union[str, Path]) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with open(path, 'rb') as file:
+        return hashlib.sha256(file.read()).hexdigest()
+
+
 def write_npz(path: Union[str, Path], arrays: Dict[str, np.ndarray]) -> None:
     """Arrays by name as an uncompressed .npz: an open format, every member with its CRC-32, no pickle."""
     with replacing(path) as temporary:
-        with open(temporary, 'wb') as file:
-            np.savez(file, **arrays)
+        with zipfile.ZipFile(temporary, 'w') as archive:        # np.savez leaves it open when the disk is full
+            for name, array in arrays.items():
+                with archive.open(f'{name}.npy', 'w', force_zip64=True) as member:
+                    np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
 
 
 def read_npz(path: Union[str, Path]) -> Dict[str, np.ndarray]:
     """All arrays of an .npz; a file that is damaged anywhere is an error."""
     try:
+        with open(path, 'rb') as stream:
+            if not zipfile.is_zipfile(stream):      # np.load would take it for a pickle
+                raise zipfile.BadZipFile('it is cut short, or no zip file')
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
     except FileNotFoundError as error:
         raise SSSError(f'there is no {path}') from error
     except (OSError, ValueError, EOFError, KeyError, AttributeError, TypeError, zipfile.BadZipFile, zlib.error,
-            NotImplementedError) as error:
+            NotImplementedError, MemoryError) as error:     # a damaged header can ask for terabytes
         raise SSSError(f'{path} is damaged or not an .npz file ({error})') from error

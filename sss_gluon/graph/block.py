@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Dict, List
 
@@ -9,8 +10,8 @@ import mxnet as mx
 import numpy as np
 from mxnet import gluon
 
-from ..errors import SSSError
-from ..files import replacing
+from ..errors import SSSError, reason
+from ..files import replacing, write_text
 from .ir import Node, Program
 
 MULTIPLIERS = (('lr_mult', '__lr_mult__'), ('wd_mult', '__wd_mult__'))
@@ -46,9 +47,12 @@ def export_program(program: Program, net: gluon.SymbolBlock, prefix) -> List[str
               for name, parameter in net.collect_params().items()}
     names = [f'{prefix}-symbol.json', f'{prefix}-0000.params']
     with replacing(names[1]) as temporary:
-        mx.nd.save(temporary, arrays)
-    with replacing(names[0]) as temporary:
-        symbol.save(temporary)
+        try:
+            mx.nd.save(temporary, arrays)
+            mx.nd.load(temporary)       # the end of a file that does not fit on a full disk is lost without an error
+        except mx.base.MXNetError as error:
+            raise SSSError(f'cannot write {names[1]}: {reason(error)}; is the disk full?') from error
+    write_text(names[0], symbol.tojson())
     return names
 
 
@@ -57,12 +61,26 @@ def load_arrays(path) -> Dict[str, np.ndarray]:
     try:
         arrays = mx.nd.load(str(path))
     except mx.base.MXNetError as error:
-        missing = not Path(path).exists()
-        raise SSSError(f'{path} ' + ('does not exist' if missing else 'is not a readable params file')) from error
+        missing = not os.path.exists(path)
+        raise SSSError(f'params file {path} does not exist' if missing else
+                       f'{path} is not a readable params file, or it is damaged') from error
     if not isinstance(arrays, dict):
         raise SSSError(f'{path} holds arrays without names; save it with net.save_parameters or net.export')
-    return {name.split(':', 1)[-1] if name[:4] in ('arg:', 'aux:') else name: array.asnumpy()
-            for name, array in arrays.items()}
+    values = {name.split(':', 1)[-1] if name[:4] in ('arg:', 'aux:') else name: array.asnumpy()
+              for name, array in arrays.items()}
+    for name, value in values.items():
+        if value.dtype.kind == 'f' and not np.isfinite(value).all():
+            raise SSSError(f'{path} holds values that are not finite, in {name}: it is damaged, or training diverged')
+    return values
+
+
+def _check_graph(graph) -> None:
+    """Refuse what MXNet reads without complaint, and then hangs or dies of: cycles, and convolutions of no group."""
+    for number, node in enumerate(graph['nodes']):
+        if any(not 0 <= entry[0] < number for entry in node['inputs']):
+            raise ValueError(f'{node["name"]} uses what comes after it')
+        if int(node.get('attrs', {}).get('num_group', 1)) < 1:
+            raise ValueError(f'{node["name"]} has no group')
 
 
 def load(prefix, ctx=None) -> gluon.SymbolBlock:
@@ -77,15 +95,18 @@ def load(prefix, ctx=None) -> gluon.SymbolBlock:
     prefix = str(prefix)
     if prefix.endswith('-symbol.json'):
         prefix = prefix[:-len('-symbol.json')]
+    elif prefix.endswith('.json'):
+        raise SSSError(f'{prefix} is not the symbol file of an exported network (...-symbol.json)')
     symbol_file = f'{prefix}-symbol.json'
-    if not Path(symbol_file).exists():
+    if not os.path.exists(symbol_file):
         raise SSSError(f'there is no {symbol_file}')
     try:
         text = Path(symbol_file).read_text('utf-8')
-        json.loads(text)        # MXNet's own parser reads past the end of damaged text
+        _check_graph(json.loads(text))      # MXNet's own parser reads past the end of damaged text
         symbol = mx.sym.load_json(text)
-    except (mx.base.MXNetError, ValueError, RecursionError) as error:
-        raise SSSError(f'{symbol_file} is not a symbol that MXNet can read') from error
+    except (mx.base.MXNetError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        raise SSSError(f'{symbol_file} is not a symbol that MXNet can read, or it is damaged ({type(error).__name__}: '
+                       f'{reason(error)})') from error
     values = load_arrays(f'{prefix}-0000.params')
     names = [name for name in symbol.list_inputs() if name != 'data']
     missing = [name for name in names if name not in values]

@@ -61,7 +61,8 @@ def _dense_macs(weight, output, attrs):
     return weight[1] * int(np.prod(output[1:]))
 
 
-HANDLERS = {'Convolution': _convolution_macs, 'FullyConnected': _dense_macs, 'Deconvolution': _deconvolution_macs}
+HANDLERS = {'Convolution': _convolution_macs, 'FullyConnected': _dense_macs, 'Deconvolution': _deconvolution_macs,
+            '_sg_mkldnn_conv': _convolution_macs, '_sg_mkldnn_fully_connected': _dense_macs}     # INT8
 
 
 def count(net, input_shape: Sequence[int]) -> Count:
@@ -102,7 +103,7 @@ def count_program(program: Program) -> Count:
             uncounted[node.op] += 1
         if params or macs:
             layers.append(LayerCount(node.name, node.op, tuple(shapes[Entry(node)]), params, macs))
-            without_bn += 0 if 'BatchNorm' in node.op else params
+            without_bn += 0 if _is_norm(node) else params
     return Count(sum(layer.params for layer in layers), without_bn, sum(layer.macs for layer in layers), layers,
                  dict(uncounted))
 
@@ -110,6 +111,10 @@ def count_program(program: Program) -> Count:
 def _trained(node: Node, position: int) -> bool:
     if node.inputs[position].node.attrs.get('__grad_req__') == 'null':
         return False
-    if 'BatchNorm' in node.op:
+    if _is_norm(node):
         return position == 2 or position == 1 and not node.get('fix_gamma', True)
     return True
+
+
+def _is_norm(node: Node) -> bool:
+    return 'BatchNorm' in node.op or 'batch_norm' in node.op

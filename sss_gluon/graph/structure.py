@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple, Union
 
@@ -11,6 +11,14 @@ from ..factors import KINDS
 from ..files import write_text
 
 FORMAT = 'sss_gluon structure 1'
+
+
+def _is_model(spec) -> bool:
+    """Could be ``net.spec``?"""
+    return spec is None or (
+        isinstance(spec, dict) and isinstance(spec.get('options', {}), dict)
+        and not {'name', 'classes', 'factors', 'in_channels'} & set(spec.get('options', {}))
+        and isinstance(spec.get('factors') or [], (list, tuple)))
 
 
 def _are_sizes(values, least: int) -> bool:
@@ -32,15 +40,20 @@ class Structure:
     layers : dict
         {layer name: {'before': [outputs, inputs], 'after': [outputs, inputs] or None when it is gone}}; inputs of
         a grouped convolution are those of one group, as in its weight.
+    params_sha256 : str or None
+        Of the ``-0000.params`` that was exported with it, to tell a damaged one.
     """
     model: Optional[Dict[str, Any]]
     input_shape: Tuple[int, ...]
     factors: Dict[str, Dict[str, Any]]
     layers: Dict[str, Dict[str, Optional[List[int]]]]
+    params_sha256: Optional[str] = field(default=None, compare=False)
 
     def save(self, path: Union[str, Path]) -> None:
         """Write as JSON, one factor or layer a line; the file appears whole or not at all."""
         fields = dict(format=FORMAT, **asdict(self))
+        if self.params_sha256 is None:
+            del fields['params_sha256']
         lines = []
         for key, value in fields.items():
             if key in ('factors', 'layers') and value:
@@ -66,13 +79,17 @@ class Structure:
         if not isinstance(fields, dict) or fields.get('format') != FORMAT:
             raise SSSError(f'{source} is not a structure of this version: its "format" should be "{FORMAT}"')
         try:
-            structure = cls(fields['model'], tuple(fields['input_shape']), fields['factors'], fields['layers'])
+            structure = cls(fields['model'], tuple(fields['input_shape']), fields['factors'], fields['layers'],
+                            fields.get('params_sha256'))
+            if not _is_model(structure.model):
+                raise SSSError(f'{source}: the model {structure.model} of the structure cannot be built')
             if not _are_sizes(structure.input_shape, 1) or len(structure.input_shape) < 2:
                 raise SSSError(f'{source}: input_shape {fields["input_shape"]} is not a shape, batch first')
             for name, row in structure.factors.items():
                 if row['kind'] not in KINDS or not _are_sizes([row['size']], 1):
                     raise SSSError(f'{source}: factor {name} has kind {row["kind"]!r} and size {row["size"]!r}')
-                if not _are_sizes(row['kept'], 0) or max(row['kept'], default=0) >= row['size']:
+                in_order = _are_sizes(row['kept'], 0) and all(a < b for a, b in zip(row['kept'], row['kept'][1:]))
+                if not in_order or max(row['kept'], default=0) >= row['size']:
                     raise SSSError(f'{source}: factor {name} keeps indices outside 0..{row["size"] - 1}')
             for name, row in structure.layers.items():
                 if not _are_sizes(row['before'], 1) or not _are_sizes(row['after'] or [], 1):

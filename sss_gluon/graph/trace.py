@@ -1,13 +1,15 @@
 """From a Gluon network to a Program with structural names, the same for every instance of the network."""
 from __future__ import annotations
 
+import io
+from contextlib import redirect_stdout
 from typing import Dict, Optional, Sequence
 
 import mxnet as mx
 import numpy as np
 from mxnet import gluon
 
-from ..errors import SSSError
+from ..errors import SSSError, reason
 from .ir import Node, Program, from_symbol, rewritten, unique_names
 
 NARROW = ('float16', 'bfloat16')
@@ -68,16 +70,17 @@ def _symbol(net) -> mx.sym.Symbol:
         outputs = net(mx.sym.var('data'))
     except Exception as error:      # whatever hybrid_forward of a user's network raises for a Symbol
         raise SSSError(f'{type(net).__name__} cannot be traced with a symbolic input: '
-                       f'{type(error).__name__}: {error}') from error
+                       f'{type(error).__name__}: {reason(error)}') from error
     return mx.sym.Group(list(outputs)) if isinstance(outputs, (list, tuple)) else outputs
 
 
 def _parameter_shapes(net, symbol, input_shape):
     try:
-        arguments, _, auxiliary = symbol.infer_shape(data=input_shape)
-    except mx.base.MXNetError as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise SSSError(f'{type(net).__name__} does not accept an input of shape {input_shape}: {reason}') from error
+        with redirect_stdout(io.StringIO()):        # where MXNet prints that it failed
+            arguments, _, auxiliary = symbol.infer_shape(data=input_shape)
+    except Exception as error:      # MXNetError, and Exception itself for more than 2^31 elements
+        raise SSSError(f'{type(net).__name__} does not accept an input of shape {input_shape}: '
+                       f'{reason(error)}') from error
     if arguments is None:
         raise SSSError(f'shapes inside {type(net).__name__} cannot be inferred from an input of shape {input_shape}; '
                        f'give the layers their in_channels')

@@ -9,7 +9,7 @@ from typing import Callable, NamedTuple, Optional, Sequence, Tuple, Union
 import mxnet as mx
 from mxnet import gluon
 
-from ..errors import SSSError
+from ..errors import SSSError, reason
 from . import peleenet, resnet, resnext, vgg
 from .layers import Layers
 
@@ -45,12 +45,29 @@ def architecture(name: str) -> Architecture:
     raise SSSError(f'model {name!r} is unknown; did you mean {near!r}? Models: {", ".join(ARCHITECTURES)}')
 
 
+# Options that are whole numbers or lists of them, and the largest that is no slip: networks are built block by block.
+LARGEST = {'depths': 1000, 'widths': 2 ** 16, 'stages': 2 ** 16, 'groups': 2 ** 16}
+
+
+def _check_sizes(name: str, options) -> None:
+    def numbers(value):
+        return [n for part in value for n in numbers(part)] if isinstance(value, (list, tuple)) else [value]
+
+    for key, largest in LARGEST.items():
+        if key != 'groups' and not isinstance(options.get(key, []), (list, tuple)):
+            raise SSSError(f'{name}: {key}={options[key]!r} should be a list')
+        for number in numbers(options.get(key, [])):
+            if not isinstance(number, Integral) or not 1 <= number <= largest:
+                raise SSSError(f'{name}: {key}={options[key]} should hold whole numbers from 1 to {largest}, not '
+                               f'{number!r}')
+
+
 def _own_model(name: str, classes, factors, in_channels, options) -> gluon.HybridBlock:
     """A network of the user's: ``package.module:function``, called with classes= and in_channels=."""
     module_name, _, function_name = name.partition(':')
     try:
         function = getattr(importlib.import_module(module_name), function_name)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, AttributeError, ValueError, TypeError, SyntaxError) as error:
         raise SSSError(f'model {name!r}: {error}; the module is looked for on PYTHONPATH and in the current '
                        f'folder') from error
     arguments = dict(options, in_channels=in_channels)
@@ -102,15 +119,16 @@ def get_model(name: str, classes: Optional[int] = None, factors: Union[None, str
     for kind in factors:
         if kind not in row.offered:
             raise SSSError(f'{name} has no {kind!r} structures; factors may be any of {", ".join(row.offered)}, '
-                           f'or () for none')
+                           f'or [] for none')
     classes = row.classes if classes is None else classes
     for key, value in (('classes', classes), ('in_channels', in_channels)):
         if not isinstance(value, Integral) or value < 1:
             raise SSSError(f'{name}: {key}={value!r} is not a positive whole number')
+    _check_sizes(name, options)
     try:
         net = row.build(Layers(factors), classes, in_channels, **options)
     except (TypeError, ValueError, ZeroDivisionError, IndexError, mx.base.MXNetError) as error:
         raise SSSError(f'{name} cannot be built with {options or "these settings"}: '
-                       f'{str(error).strip().splitlines()[-1]}') from error
+                       f'{reason(error)}') from error
     net.spec = dict(name=name, classes=classes, in_channels=in_channels, factors=list(factors), options=options)
     return net

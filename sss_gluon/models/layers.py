@@ -52,6 +52,19 @@ class Layers:
         """``Activation`` and not the ``relu`` operator: it keeps oneDNN's blocked layout."""
         return nn.Activation('relu')
 
+    @staticmethod
+    def global_pool():
+        """Mean over positions, (N, C, H, W) to (N, C, 1, 1)."""
+        return GlobalMean()
+
+
+class GlobalMean(nn.HybridBlock):
+    """A global average pool by ``mean``: the backward pass of oneDNN's pooling picks a layout for which the BatchNorm
+    before it has no fast code (a training step of ResNet-20 took 240 ms instead of 196)."""
+
+    def hybrid_forward(self, F, x):
+        return F.mean(x, axis=(2, 3), keepdims=True)
+
 
 def residual_stages(net: nn.HybridBlock, channels: int, depths: Sequence[int], widths: Sequence[int],
                     block: Callable[..., nn.HybridBlock]) -> List[nn.HybridSequential]:

@@ -91,7 +91,7 @@ class PeleeNet(nn.HybridBlock):
                         stage.add(nn.AvgPool2D(2, 2))
                 setattr(self, f'stage{i}', stage)
                 self._stages.append(stage)
-            self.pool = nn.GlobalAvgPool2D()
+            self.pool = layers.global_pool()
             self.flatten = nn.Flatten()
             self.dropout = nn.Dropout(0.05)
             self.output = layers.dense(channels, classes)

@@ -91,7 +91,7 @@ class ResNet(nn.HybridBlock):
             self._stages = residual_stages(self, stem_width, depths, widths, partial(block, layers))
             self.norm = layers.norm(widths[-1])
             self.relu = layers.relu()
-            self.pool = nn.GlobalAvgPool2D()
+            self.pool = layers.global_pool()
             self.flatten = nn.Flatten()
             self.output = layers.dense(widths[-1], classes)
 

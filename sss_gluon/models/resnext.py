@@ -75,7 +75,7 @@ class ResNeXt(nn.HybridBlock):
                 self.stem.add(nn.MaxPool2D(3, 2, 1))
             block = partial(ResNeXtBlock, layers, groups=groups, inner_ratio=inner_ratio)
             self._stages = residual_stages(self, 64, depths, widths, block)
-            self.pool = nn.GlobalAvgPool2D()
+            self.pool = layers.global_pool()
             self.flatten = nn.Flatten()
             self.output = layers.dense(widths[-1], classes)
 

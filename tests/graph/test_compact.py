@@ -21,8 +21,6 @@ SIZES = {       # height and width of the input: as small as the network allows
     'cifar_vgg16': 32, 'cifar_resnet20': 16, 'cifar_resnet164': 16, 'cifar_resnext20': 16, 'cifar_resnext164': 16,
     'vgg16': 224, 'resnet50': 64, 'resnext50_32x4d': 64, 'peleenet': 64,
 }
-BIG = ('vgg16',)
-NETWORKS = [pytest.param(name, marks=pytest.mark.slow if name in BIG else ()) for name in SIZES]
 
 
 def operators(program):
@@ -51,20 +49,6 @@ def check(net, shape, difference, batch, constants=0):
     for name, value in small.program.values.items():
         np.testing.assert_array_equal(again.program.values[name], value)
     return small
-
-
-@pytest.mark.parametrize('name', NETWORKS)
-def test_random_subsets(name, fill, zero, difference, batch):
-    """Neurons, groups and blocks at zero mixed, in every kind of factor that the network can carry."""
-    net = zero(fill(get_model(name, factors=ARCHITECTURES[name].offered, classes=11)), seed=5)
-    small = check(net, (2, 3, SIZES[name], SIZES[name]), difference, batch)
-    assert small.after.params < small.before.params and small.after.macs < small.before.macs
-    removed = {}
-    blocks = {f.name.rpartition('.')[0] for f in scaling_factors(net) if f.kind == 'block' and not f.values().any()}
-    for factor in scaling_factors(net):     # what is inside a block goes with it
-        values = factor.values() * (factor.name.rpartition('.')[0] not in blocks)
-        removed[factor.kind] = removed.get(factor.kind, 0) + int((values == 0).sum())
-    assert small.structure.removed() == removed and min(removed.values()) > 0
 
 
 @pytest.mark.parametrize('name', SIZES)
@@ -282,39 +266,6 @@ def test_network_of_ones_own(fill, set_factors, difference, batch):
     assert small.structure.layers['second']['after'] == [8, 3]      # its bias still reaches the output
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize('name, size, unhandled', [
-    ('cifar_resnet20_v2', 32, ()), ('cifar_resnext29_32x4d', 32, ()), ('se_resnet18_v1', 64, ()),
-    ('mobilenetv2_0.25', 64, ()), ('mobilenetv3_small', 64, ()), ('hrnet_w18_small_v1_c', 64, ()),
-    ('shufflenet_v1', 64, ('Reshape', 'SwapAxis')), ('cifar_residualattentionnet56', 32, ('ones_like',)),
-])
-def test_networks_of_gluoncv(name, size, unhandled, difference, batch):
-    """The pass knows no architecture: networks without factors, half of their normalised channels at zero."""
-    model_zoo = pytest.importorskip('gluoncv.model_zoo')
-    net, random = model_zoo.get_model(name), np.random.RandomState(0)
-    shape = (2, 3, size, size)
-    net.initialize(mx.init.Xavier('gaussian', 'in', 2))
-    net(mx.nd.zeros(shape))
-    parameters = net.collect_params()
-    for key, parameter in parameters.items():
-        if key.endswith('running_var'):
-            parameter.set_data(mx.nd.array(random.uniform(0.5, 1.5, parameter.shape)))
-        elif key.endswith('running_mean'):
-            parameter.set_data(mx.nd.array(random.standard_normal(parameter.shape) * 0.2))
-        elif key.endswith('gamma') and parameter.grad_req != 'null':
-            live = (random.rand(*parameter.shape) < 0.5) & (random.rand() < 0.9)     # now and then a whole layer
-            parameter.set_data(mx.nd.array(live * random.uniform(0.5, 1.5, live.shape)))
-            beta = live * random.standard_normal(live.shape) * 0.2
-            parameters[key.replace('gamma', 'beta')].set_data(mx.nd.array(beta))
-    small = compact(net, shape)
-    x = batch(*shape)
-    assert difference(net(x), small.net(x)) < 1e-4
-    assert small.after.params < small.before.params
-    assert small.after == count(small.net, shape)
-    assert {operator.split('(')[0] for operator in small.unhandled} == set(unhandled)
-    assert compact(small.net, shape).after == small.after
-
-
 class Wrong(Channelwise):
     """Says that channel 0 is zero whatever comes in."""
 
@@ -399,3 +350,36 @@ def test_a_concatenated_parameter_keeps_its_channels(fill, set_factors, batch, d
     assert any('oncat' in operator for operator in small.unhandled)
     x = batch(1, 2, 4, 4)
     assert difference(net(x), small.net(x)) < 1e-5
+
+
+@pytest.mark.parametrize('align, widths', [(1, (5, 3)), (4, (8, 4)), (8, (8, 8)), (16, (16, 10))])
+def test_aligned_widths(align, widths, difference, batch):
+    """Zeros stay where they fill a width up to a multiple; a layer of 10 channels cannot have 16."""
+    net = nn.HybridSequential()
+    net.add(ScaledConv2D(16, 3, kind='neuron', in_channels=3), nn.Activation('relu'),
+            nn.Conv2D(10, 3, in_channels=16, use_bias=False), ScaledBatchNorm(10, kind='neuron'),
+            nn.Activation('relu'), nn.Conv2D(6, 1, in_channels=10))
+    net.initialize(mx.init.Normal(0.5))
+    for factor, alive in zip(scaling_factors(net), (5, 3)):
+        values = np.arange(factor.parameter.shape[0]) < alive
+        factor.parameter.set_data(mx.nd.array(np.roll(values, 2)))
+    small = compact(net, (1, 3, 8, 8), align=align)
+    layers = list(small.structure.layers.values())
+    assert [layer['after'] for layer in layers] == [[widths[0], 3], [widths[1], widths[0]], [6, widths[1]]]
+    assert [len(factor['kept']) for factor in small.structure.factors.values()] == [5, 3]
+    x = batch(2, 3, 8, 8)
+    assert difference(net(x), small.net(x)) < 1e-4
+
+
+@pytest.mark.parametrize('name', ['cifar_vgg16', 'cifar_resnext20', 'peleenet'])
+def test_aligned_networks(name, narrow, fill, zero, difference, batch):
+    options, size = narrow[name]
+    net = zero(fill(get_model(name, classes=4, **options)))
+    shape = (2, 3, size, size)
+    tight, aligned = compact(net, shape), compact(net, shape, align=4)
+    assert tight.after.macs < aligned.after.macs <= aligned.before.macs
+    for layer in aligned.structure.layers.values():
+        if layer['after'] and layer['after'][0] % 4:
+            assert layer['after'][0] == layer['before'][0]
+    x = batch(*shape)
+    assert difference(net(x), aligned.net(x)) < 1e-4

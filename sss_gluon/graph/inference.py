@@ -1,0 +1,33 @@
+"""A network as it is best for inference: the same function, in the operators that runtimes are fast with."""
+from __future__ import annotations
+
+from .batchnorm import fold_batchnorm
+from .concat import is_whole_slice
+from .ir import Entry, Node, Program, rewritten, unique_names
+
+
+def for_inference(program: Program) -> Program:
+    """``fold_batchnorm``, means over all positions as global average pooling, and no slices that only training needs.
+
+    The mean is the faster one in training; pooling has INT8 kernels in MXNet and keeps the layout of convolutions in
+    ONNX Runtime.
+    """
+    return fold_batchnorm(_plain(program))
+
+
+def _plain(program: Program) -> Program:
+    shapes, claim = program.shapes(), unique_names({node.name for node in program.nodes()})
+
+    def replace(node: Node, inputs):
+        if is_whole_slice(node):
+            return {0: inputs[0]}
+        if node.op != 'mean' or node.get('axis') != (2, 3) or node.get('exclude', False) \
+                or len(shapes[node.inputs[0]]) != 4:
+            return Node(node.op, node.name, node.attrs, inputs, node.extra)
+        pooling = dict(global_pool='True', pool_type='avg', kernel='(1, 1)')
+        if node.get('keepdims', False):
+            return Node('Pooling', node.name, pooling, inputs)
+        return Node('Flatten', node.name, {}, [Entry(Node('Pooling', claim(f'{node.name}_pool'), pooling, inputs))])
+
+    return Program(rewritten(program.outputs, replace), program.values, program.input_shape, program.input_name,
+                   program.kept, program.names)

@@ -1,0 +1,187 @@
+"""A Program as an ONNX file, written by MXNet's exporter and checked with ONNX Runtime."""
+from __future__ import annotations
+
+import os
+import warnings
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Callable, Dict, Iterator, List, Optional, Union
+
+import numpy as np
+
+from ..errors import SSSError
+from ..files import replacing
+from .compact import TOLERANCE
+from .ir import Entry, Node, Program, rewritten, unique_names
+
+OPSET = 13              # the newest one that MXNet 1.9.1 translates to
+IR_VERSION = 8          # of the time of that opset, for older runtimes
+BATCHES = (1, 3, 8)     # sizes that the file is checked with
+
+
+def write_onnx(program: Program, path: Union[str, Path], images: Optional[np.ndarray] = None,
+               name: str = 'sss_gluon', metadata: Optional[Dict[str, str]] = None) -> float:
+    """Write an ONNX file that ONNX Runtime computes the same outputs with.
+
+    Parameters
+    ----------
+    program : Program
+        Of inference mode, best from ``for_inference``.
+    path : path
+        The file appears when all checks have passed, and not otherwise.
+    images : numpy.ndarray, optional
+        float32, (N, ...), what the outputs are compared on; default normal numbers.
+    name : str
+        Of the graph.
+    metadata : dict of str to str, optional
+        The file's own key-value pairs, e.g. how images are normalised.
+
+    Returns
+    -------
+    float
+        Largest difference to MXNet over the largest output, at batch sizes 1, 3 and 8.
+
+    Raises
+    ------
+    SSSError
+        onnx or onnxruntime is not installed; an operator has no translation; the outputs differ by more than
+        rounding (1e-4 of the largest).
+
+    Notes
+    -----
+    The batch dimension is symbolic, ``N``, in inputs and outputs. Parameters are initializers only and no inputs:
+    they are constants then, and ONNX Runtime folds and fuses with them.
+    """
+    onnx, _ = packages()
+    if images is None:
+        images = np.random.RandomState(0).standard_normal((max(BATCHES),) + tuple(program.input_shape[1:]))
+    images = np.resize(images.astype('float32'), (max(BATCHES),) + images.shape[1:])
+    with _quiet(onnx), replacing(path) as temporary:
+        model = _model(onnx, program, name)
+        onnx.helper.set_model_props(model, metadata or {})
+        onnx.save_model(model, temporary)
+        try:
+            onnx.checker.check_model(temporary, full_check=True)
+            run = open_onnx(temporary)
+            return max(_difference(program, run, images[:size]) for size in BATCHES)
+        except SSSError:
+            raise
+        except Exception as error:      # onnx and ONNX Runtime raise classes of their own
+            raise SSSError(f'the exported network is not valid ONNX ({_line(error)}); nothing was kept') from error
+
+
+def open_onnx(path: Union[str, Path]) -> Callable[[np.ndarray], List[np.ndarray]]:
+    """A function that computes the outputs of an ONNX file for a batch, with ONNX Runtime on the CPU.
+
+    It uses as many threads as ``OMP_NUM_THREADS`` says, as MXNet does.
+    """
+    _, runtime = packages()
+    options = runtime.SessionOptions()
+    threads = os.environ.get('OMP_NUM_THREADS', '').split(',')[0]
+    options.intra_op_num_threads = int(threads) if threads.isdigit() else 0
+    options.log_severity_level = 3
+    session = runtime.InferenceSession(str(path), options, providers=['CPUExecutionProvider'])
+    data, = (given.name for given in session.get_inputs())
+    return lambda batch: session.run(None, {data: batch})
+
+
+def packages():
+    """The modules onnx and onnxruntime, or the sentence that says how to get them."""
+    try:
+        import onnx
+        import onnx.checker
+        import onnx.helper
+        import onnx.numpy_helper
+        import onnxruntime
+    except ImportError as error:
+        raise SSSError('ONNX needs the packages onnx and onnxruntime: '
+                       f'pip install "sss_gluon[onnx]" ({error})') from error
+    return onnx, onnxruntime
+
+
+def _model(onnx, program: Program, name: str):
+    from mxnet.onnx.mx2onnx._export_onnx import MXNetGraph  # export_model knows no opset but the newest
+
+    program = _explicit(program)
+    symbol, values = program.symbol(), program.used_values()
+    shapes = {**{key: value.shape for key, value in values.items()}, program.input_name: program.input_shape}
+    names = symbol.list_inputs()
+    types = [onnx.helper.np_dtype_to_tensor_dtype(values[key].dtype) if key in values else onnx.TensorProto.FLOAT
+             for key in names]
+    try:    # parameters go in as inputs: as values they would pass through Python lists, 140 million numbers in VGG-16
+        graph = MXNetGraph().create_onnx_graph_proto(symbol, {}, [shapes[key] for key in names], types,
+                                                     opset_version=OPSET, dynamic=False)
+    except (AttributeError, NotImplementedError, ValueError, KeyError, onnx.checker.ValidationError) as error:
+        raise SSSError(f'MXNet cannot translate this network to ONNX: {_line(error)}') from error
+    graph.name = name
+    graph.initializer.extend(onnx.numpy_helper.from_array(value, key) for key, value in values.items())
+    inputs = [given for given in graph.input if given.name == program.input_name]
+    del graph.input[:]
+    graph.input.extend(inputs)
+    outputs = _in_order(program, {given.name: given for given in graph.output})
+    del graph.output[:]
+    graph.output.extend(outputs)
+    for given in [*graph.input, *graph.output]:
+        for batch in given.type.tensor_type.shape.dim[:1]:
+            batch.dim_param = 'N'
+    return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid('', OPSET)], ir_version=IR_VERSION,
+                                  producer_name='sss_gluon')
+
+
+def _explicit(program: Program) -> Program:
+    """BatchNorms as MXNet's exporter reads them: it takes gamma where ``fix_gamma`` means 1, and no negative axis."""
+    values = dict(program.values)
+    claim = unique_names({node.name for node in program.nodes()} | values.keys())
+
+    def replace(node: Node, inputs):
+        attrs = dict(node.attrs)
+        if node.op == 'BatchNorm':
+            attrs['axis'] = str(node.get('axis', 1) % len(program.shapes()[Entry(node)]))
+            if node.get('fix_gamma', True):
+                gamma = claim(f'{node.name}_ones')
+                values[gamma] = np.ones_like(program.value(node.inputs[2]))     # of the shape of beta
+                inputs[1] = Entry(Node('null', gamma))
+                attrs['fix_gamma'] = 'False'
+        return Node(node.op, node.name, attrs, inputs, node.extra)
+
+    return Program(rewritten(program.outputs, replace), values, program.input_shape, program.input_name)
+
+
+def _in_order(program: Program, found: Dict[str, object]) -> list:
+    """The graph's outputs as the network has them; the exporter has them in the order of its nodes."""
+    names = [next((name for name in (f'{node.name}{index}', node.name) if name in found), None)
+             for node, index in program.outputs]
+    if None in names or len(set(names)) < len(names):
+        raise SSSError('MXNet cannot translate this network to ONNX: an output is an input, or given twice')
+    return [found[name] for name in names]
+
+
+def _difference(program: Program, run, batch: np.ndarray) -> float:
+    worst, where = 0.0, f'with a batch of {len(batch)} ONNX Runtime'
+    for expected, found in zip(program.run(batch), run(batch)):
+        if expected.shape != found.shape:
+            raise SSSError(f'{where} gives outputs of shape {found.shape} instead of {expected.shape}; nothing was '
+                           f'kept')
+        worst = max(worst, float(np.abs(expected - found).max() / max(np.abs(expected).max(), 1e-30)))
+    if not worst <= TOLERANCE:
+        raise SSSError(f'{where} differs by {worst:.1e} of the largest output, more than rounding ({TOLERANCE:.0e}); '
+                       f'nothing was kept')
+    return worst
+
+
+def _line(error: Exception) -> str:
+    return ' '.join(str(error).split())[:200]
+
+
+@contextmanager
+def _quiet(onnx) -> Iterator[None]:
+    """MXNet's exporter uses names that onnx calls deprecated, and has its graph checked against the newest opset."""
+    context = onnx.checker.DEFAULT_CONTEXT
+    before = dict(context.opset_imports)
+    context.opset_imports = {'': OPSET}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            yield
+    finally:
+        context.opset_imports = before
