@@ -1,0 +1,1 @@
+"""Speed and memory, measured in turn: what the factors cost, and what a compact network gains."""

@@ -1,0 +1,106 @@
+"""What a compact network gains: how long it takes to make one, and how fast it then is for its MACs."""
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+from typing import Dict
+
+import mxnet as mx
+import numpy as np
+from mxnet import gluon
+
+from ..errors import SSSError
+from ..factors import scaling_factors
+from ..graph import Compact, compact
+from ..graph.block import to_block
+from ..graph.inference import for_inference
+from ..graph.onnx import open_onnx, packages, write_onnx
+from ..structures import set_structure
+from .settings import Settings, Skipped
+from .timing import Measurement, interleaved, ratio, timed
+
+CALLS = 5           # in a row: a deployed network has the caches to itself
+REMOVED = {         # what is removed of which network: a shipped structure, or half of the structures of a kind
+    'resnet50': 'resnet26',
+    'cifar_resnet164': 'block',
+    'resnext50_32x4d': 'group',
+    'cifar_vgg16': 'neuron',
+}
+
+
+def thinned(settings: Settings, name: str) -> gluon.HybridBlock:
+    """A network in which the factors of what is to be removed are zero."""
+    net, removed = settings.net(name), REMOVED[name]
+    if removed == 'resnet26' and not settings.quick:
+        set_structure(net, removed)
+    else:
+        zero_half(net, 'block' if removed == 'resnet26' else removed)
+    return net
+
+
+def zero_half(net: gluon.HybridBlock, kind: str) -> None:
+    """Set half of all factors of a kind to zero, by chance and always the same ones; other numbers per layer."""
+    factors = [factor for factor in scaling_factors(net) if factor.kind == kind]
+    sizes = [factor.parameter.shape[0] for factor in factors]
+    alive = np.random.RandomState(0).permutation(sum(sizes)) % 2
+    for factor, values in zip(factors, np.split(alive, np.cumsum(sizes)[:-1])):
+        factor.parameter.set_data(mx.nd.array(values))
+
+
+def cut(settings: Settings, name: str, align: int = 1) -> Compact:
+    return compact(thinned(settings, name), (1,) + settings.image_shape(name), align=align)
+
+
+def compact_seconds(settings: Settings, name: str) -> Dict[str, Measurement]:
+    """Seconds that it takes to cut a network and to check the result at its real input size."""
+    net, shape, seconds = thinned(settings, name), (1,) + settings.image_shape(name), []
+    mx.nd.waitall()
+    for _ in range(max(1, settings.rounds // 4)):
+        begin = time.perf_counter()
+        result = compact(net, shape)
+        seconds.append(time.perf_counter() - begin)
+    low, high = np.percentile(seconds, (25, 75))
+    note = f'{result.before.macs:,} to {result.after.macs:,} MACs, first time {seconds[0]:.2f} s'
+    return {'seconds': Measurement(float(np.median(seconds)), float(low), float(high), note)}
+
+
+def latency(settings: Settings, name: str, batch: int, align: int = 1) -> Dict[str, Measurement]:
+    """Latency without factors over that of the compact network, divided by the same ratio of MACs."""
+    result = cut(settings, name, align)
+    nets = {'dense': settings.net(name, factors=()), 'compact': result.net}
+    seconds = interleaved(_predictions(nets, settings, name, batch), settings.rounds)
+    macs = result.before.macs / result.after.macs
+    return {'latency': ratio(seconds, 'dense', 'compact', 1 / macs, f'{macs:.2f} x fewer MACs')}
+
+
+def onnx_runtime(settings: Settings, name: str, batch: int) -> Dict[str, Measurement]:
+    """Images a second of the compact network in ONNX Runtime over those in MXNet, each as it is exported.
+
+    Between the turns of one the threads of the other sleep (see ``timing.PAUSE``).
+    """
+    try:
+        packages()
+    except SSSError as missing:
+        raise Skipped(str(missing)) from missing
+    result = cut(settings, name)
+    folded = for_inference(result.program)
+    nets = {'MXNet': result.net, 'MXNet, BatchNorm folded': to_block(folded)}
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / 'model.onnx'
+        write_onnx(folded, file)        # checked against MXNet
+        predict = open_onnx(file)
+    images = np.random.RandomState(0).standard_normal((batch,) + settings.image_shape(name)).astype('float32')
+    turns = dict(_predictions(nets, settings, name, batch), **{'ONNX Runtime': timed(lambda: predict(images), CALLS)})
+    seconds = interleaved(turns, settings.rounds)
+    after = 1000 * np.median(seconds['MXNet, BatchNorm folded'])
+    return {'onnx': ratio(seconds, 'MXNet', 'ONNX Runtime', note=f'MXNet with BatchNorm folded {after:.3g} ms')}
+
+
+def _predictions(nets: Dict[str, gluon.HybridBlock], settings: Settings, name: str, batch: int):
+    """Turns of every network on one batch."""
+    images = mx.nd.random.normal(shape=(batch,) + settings.image_shape(name))
+    for net in nets.values():
+        net.hybridize(static_alloc=True, static_shape=True)
+    # A default, because the variable of a lambda in a loop is the last one's for all of them.
+    return {key: timed(lambda net=net: net(images), CALLS) for key, net in nets.items()}

@@ -1,0 +1,67 @@
+"""Peak memory of a training, in processes of its own."""
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Dict
+
+import mxnet as mx
+import numpy as np
+
+from .settings import Settings, Skipped
+from .timing import Measurement
+from .training import Step
+from .worker import Worker, python, serve
+
+STATUS = Path('/proc/self/status')
+STEPS = 3
+PROCESSES = 5
+
+
+def peak() -> int:
+    """Bytes of the largest resident set that this process has had.
+
+    The kernel's VmHWM, not getrusage: that one starts with the size of the process that this one was forked from.
+    """
+    lines = STATUS.read_text('utf-8').splitlines() if STATUS.exists() else []
+    for line in lines:
+        if line.startswith('VmHWM:'):
+            return 1024 * int(line.split()[1])
+    raise Skipped(f'{STATUS} has no VmHWM here')
+
+
+def training_memory(settings: Settings, name: str) -> Dict[str, Measurement]:
+    """Peak memory of training with factors over the one without; what MXNet needs by itself counts in neither."""
+    peak()
+    request = dict(settings=asdict(settings), name=name)
+    taken = {'with': [], 'without': []}
+    for _ in range(1 if settings.quick else PROCESSES):
+        for key, factors in (('with', None), ('without', ())):
+            with Worker(python('memory', json.dumps(dict(request, factors=factors))), settings.cores) as worker:
+                taken[key].append(worker.ask()['bytes'])
+    ratios = np.divide(taken['with'], taken['without'])
+    note = ', '.join(f'{key} {np.median(values) / 2 ** 20:.1f} MiB' for key, values in taken.items())
+    return {'memory': Measurement(float(np.median(taken['with']) / np.median(taken['without'])),
+                                  *np.percentile(ratios, (25, 75)).tolist(), note)}
+
+
+def main(settings: dict, name: str, factors) -> None:
+    """A process that trains and answers with the bytes this took at most."""
+    mx.nd.ones(1).wait_to_read()
+    before = peak()
+
+    def train() -> dict:
+        settings_ = Settings(**settings)
+        step = Step(settings_.net(name, factors), (settings_.batch,) + settings_.image_shape(name))
+        for _ in range(STEPS):
+            step()
+            mx.nd.waitall()
+        return dict(bytes=peak() - before)
+
+    serve({}, train)
+
+
+if __name__ == '__main__':
+    main(**json.loads(sys.argv[1]))

@@ -1,0 +1,124 @@
+"""Results of benchmarks as a CSV, with the machine they were measured on; and what is worse than an earlier one."""
+from __future__ import annotations
+
+import csv
+import io
+import math
+import os
+import platform
+import shlex
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Dict, List, Sequence, Union
+
+import mxnet as mx
+
+from .. import __version__
+from ..errors import SSSError
+from ..files import write_text
+from .isolated import Result
+from .settings import Settings
+from .table import AT_MOST, REPORT, TABLE
+
+CPU_INFO = Path('/proc/cpuinfo')
+NEEDED = ('name', 'value', 'cpu', 'quick')      # of a baseline
+
+
+def machine(settings: Settings) -> Dict[str, str]:
+    """What the numbers depend on, one column each; ``load``: how many processes wanted a core in the last minute."""
+    return {'cpu': cpu_model(), 'cores': str(len(settings.cores)), 'cores_of_machine': str(os.cpu_count()),
+            'threads': f'{len(settings.cores)} bound', 'load': f'{os.getloadavg()[0]:.1f}', 'mxnet': mx.__version__,
+            'python': platform.python_version(), 'sss_gluon': __version__, 'rounds': str(settings.rounds),
+            'quick': 'yes' if settings.quick else 'no', 'date': time.strftime('%Y-%m-%d %H:%M:%S'),
+            'command': shlex.join(['sss-gluon', *sys.argv[1:]])}
+
+
+def cpu_model() -> str:
+    """As the kernel names it."""
+    lines = CPU_INFO.read_text('utf-8').splitlines() if CPU_INFO.exists() else []
+    return next((line.split(':', 1)[1].strip() for line in lines if line.startswith('model name')), platform.machine())
+
+
+def check_writable(path: Union[str, Path]) -> None:
+    """An error before hours of measuring rather than after them."""
+    path = Path(path)
+    if path.is_dir():
+        raise SSSError(f'cannot write {path}: it is a folder')
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise SSSError(f'cannot write {path}: {error.strerror or error}') from error
+
+
+def save(path: Union[str, Path], results: Sequence[Result], where: Dict[str, str]) -> None:
+    """One line per row of the table, ``machine`` in each."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator='\n')
+    writer.writerow(['name', 'what', 'kind', 'bound', 'value', 'low', 'high', 'mark', 'note', *where])
+    for result in results:
+        row, found = result.row, result.measured
+        numbers = ['', '', ''] if found is None else [f'{number:.6g}' for number in found[:3]]
+        note = result.reason if found is None else found.note
+        writer.writerow([row.name, row.what, row.kind, '' if row.bound is None else row.bound, *numbers, result.mark,
+                         note, *where.values()])
+    write_text(path, text.getvalue())
+
+
+def read_baseline(path: Union[str, Path], settings: Settings) -> Dict[str, dict]:
+    """{name: line} of a CSV that ``save`` wrote with the same ``--quick``; lines without a value are left out.
+
+    Raises
+    ------
+    SSSError
+        There is no such file, it is damaged, of something else, or of quick runs and this one is not.
+    """
+    try:
+        with open(path, newline='', encoding='utf-8') as file:
+            lines = list(csv.DictReader(file, strict=True))
+    except OSError as error:
+        raise SSSError(f'baseline {path} cannot be read: {error.strerror}') from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise SSSError(f'baseline {path} is not a CSV: {error}') from error
+    missing = [column for column in NEEDED if not lines or lines[0].get(column) is None]
+    if missing:
+        raise SSSError(f'baseline {path} is not a CSV of sss-gluon bench: it has no {missing[0]}')
+    found, known = {}, {row.name for row in TABLE}
+    for number, line in enumerate(lines, 2):
+        if None in line or None in line.values():
+            raise SSSError(f'baseline {path}, line {number}: not {len(lines[0])} columns; it is damaged')
+        if line['name'] not in known:
+            raise SSSError(f'baseline {path}, line {number}: there is no benchmark {line["name"]!r}')
+        if (line['quick'] == 'yes') != settings.quick:
+            raise SSSError(f'baseline {path} was measured {"with" if line["quick"] == "yes" else "without"} --quick; '
+                           f'only equal measurements can be compared')
+        if line['value']:
+            try:
+                value = float(line['value'])
+            except ValueError:
+                value = math.nan
+            if not 0 < value < math.inf:
+                raise SSSError(f'baseline {path}, line {number}: the value {line["value"]!r} is not a positive number')
+            found[line['name']] = dict(line, value=value)
+    return found
+
+
+def regressions(results: Sequence[Result], baseline: Dict[str, dict], tolerance: float) -> List[str]:
+    """'name: 1.02 -> 1.15' of every row that is worse than the baseline by more than a share ``tolerance`` of it.
+
+    Ratios are compared on any machine, seconds only on the same CPU; rows without a bound are not compared.
+    """
+    worse = []
+    for row, found in ((result.row, result.measured) for result in results):
+        before = baseline.get(row.name)
+        if found is None or before is None or row.kind == REPORT:
+            continue
+        if row.key == 'seconds' and before['cpu'] != cpu_model():
+            continue
+        change = found.value / before['value'] if row.kind == AT_MOST else before['value'] / found.value
+        if change > 1 + tolerance:
+            worse.append(f'{row.name}: {before["value"]:.3g} -> {found.value:.3g} ({row.kind} {row.bound:g})')
+    return worse

@@ -1,0 +1,87 @@
+"""All of it: what was asked for is checked first, then measured, recorded, and compared with an earlier record."""
+from __future__ import annotations
+
+import subprocess
+from typing import Callable, Dict, List, NamedTuple, Optional
+
+from ..errors import SSSError
+from .isolated import Result, measure, own_cores
+from .record import check_writable, machine, read_baseline, regressions, save
+from .settings import Settings
+from .table import select
+
+ROUNDS, QUICK_ROUNDS = 20, 3
+
+
+class Outcome(NamedTuple):
+    """Rows with their results, where they were measured, and which of them failed or are worse than the baseline."""
+    results: List[Result]
+    machine: Dict[str, str]
+    problem: Optional[str]
+
+
+def bench(only: Optional[str] = None, rounds: Optional[int] = None, csv=None, baseline=None, tolerance: float = 0.1,
+          torch_python: Optional[str] = None, quick: bool = False,
+          log: Callable[[Result], None] = lambda result: None) -> Outcome:
+    """Measure speed and memory on the first two cores this process may use (on one when quick).
+
+    Parameters
+    ----------
+    only : str, optional
+        Regular expression: rows of ``TABLE`` in whose name it is found.
+    rounds : int, optional
+        Turns of everything that is compared; default 20, or 3 when quick.
+    csv : path, optional
+        Written after every row, so that what was measured survives an interruption.
+    baseline : path, optional
+        A CSV written earlier, to compare with.
+    tolerance : float
+        Share of the earlier value by which a row may be worse.
+    torch_python : str, optional
+        An interpreter that can import torch; without one the row that needs it is skipped.
+    quick : bool
+        Tiny networks: shows that everything works.
+    log : callable
+        Called with every Result as it is there.
+
+    Raises
+    ------
+    SSSError
+        Before anything is measured: wrong arguments, a CSV that cannot be written, a baseline that cannot be used.
+    """
+    rows = select(only)
+    rounds = (QUICK_ROUNDS if quick else ROUNDS) if rounds is None else rounds
+    if rounds < 1:
+        raise SSSError(f'--rounds {rounds} must be at least 1')
+    if not 0 <= tolerance < float('inf'):
+        raise SSSError(f'--tolerance {tolerance} must be a share such as 0.1')
+    if torch_python is not None:
+        _check_torch(torch_python)
+    settings = Settings(rounds, quick, torch_python, own_cores(1 if quick else 2))
+    earlier = None if baseline is None else read_baseline(baseline, settings)
+    if csv is not None:
+        check_writable(csv)
+    results, where = [], machine(settings)
+    for result in measure(rows, settings):
+        log(result)
+        results.append(result)
+        if csv is not None:
+            save(csv, results, where)
+    problems = []
+    failed = [f'{result.row.name} ({result.failed})' for result in results if result.failed]
+    worse = [] if earlier is None else regressions(results, earlier, tolerance)
+    if failed:
+        problems.append(f'could not be measured: {", ".join(failed)}')
+    if worse:
+        problems.append(f'worse than in {baseline} by more than {100 * tolerance:g} %: {", ".join(worse)}')
+    return Outcome(results, where, '; '.join(problems) or None)
+
+
+def _check_torch(path: str) -> None:
+    try:
+        done = subprocess.run([path, '-c', 'import torch'], capture_output=True, text=True)
+    except OSError as error:
+        raise SSSError(f'--torch-python {path} cannot be run: {error.strerror}') from error
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or [f'status {done.returncode}'])[-1]
+        raise SSSError(f'--torch-python {path} cannot import torch: {reason}')

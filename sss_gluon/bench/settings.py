@@ -1,0 +1,67 @@
+"""What all benchmarks share: how thoroughly they measure, and the networks they measure."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Optional, Sequence, Tuple
+
+import mxnet as mx
+from mxnet import gluon
+
+from ..models import architecture, get_model
+
+# Narrow and shallow networks, to see in seconds that everything works.
+QUICK = {
+    'cifar_vgg16': dict(stages=((8, 8), (8, 8), (8, 8, 8), (8, 8, 8), (8, 8, 8))),
+    'cifar_resnet20': dict(depths=(2, 1, 1), widths=(8, 8, 16)),
+    'cifar_resnet164': dict(depths=(2, 1, 1), widths=(8, 16, 32)),
+    'cifar_resnext20': dict(depths=(1, 1, 1), widths=(8, 16, 32), groups=4),
+    'resnet50': dict(depths=(2, 2, 1, 1), widths=(16, 32, 32, 64)),
+    'resnext50_32x4d': dict(depths=(1, 2, 1, 1), widths=(16, 32, 48, 64), groups=8),
+}
+
+
+class Skipped(Exception):
+    """A benchmark that cannot run here; the message says why."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a benchmark is run.
+
+    Attributes
+    ----------
+    rounds : int
+        Turns of everything that is compared.
+    quick : bool
+        Small networks and batches: shows that a benchmark works, its numbers mean nothing.
+    torch_python : str, optional
+        An interpreter that can import torch.
+    cores : tuple of int
+        Numbers of the cores to run on.
+    """
+    rounds: int = 20
+    quick: bool = False
+    torch_python: Optional[str] = None
+    cores: Tuple[int, ...] = (0, 1)
+
+    @property
+    def batch(self) -> int:
+        """Images in a training step."""
+        return 8 if self.quick else 64
+
+    def options(self, name: str) -> dict:
+        """Arguments of a network beyond its name."""
+        return QUICK[name] if self.quick else {}
+
+    def net(self, name: str, factors: Optional[Sequence[str]] = None) -> gluon.HybridBlock:
+        """A network in its first state, always the same one; ``factors`` as in ``get_model``."""
+        net = get_model(name, factors=factors, **self.options(name))
+        mx.random.seed(0)
+        net.initialize()
+        return net
+
+    def image_shape(self, name: str) -> Tuple[int, int, int]:
+        """(C, H, W) of one image."""
+        row = architecture(name)
+        side = max(row.minimum_size, 32) if self.quick else row.size
+        return 3, side, side

@@ -1,0 +1,109 @@
+"""The table of benchmarks: what is measured, and what it should be."""
+from __future__ import annotations
+
+import difflib
+import re
+from typing import Callable, Dict, List, NamedTuple, Optional
+
+from ..errors import SSSError
+from .deployment import compact_seconds, latency, onnx_runtime
+from .memory import training_memory
+from .pipeline import input_pipeline
+from .pytorch import against_pytorch
+from .timing import Measurement
+from .training import factor_step, update
+
+AT_MOST, AT_LEAST, REPORT = 'at most', 'at least', 'report'
+
+
+class Benchmark(NamedTuple):
+    """One row of the table.
+
+    Attributes
+    ----------
+    name : str
+    what : str
+        In words; ``a ÷ b`` is a ratio.
+    kind : str
+        ``at most``, ``at least`` or ``report``.
+    bound : float, optional
+    measure : callable
+        ``measure(settings, **arguments)`` returns {key: Measurement}; rows with the same one are measured together.
+    arguments : dict
+    key : str
+        Which of the measurements is this row's.
+    """
+    name: str
+    what: str
+    kind: str
+    bound: Optional[float]
+    measure: Callable[..., Dict[str, Measurement]]
+    arguments: dict
+    key: str
+
+    def met(self, value: float) -> Optional[bool]:
+        """Whether a value is within the bound; None where there is none."""
+        if self.kind == REPORT:
+            return None
+        return value <= self.bound if self.kind == AT_MOST else value >= self.bound
+
+    @property
+    def job(self) -> tuple:
+        """The same for rows that are measured together."""
+        return (self.measure, *sorted(self.arguments.items()))
+
+
+def _table() -> List[Benchmark]:
+    rows = []
+    for name in ('cifar_resnet20', 'cifar_resnext20', 'cifar_vgg16'):
+        arguments = dict(name=name, activation=True) if name == 'cifar_resnet20' else dict(name=name)
+        rows.append(Benchmark(f'step-{name}', f'training step of {name}: with factors ÷ without', AT_MOST, 1.03,
+                              factor_step, arguments, 'folded'))
+        if name == 'cifar_resnet20':
+            rows.append(Benchmark(f'activation-{name}', f'training step of {name}: factors on activations ÷ folded',
+                                  REPORT, None, factor_step, arguments, 'activation'))
+    for key, how, kind, bound in (('default', 'apgnag', AT_MOST, 0.35),
+                                  ('own', 'apgnag as for a network of one\'s own', AT_MOST, 1.10),
+                                  ('each', 'apgnag, parameter by parameter', REPORT, None)):
+        rows.append(Benchmark(f'update-{key}', f'trainer.step of cifar_resnet164: {how} ÷ nag', kind, bound, update,
+                              dict(name='cifar_resnet164'), key))
+    for name in ('cifar_resnet20', 'cifar_resnext20', 'cifar_vgg16'):
+        rows.append(Benchmark(f'memory-{name}', f'peak memory of training {name}: with factors ÷ without', AT_MOST,
+                              1.02, training_memory, dict(name=name), 'memory'))
+    name = 'cifar_resnet20'
+    rows.append(Benchmark('pytorch', f'training images/s of {name}: MXNet ÷ PyTorch', AT_LEAST, 1.0, against_pytorch,
+                          dict(name=name), 'pytorch'))
+    rows.append(Benchmark('pipeline', f'images/s: augmentation on 1 core ÷ training {name}', AT_LEAST, 20.0,
+                          input_pipeline, dict(name=name), 'pipeline'))
+    rows.append(Benchmark('compact', 'seconds to cut resnet50 to ResNet-26 and verify it at 224', AT_MOST, 10.0,
+                          compact_seconds, dict(name='resnet50'), 'seconds'))
+    for name, removed, align in (('resnet50', 'to ResNet-26', 1), ('resnext50_32x4d', 'less half of its groups', 1),
+                                 ('cifar_vgg16', 'less half of its neurons', 1),
+                                 ('cifar_vgg16', 'less half of its neurons, align=16', 16)):
+        for batch in (1, 8):
+            suffix = f'-align{align}' if align > 1 else ''
+            rows.append(Benchmark(f'latency-{name}-batch{batch}{suffix}',
+                                  f'{name} {removed}, batch {batch}: gain in latency ÷ gain in MACs', AT_LEAST, 0.85,
+                                  latency, dict(name=name, batch=batch, align=align), 'latency'))
+    for name, what in (('cifar_resnet164', 'cifar_resnet164 less half of its blocks'), ('resnet50', 'ResNet-26')):
+        for batch in (1, 8):
+            rows.append(Benchmark(f'onnx-{name}-batch{batch}',
+                                  f'images/s of {what}, batch {batch}: ONNX Runtime ÷ MXNet', AT_LEAST, 1.5,
+                                  onnx_runtime, dict(name=name, batch=batch), 'onnx'))
+    return rows
+
+
+TABLE = _table()
+
+
+def select(pattern: Optional[str] = None) -> List[Benchmark]:
+    """The rows whose names a regular expression is found in."""
+    try:
+        found = [row for row in TABLE if re.search(pattern or '', row.name)]
+    except re.error as error:
+        raise SSSError(f'--only {pattern!r} is not a regular expression: {error}') from error
+    if not found:
+        names = [row.name for row in TABLE]
+        near = difflib.get_close_matches(pattern, names, n=1, cutoff=0.0)[0]
+        raise SSSError(f'--only {pattern!r} is in none of the names; did you mean {near!r}? Names: {", ".join(names)}')
+    return found

@@ -1,0 +1,69 @@
+"""Seconds of several things measured in turn, so that a drift of the machine hits all alike, and their ratios."""
+from __future__ import annotations
+
+import time
+from typing import Callable, Dict, NamedTuple
+
+import mxnet as mx
+import numpy as np
+
+WARM_UP = 3
+PAUSE = 0.01    # seconds between turns: OpenMP's threads spin for a while after their work, on cores the next one needs
+
+
+class Measurement(NamedTuple):
+    """A measured value, the quartiles of its rounds, and what it was made of."""
+    value: float
+    low: float
+    high: float
+    note: str = ''
+
+
+def timed(function: Callable[[], object], calls: int = 1) -> Callable[[], float]:
+    """A function that returns the seconds of ``function`` and of all MXNet operations that it started.
+
+    Of several calls in a row the median counts: what was in the caches before is forgotten by then.
+    """
+    def turn() -> float:
+        seconds = []
+        for _ in range(calls):
+            begin = time.perf_counter()
+            function()
+            mx.nd.waitall()
+            seconds.append(time.perf_counter() - begin)
+        return float(np.median(seconds))
+    return turn
+
+
+def interleaved(turns: Dict[str, Callable[[], float]], rounds: int, warm_up: int = WARM_UP,
+                pause: float = PAUSE) -> Dict[str, np.ndarray]:
+    """Call every function once per round, in an order that rotates; rounds of warm-up are not kept.
+
+    Parameters
+    ----------
+    turns : dict of str to callable
+        Each returns the seconds that count; see ``timed``.
+
+    Returns
+    -------
+    dict of str to numpy.ndarray
+        float64, shape (rounds,): seconds.
+    """
+    names = list(turns)
+    seconds = {name: [] for name in names}
+    for i in range(warm_up + rounds):
+        first = i % len(names)
+        for name in names[first:] + names[:first]:
+            time.sleep(pause)
+            measured = turns[name]()
+            if i >= warm_up:
+                seconds[name].append(measured)
+    return {name: np.array(values) for name, values in seconds.items()}
+
+
+def ratio(seconds: Dict[str, np.ndarray], above: str, below: str, scale: float = 1.0, note: str = '') -> Measurement:
+    """Ratio of two medians, times ``scale``, with the quartiles of the ratios of single rounds."""
+    value = scale * np.median(seconds[above]) / np.median(seconds[below])
+    low, high = np.percentile(scale * seconds[above] / seconds[below], (25, 75))
+    parts = [f'{name} {1000 * np.median(seconds[name]):.3g} ms' for name in (above, below)]
+    return Measurement(float(value), float(low), float(high), ', '.join(parts + [note] * bool(note)))

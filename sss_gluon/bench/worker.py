@@ -1,0 +1,105 @@
+"""A process that does one thing whenever it is asked, so that it can be measured in turn with others.
+
+It first says who it is, then answers every line on its input; both are one line of JSON. It ends with its input.
+"""
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import Callable, Sequence
+
+from ..errors import SSSError
+
+PACKAGE = Path(__file__).resolve().parents[2]
+BINDING = ('OMP_PROC_BIND', 'OMP_PLACES', 'GOMP_CPU_AFFINITY')
+
+
+def environment(cores: Sequence[int]) -> dict:
+    """One OpenMP thread per core, each bound to one, which is about 10 % faster on two cores."""
+    path = os.pathsep.join(filter(None, [str(PACKAGE), os.environ.get('PYTHONPATH', '')]))
+    return dict(os.environ, PYTHONPATH=path, OMP_NUM_THREADS=str(len(cores)), OMP_PROC_BIND='true')
+
+
+class Worker:
+    """A running process; ``hello`` is what it said first.
+
+    Parameters
+    ----------
+    command : sequence of str
+    cores : sequence of int
+        Numbers of the cores it may run on.
+
+    Raises
+    ------
+    SSSError
+        When the process ends, or says something that is no answer: with the last line of its error output.
+    """
+
+    def __init__(self, command: Sequence[str], cores: Sequence[int]):
+        self._errors = tempfile.TemporaryFile('w+', encoding='utf-8', errors='replace')
+        # OpenMP has bound this thread to one core, and a process starts with the cores of the thread that makes it.
+        bound = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, cores)
+        try:
+            self._process = subprocess.Popen(command, env=environment(cores), stdin=subprocess.PIPE,
+                                             stdout=subprocess.PIPE, stderr=self._errors, text=True)
+        except OSError as error:
+            raise SSSError(f'{command[0]} cannot be run: {error.strerror}') from error
+        finally:
+            os.sched_setaffinity(0, bound)
+        try:
+            self.hello = self._read()
+        except BaseException:
+            self.close()
+            raise
+
+    def ask(self) -> dict:
+        """Let it work once; its answer."""
+        with suppress(BrokenPipeError):     # why it ended is told below
+            self._process.stdin.write('\n')
+            self._process.stdin.flush()
+        return self._read()
+
+    def _read(self) -> dict:
+        line = self._process.stdout.readline()
+        try:
+            return json.loads(line)
+        except ValueError:
+            self.close()
+            self._errors.seek(0)
+            said = (self._errors.read().strip().splitlines() or [line.strip() or 'it said nothing'])[-1]
+            raise SSSError(f'its process ended with status {self._process.returncode}: {said}') from None
+
+    def close(self) -> None:
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
+        try:
+            self._process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process.stdout.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.close()
+        self._errors.close()
+
+
+def python(module: str, *arguments: str) -> Sequence[str]:
+    """Command that runs a module of this package."""
+    return [sys.executable, '-m', f'sss_gluon.bench.{module}', *arguments]
+
+
+def serve(hello: dict, work: Callable[[], dict]) -> None:
+    """The process's side."""
+    print(json.dumps(hello), flush=True)
+    for _ in sys.stdin:
+        print(json.dumps(work()), flush=True)

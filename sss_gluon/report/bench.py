@@ -1,0 +1,58 @@
+"""Benchmarks as text: rows while they are measured, and the table of all."""
+from __future__ import annotations
+
+from typing import Dict, Sequence
+
+from tabulate import tabulate
+
+from ..bench.isolated import Result
+from ..bench.table import Benchmark
+
+BUSY = 0.5      # processes that wanted a core before anything was measured
+
+
+def describe_rows(rows: Sequence[Benchmark]) -> str:
+    """What would be measured."""
+    return tabulate([[row.name, row.what, _bound(row)] for row in rows], headers=['name', 'what', 'bound'],
+                    disable_numparse=True)
+
+
+def describe_result(result: Result) -> str:
+    """'step-cifar_resnet20: 1.01 (1.00 to 1.02), at most 1.03: met; with 23 ms, without 22 ms'."""
+    return (f'{result.row.name}: {_value(result)} {_spread(result)}, {_bound(result.row)}: {_mark(result)}'
+            + (f'; {result.measured.note}' if result.measured else ''))
+
+
+def describe_results(results: Sequence[Result], machine: Dict[str, str]) -> str:
+    """The table, and where it was measured."""
+    table = tabulate([[result.row.what, _value(result), _spread(result), _bound(result.row), _mark(result)]
+                      for result in results], headers=['what', 'measured', 'quartiles', 'bound', ''],
+                     disable_numparse=True, colalign=('left', 'right', 'right', 'left', 'left'))
+    where = (f'cores: {machine["cores"]} of {machine["cpu"]}, MXNet {machine["mxnet"]}, {machine["rounds"]} rounds; '
+             f'load before: {machine["load"]}')
+    lines = [table, where]
+    if float(machine['load']) > BUSY:
+        lines.append('something else was running: measure again when nothing is')
+    if machine['quick'] == 'yes':
+        lines.append('--quick: tiny networks, the numbers mean nothing')
+    return '\n'.join(lines)
+
+
+def _number(value: float) -> str:
+    return f'{value:.3f}' if value < 10 else f'{value:,.1f}'
+
+
+def _value(result: Result) -> str:
+    return _number(result.measured.value) if result.measured else '-'
+
+
+def _spread(result: Result) -> str:
+    return f'{_number(result.measured.low)} to {_number(result.measured.high)}' if result.measured else '-'
+
+
+def _bound(row: Benchmark) -> str:
+    return row.kind if row.bound is None else f'{row.kind} {row.bound:.2f}'
+
+
+def _mark(result: Result) -> str:
+    return f'{result.mark} ({result.reason})' if result.reason else result.mark

@@ -1,0 +1,191 @@
+"""The verb: what it checks before it measures, what it prints and writes, and when it fails."""
+import csv
+import re
+
+import pytest
+
+from sss_gluon.bench import isolated, run
+from sss_gluon.bench.isolated import Result, own_cores
+from sss_gluon.bench.table import AT_LEAST, AT_MOST, REPORT, TABLE, select
+from sss_gluon.bench.timing import Measurement
+from sss_gluon.cli import main
+
+STEP, ACTIVATION = 'step-cifar_resnet20', 'activation-cifar_resnet20'
+
+
+@pytest.fixture(autouse=True)
+def unbound(monkeypatch):
+    for name in isolated.BINDING:
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def values(monkeypatch):
+    """What the processes answer, by row; and the rows they were started for, in ``values['started']``."""
+    found = {'started': []}
+
+    class Process:
+        def __init__(self, command, cores):
+            self.name = command[-2]
+
+        def ask(self):
+            found['started'].append(self.name)
+            answer = found.get(self.name, 1.0)
+            if not isinstance(answer, float):
+                return answer
+            row = next(row for row in TABLE if row.name == self.name)
+            keys = [other.key for other in TABLE if other.job == row.job]
+            return dict(measured={key: [answer, answer - 0.01, answer + 0.01, 'a, b'] for key in keys})
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            pass
+
+    monkeypatch.setattr(isolated, 'Worker', Process)
+    return found
+
+
+# The table
+
+def test_the_table_is_complete():
+    names = [row.name for row in TABLE]
+    assert len(set(names)) == len(names)
+    bounds = {(row.kind, row.bound) for row in TABLE}
+    assert bounds >= {(AT_MOST, 1.03), (REPORT, None), (AT_MOST, 1.10), (AT_MOST, 0.35), (AT_MOST, 1.02),
+                      (AT_LEAST, 1.0), (AT_LEAST, 20.0), (AT_MOST, 10.0), (AT_LEAST, 0.85), (AT_LEAST, 1.5)}
+    assert len({(row.job, row.key) for row in TABLE}) == len(TABLE)
+
+
+@pytest.mark.parametrize('kind, bound, value, met', [
+    (AT_MOST, 1.03, 1.03, True), (AT_MOST, 1.03, 1.031, False), (AT_LEAST, 20, 20, True), (AT_LEAST, 20, 19.9, False),
+    (REPORT, None, 7, None)])
+def test_met(kind, bound, value, met):
+    row = TABLE[0]._replace(kind=kind, bound=bound)
+    assert row.met(value) is met
+    assert Result(row, Measurement(value, 0, 0)).mark == {True: 'met', False: 'not met', None: 'report only'}[met]
+
+
+@pytest.mark.parametrize('pattern, names', [
+    ('^step', ['step-cifar_resnet20', 'step-cifar_resnext20', 'step-cifar_vgg16']), ('pytorch', ['pytorch']),
+    ('latency.*vgg.*8', ['latency-cifar_vgg16-batch8', 'latency-cifar_vgg16-batch8-align16'])])
+def test_select(pattern, names):
+    assert [row.name for row in select(pattern)] == names
+    assert select() == TABLE
+
+
+# What it measures
+
+def test_rows_of_one_measurement_are_measured_once(values):
+    results = run.bench('cifar_resnet20$', quick=True).results
+    names = [result.row.name for result in results]
+    assert {STEP, ACTIVATION} < set(names) and values['started'].count(STEP) == 1
+    assert ACTIVATION not in values['started'] and all(result.measured.value == 1.0 for result in results)
+
+
+@pytest.mark.parametrize('kwargs, rounds', [({}, 20), (dict(quick=True), 3), (dict(quick=True, rounds=7), 7)])
+def test_rounds(kwargs, rounds, values, monkeypatch):
+    asked = []
+    monkeypatch.setattr(run, 'measure', lambda rows, settings: asked.append(settings) or [])
+    run.bench(**kwargs)
+    assert asked[0].rounds == rounds and len(asked[0].cores) == (1 if kwargs else len(own_cores()))
+
+
+# The command line
+
+def test_list_measures_nothing(values, capsys):
+    assert main(['bench', '--list', '--only', 'update']) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[2:]] == ['update-default', 'update-own', 'update-each']
+    assert lines[3].endswith('at most 1.10') and not values['started']
+
+
+def test_table_and_csv(values, tmp_path, capsys):
+    values[STEP] = 1.05
+    values['pytorch'] = dict(skipped='needs --torch-python')
+    path = tmp_path / 'bench.csv'
+    assert main(['bench', '--quick', '--only', '^(step|activation)-cifar_resnet20|pytorch', '--csv', str(path)]) == 0
+    out, err = capsys.readouterr()
+    assert [line.split(':')[0] for line in err.splitlines()] == [STEP, ACTIVATION, 'pytorch']     # one by one
+    table = [re.split(r' {2,}', line) for line in out.splitlines()]
+    assert table[0][:4] == ['what', 'measured', 'quartiles', 'bound']
+    assert table[2][1:] == ['1.050', '1.040 to 1.060', 'at most 1.03', 'not met']
+    assert table[3][1:] == ['1.050', '1.040 to 1.060', 'report', 'report only']
+    assert table[5][0].startswith('cores: 1 of ') and table[-1][0].startswith('--quick: ')
+    assert table[4][1:] == ['-', '-', 'at least 1.00', 'skipped (needs --torch-python)']
+    with open(path, newline='', encoding='utf-8') as file:
+        lines = list(csv.DictReader(file))
+    assert [(line['name'], line['mark'], line['quick']) for line in lines] == [
+        (STEP, 'not met', 'yes'), (ACTIVATION, 'report only', 'yes'), ('pytorch', 'skipped', 'yes')]
+
+
+def test_a_regression_fails_after_the_table_is_printed(values, tmp_path, capsys):
+    path = str(tmp_path / 'bench.csv')
+    arguments = ['bench', '--quick', '--only', '^step']
+    assert main(arguments + ['--csv', path]) == 0
+    assert main(arguments + ['--baseline', path]) == 0
+    capsys.readouterr()
+    values['step-cifar_vgg16'] = 1.2
+    assert main(arguments + ['--baseline', path, '--tolerance', '0.25']) == 0
+    assert main(arguments + ['--baseline', path]) == 2
+    out, err = capsys.readouterr()
+    assert 'training step of cifar_vgg16' in out
+    assert err.splitlines()[-1] == (f'sss-gluon bench: worse than in {path} by more than 10 %: step-cifar_vgg16: 1 -> '
+                                    f'1.2 (at most 1.03)')
+
+
+def test_a_row_that_fails_does_not_stop_the_others(values, capsys):
+    values['step-cifar_resnext20'] = dict(failed='out of memory')
+    assert main(['bench', '--quick', '--only', '^step']) == 2
+    out, err = capsys.readouterr()
+    assert values['started'][-1] == 'step-cifar_vgg16' and 'failed (out of memory)' in out
+    assert err.splitlines()[-1] == 'sss-gluon bench: could not be measured: step-cifar_resnext20 (out of memory)'
+
+
+ERRORS = [
+    (['--only', 'stepp'], "--only 'stepp' is in none of the names; did you mean 'step-"),
+    (['--only', '('], "--only '(' is not a regular expression"),
+    (['--rounds', '0'], '--rounds 0 must be at least 1'),
+    (['--tolerance', '-1'], '--tolerance -1.0 must be a share'),
+    (['--tolerance', 'nan'], '--tolerance nan must be a share'),
+    (['--csv', 'file/bench.csv'], 'cannot write file/bench.csv: '),
+    (['--csv', '.'], 'cannot write .: it is a folder'),
+    (['--baseline', 'nothing.csv'], 'baseline nothing.csv cannot be read: No such file or directory'),
+    (['--baseline', 'file'], 'baseline file is not a CSV of sss-gluon bench'),
+    (['--torch-python', '/nowhere/python'], '--torch-python /nowhere/python cannot be run: No such file or directory'),
+    (['--torch-python', 'false'], '--torch-python false cannot import torch: status 1'),
+]
+
+
+@pytest.mark.parametrize('arguments, words', ERRORS, ids=[' '.join(arguments) for arguments, _ in ERRORS])
+def test_errors_are_one_line_before_anything_is_measured(arguments, words, values, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'file').write_text('mine')
+    assert main(['bench', *arguments]) == 2
+    out, err = capsys.readouterr()
+    assert out == '' and err.count('\n') == 1 and err.startswith('sss-gluon bench: ') and words in err
+    assert not values['started'] and [path.name for path in tmp_path.iterdir()] == ['file']
+
+
+def test_threads_that_are_bound_already_are_an_error(monkeypatch, capsys):
+    monkeypatch.setenv('OMP_PROC_BIND', 'true')
+    assert main(['bench', '--only', 'compact']) == 2
+    assert 'OMP_PROC_BIND is set, which hides the other cores' in capsys.readouterr().err
+    monkeypatch.delenv('OMP_PROC_BIND')
+    assert len(own_cores()) in (1, 2) and len(own_cores(1)) == 1
+
+
+@pytest.mark.slow
+def test_everything_runs_in_processes_of_its_own(tmp_path, capsys):
+    """All rows, small: each is measured, or skipped for want of a package."""
+    path = tmp_path / 'bench.csv'
+    assert main(['bench', '--quick', '--rounds', '1', '--csv', str(path)]) == 0, capsys.readouterr().err
+    with open(path, newline='', encoding='utf-8') as file:
+        lines = {line['name']: line for line in csv.DictReader(file)}
+    assert list(lines) == [row.name for row in TABLE]
+    for name, line in lines.items():
+        if line['mark'] == 'skipped':
+            assert name.startswith(('pytorch', 'onnx')) and line['note']
+        else:
+            assert float(line['value']) > 0 and line['mark'] in ('met', 'not met', 'report only')
