@@ -4,11 +4,25 @@ The package imports this module before anything else, because MXNet 1.9.1 reads 
 removed while it is being imported. The names stay set for the whole process; on a NumPy that has them
 nothing changes.
 """
+import os
 import re
+import signal
 import sys
 from types import ModuleType
 
-import numpy as np
+
+def end_at_once(number, frame) -> None:
+    """Ctrl-C while the program imports: a KeyboardInterrupt there is a traceback, or turns into an ImportError."""
+    os.write(2, b'sss-gluon: stopped\n')
+    os._exit(130)
+
+
+# While `python -m sss_gluon...` imports the package, argv[0] is '-m'.
+if os.path.basename((getattr(sys, 'argv', None) or [''])[0]) in ('sss-gluon', '-m') \
+        and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, end_at_once)
+
+import numpy as np  # noqa: E402
 
 # What MXNet 1.9.1 and GluonCV 0.10.5 use of the names that NumPy 1.24 removed.
 NUMPY_ALIASES = {'bool': bool, 'int': int, 'float': float}

@@ -40,6 +40,9 @@ def test_own_network_goes_through_the_chain(tmp_path):
     run(['-m', 'sss_gluon.cli', *train[:2], *settings], tmp_path)
     assert 'removed: ' in run(['-m', 'sss_gluon.cli', 'prune', 'runs/mynet'], tmp_path)
     assert 'compact' in run(['-m', 'sss_gluon.cli', 'evaluate', 'runs/mynet'], tmp_path)
+    export = next(command for command in COMMANDS if ' export ' in command).replace('runs/mine', 'runs/mynet')
+    pytest.importorskip('onnxruntime')
+    assert 'model.onnx' in run(['-m', 'sss_gluon.cli', *export.split()[1:]], tmp_path)
     structure = Structure.load(tmp_path / 'runs/mynet/compact/model-structure.json')
     assert sum(structure.removed().values()) > 0
 

@@ -81,7 +81,7 @@ def test_rebuild(name, narrow, fill, zero, batch, tmp_path):
     for key, parameter in fresh.collect_params().items():
         value = parameter.data().asnumpy()
         if key.endswith('weight'):
-            assert np.unique(value).size == value.size or value.size > 1000
+            assert np.unique(value).size > 0.99 * value.size or value.size > 1000
         else:
             assert (value == (1 if key.endswith(('gamma', 'running_var')) else 0)).all()
     x = batch(*shape)
@@ -293,7 +293,7 @@ BLOCK = 'stage1.0.conv2'
     (changed(['model', 'options', 'speed'], 3), "cifar_resnet20 cannot be built with .*'speed'"),
     (changed(['model', 'classes'], 'ten'), "cifar_resnet20: classes='ten' is not a positive whole number"),
     (changed(['model', 'name'], 3), 'not of a network of this package; pass model='),
-    (changed(['model'], 'cifar_resnet20'), 'not of a network of this package; pass model='),
+    (changed(['model'], 'cifar_resnet20'), 'the model cifar_resnet20 of the structure cannot be built'),
     (changed(['input_shape'], [1, 3]), r'does not accept an input of shape \(1, 3\)'),
 ])
 def test_bad_structures(fields, message):

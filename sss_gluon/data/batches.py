@@ -48,6 +48,10 @@ class TrainBatches:
         if not 1 <= batch_size <= len(images):
             raise SSSError(f'batch size {batch_size} must be from 1 to the number of training images, '
                            f'{len(images)}')
+        side = min(images.shape[1:])
+        if augmentation.pad > side:
+            raise SSSError(f'pad={augmentation.pad} (augment_pad: in a configuration) must not be more than the side '
+                           f'of the images, {side}')
         if count < 1 or not 0 <= index < count:
             raise SSSError(f'shard {index} of {count} does not exist')
         if batch_size % count:

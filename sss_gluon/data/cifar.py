@@ -68,7 +68,7 @@ def load(name: str, root: Union[None, str, Path] = None, validation: Optional[in
     """
     layout = FORMATS[name]
     if size not in (None, _SHAPE[1]):
-        raise SSSError(f'{name} images are 32 x 32: leave out size={size}; pad_to({size}) zero-pads')
+        raise SSSError(f'{name} images are 32 x 32: leave out size={size} (image_size: in a configuration)')
     folder = data_folder(name, root)
     for place in (folder, folder / layout.folder):
         if any((place / file).exists() for file in layout.files):

@@ -33,7 +33,7 @@ def load(root: Union[None, str, Path] = None, validation: Optional[int] = None, 
     checksum.
     """
     if size not in (None, _SIDE):
-        raise SSSError(f'{NAME} images are 28 x 28: leave out size={size}; pad_to({size}) zero-pads')
+        raise SSSError(f'{NAME} images are 28 x 28: leave out size={size} (image_size: in a configuration)')
     folder = data_folder(NAME, root)
     paths = _find(DEBIAN_FOLDER) if root is None else {}
     if len(paths) < len(FILES):
@@ -51,7 +51,7 @@ def _find(folder: Path) -> Dict[str, Path]:
     found = {}
     for file in FILES:
         for path in (folder / file.name, folder / file.name[:-len('.gz')]):
-            if path.is_file():
+            if path.exists():
                 found[file.name] = path
                 break
     return found

@@ -37,13 +37,15 @@ def load(root: Union[None, str, Path] = None, validation: Optional[int] = None, 
     if root is None:
         raise SSSError('folder: name the folder that holds train/ and test/ (root=, or data_root: in a configuration)')
     if size is not None and size < 1:
-        raise SSSError(f'folder: size={size} must be at least 1 pixel')
+        raise SSSError(f'folder: size={size} (image_size: in a configuration) must be at least 1 pixel')
     root = Path(root).expanduser()
     sources = _sources(root)
     if 'validation' in sources and validation is not None:
         raise SSSError(f'{root}: has validation images in val/; leave out validation={validation}')
     listed = {part: _list(path) for part, path in sources.items()}
     names = list(listed['train'])
+    if len(names) < 2:
+        raise SSSError(f'{sources["train"]}: holds one class, {names[0]}; there is nothing to tell apart')
     for part, classes in listed.items():
         differing = sorted(set(names).symmetric_difference(classes))
         if differing:
@@ -96,6 +98,8 @@ def _not_an_image(path: Path, error: Exception) -> SSSError:
 
 
 def _header(path: Path) -> _Header:
+    if path.exists() and not path.is_file():     # to open a pipe would wait for ever
+        raise SSSError(f'{path}: is no image but a folder or device; remove it')
     try:
         with Image.open(path, formats=_FORMATS) as image:
             turned = image.getexif().get(0x0112) in (5, 6, 7, 8)     # EXIF orientations that swap the sides

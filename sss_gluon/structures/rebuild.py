@@ -13,7 +13,7 @@ import mxnet as mx
 import numpy as np
 from mxnet import gluon
 
-from ..errors import SSSError
+from ..errors import SSSError, reason
 from ..factors import ScalingFactor, scaling_factors
 from ..graph.block import load_arrays, to_block
 from ..graph.compact import describe, reduce
@@ -145,7 +145,7 @@ def _build(structure: Structure) -> gluon.HybridBlock:
         return get_model(spec['name'], spec.get('classes'), spec.get('factors'), spec.get('in_channels', 3),
                          **spec.get('options', {}))
     except (TypeError, ValueError, AttributeError, mx.base.MXNetError) as error:
-        raise SSSError(f'the model {spec} of the structure cannot be built: {str(error).splitlines()[-1]}') from error
+        raise SSSError(f'the model {spec} of the structure cannot be built: {reason(error)}') from error
 
 
 def _initial(name, shape, own, init):

@@ -17,7 +17,7 @@ SMALL = 2 ** 16     # elements; an operator of its own is nothing to a larger pa
 class FlatBuffers:
     """The small parameters of one device, as slices of contiguous arrays.
 
-    Arrays of the network are copied in and out, each way in one operator. With ``views`` gradients are views of the
+    Arrays of the network are copied in and out. With ``views`` gradients are views of the
     buffers instead, and so are parameters with one axis (BatchNorm, biases, factors). Weights of convolutions and dense
     layers never are: a prediction changes their layout in place (oneDNN), which would overwrite the neighbours of a
     view. An array that was replaced, or a multiplier that was set, is noticed in the next step; from then on everything
@@ -57,6 +57,11 @@ class FlatBuffers:
         gradients = (self.parameters[index]._grad[self.device] for index in self.served)
         self.views = self.views and not any(gradient.asnumpy().any() for gradient in gradients)
         self.segments = [_Segment(indices, self, factors) for (factors, *_), indices in groups.items()]
+        copied = [pair for segment in self.segments for pair in segment.weights]
+        self._weights = [(array, piece) for array, piece in copied if array.ndim > 1]
+        self._vectors = [(array, piece) for array, piece in copied if array.ndim == 1]
+        self._vectors += [pair for segment in self.segments for pair in segment.gradients]
+        self._results = [(piece, array) for array, piece in copied]
         self.signature = self._signature()
         # so that no identity is used again
         self._held = [(p._data[self.device], p._grad and p._grad[self.device]) for p in self.parameters.values()]
@@ -72,11 +77,18 @@ class FlatBuffers:
         return [(id(p._data[d]), p._grad and id(p._grad[d]), states.get(index), p.lr_mult, p.wd_mult)
                 for index, p in self.parameters.items()]
 
+    def gather(self) -> None:
+        """Start to copy what ``update`` needs; nothing of the network changes."""
+        for array, piece in self._weights:
+            array.copyto(piece)     # one by one: amp_multicast cannot read oneDNN's layouts of grouped convolutions
+        _copy(self._vectors)
+
     def update(self, optimizer: APGNAG) -> None:
-        """One step of everything that is bound."""
+        """One step of everything that is bound, after ``gather``."""
         optimizer._update_count(self.served)
         for segment in self.segments:
             segment.update(optimizer)
+        _copy(self._results)
 
 
 class _Segment:
@@ -89,7 +101,7 @@ class _Segment:
         self.sizes = [int(np.prod(p.shape)) for p in parameters]
         context = parameters[0]._data[d].context
         self.weight, self.grad, self.velocity, self.ahead = (nd.zeros(sum(self.sizes), ctx=context) for _ in range(4))
-        self.weights, self.grads = [], []       # (array of the network, its slice), where the slice is not the array
+        self.weights, self.gradients = [], []       # (array of the network, its slice), where they are not the same
         self._thresholds = None, None
         begin = 0
         for index, parameter, size in zip(indices, parameters, self.sizes):
@@ -102,7 +114,7 @@ class _Segment:
             states[index], buffers.updater.states_synced[index] = velocity, True
             if not buffers.views:
                 self.weights.append((parameter._data[d], weight))
-                self.grads.append((parameter._grad[d], grad))
+                self.gradients.append((parameter._grad[d], grad))
                 continue
             fresh = parameter._data[d]._fresh_grad
             parameter._grad[d] = parameter._grad[d].copyto(grad)
@@ -115,13 +127,10 @@ class _Segment:
 
     def update(self, optimizer: APGNAG) -> None:
         lr, wd = optimizer._get_lr(self.indices[0]), optimizer._get_wd(self.indices[0])
-        _copy(self.weights)
-        _copy(self.grads)
         if self.factors:
             optimizer.update_factor(self.weight, self.grad, self.velocity, lr, wd, self._threshold(optimizer, lr))
         else:
             optimizer.update_weight(self.weight, self.grad, self.velocity, lr, wd, self.ahead)
-        _copy([(piece, array) for array, piece in self.weights])
 
     def _threshold(self, optimizer: APGNAG, lr: float) -> nd.NDArray:
         each = tuple(optimizer.threshold(index, lr) for index in self.indices)
@@ -130,7 +139,7 @@ class _Segment:
         return self._thresholds[1]
 
 
-def _copy(pairs) -> None:
+def _copy(pairs: List[Tuple[nd.NDArray, nd.NDArray]]) -> None:
     """All of (source, target) in one operator."""
     if pairs:
         sources, targets = zip(*pairs)

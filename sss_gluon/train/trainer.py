@@ -61,6 +61,8 @@ class FactorTrainer(gluon.Trainer):
         if scaler is not None and scaler.has_overflow(self._params):
             return
         self._bind()
+        for buffers in self._flat:
+            buffers.gather()
         trained = [(i, p) for i, p in enumerate(self._params) if p.grad_req != 'null']
         arrays = [array for _, p in trained for array in p._data]
         if not all(array._fresh_grad for array in arrays):

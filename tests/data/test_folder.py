@@ -133,7 +133,7 @@ def test_format_that_is_not_listed(tree, digit_images):
 
 def test_folder_among_the_images(tree):
     (tree / 'train' / 'b' / 'more').mkdir()
-    with pytest.raises(SSSError, match='b/more: is no image'):
+    with pytest.raises(SSSError, match='b/more: is no image but a folder'):
         load('folder', root=tree)
 
 

@@ -206,4 +206,4 @@ def test_symbol_is_readable_json(exported):
     with open(f"{exported['cifar_resnet20'][0]}-symbol.json", encoding='utf-8') as file:
         graph = json.load(file)
     assert {node['op'] for node in graph['nodes']} \
-        == {'null', 'Convolution', 'BatchNorm', 'Activation', 'elemwise_add', 'Pooling', 'Flatten', 'FullyConnected'}
+        == {'null', 'Convolution', 'BatchNorm', 'Activation', 'elemwise_add', 'mean', 'Flatten', 'FullyConnected'}

@@ -13,6 +13,7 @@ import pytest
 from mxnet import gluon
 
 from sss_gluon.graph import compact, count, remaining
+from sss_gluon.graph.concat import is_whole_slice
 from sss_gluon.graph.ir import to_json
 from sss_gluon.graph.trace import trace
 
@@ -410,7 +411,8 @@ def network(case, fill):
 
 
 def operators(program):
-    return [node.op for node in program.nodes() if not node.is_variable]
+    """Without the slices behind concatenations of odd widths, see test_concat.py."""
+    return [node.op for node in program.nodes() if not node.is_variable and not is_whole_slice(node)]
 
 
 @pytest.mark.parametrize('name', CASES)

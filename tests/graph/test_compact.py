@@ -11,6 +11,7 @@ from mxnet.gluon import nn
 from sss_gluon.errors import SSSError
 from sss_gluon.factors import ScaledBatchNorm, ScaledConv2D, scaling_factors
 from sss_gluon.graph import compact, count, remaining
+from sss_gluon.graph.concat import is_whole_slice
 from sss_gluon.graph.fold import fold
 from sss_gluon.graph.ir import to_json
 from sss_gluon.graph.operators import RULES, Channelwise
@@ -24,7 +25,8 @@ SIZES = {       # height and width of the input: as small as the network allows
 
 
 def operators(program):
-    return [node.op for node in program.nodes() if not node.is_variable]
+    """Without the slices behind concatenations of odd widths, see test_concat.py."""
+    return [node.op for node in program.nodes() if not node.is_variable and not is_whole_slice(node)]
 
 
 def check(net, shape, difference, batch, constants=0):

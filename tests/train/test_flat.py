@@ -108,6 +108,7 @@ CASES = {       # (network, settings, what happens before each step, devices)
     'gamma by name': ('cifar_resnet20', dict(gamma_mult={'stage1': 0.3, 'stage3': 0.0}), None, 1),
     'decayed factors and biases': ('cifar_vgg16', dict(no_decay='nothing'), None, 1),
     'predictions': ('cifar_vgg16', {}, predict, 1),
+    'predictions, grouped convolutions': ('cifar_resnext20', {}, predict, 1),
     'set_data': ('cifar_resnet20', {}, set_data, 1),
     'writes into parameters': ('cifar_resnet20', {}, write_in_place, 1),
     'a multiplier that changes': ('cifar_resnet20', {}, freeze, 1),
