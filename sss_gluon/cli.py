@@ -3,9 +3,12 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
+import threading
 from pathlib import Path
 
+from ._platform import end_at_once
 from .errors import SSSError
 
 
@@ -17,21 +20,49 @@ def main(arguments=None) -> int:
         verb = verbs.add_parser(name, help=text, description=text)
         add(verb)
         verb.set_defaults(run=run)
-    options = parser.parse_args(arguments)
+    options, more = parser.parse_known_args(arguments)
+    if more and (not hasattr(options, 'overrides') or any(text.startswith('-') or '=' not in text for text in more)):
+        parser.error(f'unrecognized arguments: {" ".join(more)}')
+    if more:        # argparse takes key=value in front of options only
+        options.overrides += more
     if '' not in sys.path:
         sys.path.append('')         # model: package.module:function is looked for where the command runs
+    if sys.stdout is None:      # closed: `sss-gluon ... >&-`
+        sys.stdout = open(os.devnull, 'w')
+    if hasattr(sys.stdout, 'reconfigure'):      # γ and λ, where a terminal knows Latin letters only
+        sys.stdout.reconfigure(errors='backslashreplace')
+    program = signal.getsignal(signal.SIGINT) is end_at_once        # and not a function that Python code has called
+    problem, status = None, 0
     try:
-        options.run(options)
+        if program:
+            sys.unraisablehook = _interrupt_again
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        status = options.run(options) or 0
+        sys.stdout.flush()
     except SSSError as error:
-        print(f'sss-gluon {options.verb}: {error}', file=sys.stderr)
-        return 128 + error.signal_number if hasattr(error, 'signal_number') else 2
+        problem, status = error, 128 + error.signal_number if hasattr(error, 'signal_number') else 2
     except BrokenPipeError:     # `sss-gluon count resnet50 | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+        status = 141
+    except OSError as error:    # of a file: it says which one and why
+        problem, status = f'{error.filename or "output"}: {error.strerror or error}', 2
+    except MemoryError as error:
+        problem, status = f'not enough memory ({error}); try smaller images, batches or networks', 2
     except KeyboardInterrupt:
-        print(f'sss-gluon {options.verb}: stopped', file=sys.stderr)
-        return 130
-    return 0
+        problem, status = 'stopped', 130
+    if program:     # from here on nothing is left to be stopped
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if problem is not None:
+        print(f'sss-gluon {options.verb}: {" ".join(str(problem).splitlines())}', file=sys.stderr)
+    return status
+
+
+def _interrupt_again(unraisable) -> None:
+    """A Ctrl-C that came inside a ``__del__``, where Python only reports it: send it once more."""
+    if issubclass(unraisable.exc_type, KeyboardInterrupt):
+        threading.Timer(0.01, os.kill, (os.getpid(), signal.SIGINT)).start()
+    else:
+        sys.__unraisablehook__(unraisable)
 
 
 def _train_arguments(parser):
@@ -40,11 +71,14 @@ def _train_arguments(parser):
 
 
 def _train(options):
+    from .baselines import train
     from .report.figures import draw
-    from .train import RunFolder, load_config, train
+    from .train import RunFolder, load_config
     path = Path(options.config)
-    if path.is_dir():
+    if os.path.isdir(path):
         run = RunFolder.open(path)
+        if any(text.startswith('run=') for text in options.overrides):
+            raise SSSError(f'run= cannot be changed while {path} is continued; name the configuration file instead')
         config = load_config(run.config_file, options.overrides)
         config.run = str(path)
     else:
@@ -76,18 +110,43 @@ def _evaluate(options):
     from .report.tables import describe_evaluation
     from .train import RunFolder, evaluate, evaluate_exported
     if options.target.endswith('.json'):
+        if options.against:
+            raise SSSError(f'--against compares runs, and {options.target} is none; leave it out')
         print(describe_evaluation([evaluate_exported(options.target, options.data, options.device)]))
         return
-    rows = evaluate(options.target, options.against, options.device)
-    compact = [row.name for row in rows].count('compact')
-    print(describe_evaluation(rows, RunFolder(options.target).structure() if compact else None))
+    if options.data:
+        raise SSSError(f'--data is for an exported network; {options.target} has its own')
+    run = RunFolder.open(options.target)
+    structure = run.structure() if Path(f'{run.compact}-symbol.json').exists() else None
+    print(describe_evaluation(evaluate(run.path, options.against, options.device), structure))
+
+
+def _export_arguments(parser):
+    _run_argument(parser)
+    parser.add_argument('--format', choices=('symbol', 'onnx'), default='symbol',
+                        help="MXNet's symbol and params (default), or ONNX")
+    parser.add_argument('--int8', action='store_true', help='also a network of 8-bit integers, as symbol and params')
+    parser.add_argument('--calibration', type=int, default=512, metavar='N',
+                        help='training images that INT8 takes its ranges from (default 512)')
+    parser.add_argument('--max-drop', type=float, default=2.0, metavar='POINTS',
+                        help='points of top-1 on held-out images that INT8 may cost (default 2)')
+    parser.add_argument('--align', type=int, default=1, metavar='N',
+                        help='leave zeros so that widths are multiples of N: 8 or 16 are faster on CPUs')
+
+
+def _export(options):
+    from .report.tables import describe_export
+    from .train import export
+    rows = export(options.run_folder, options.format, options.int8, options.calibration, options.max_drop / 100,
+                  options.align)
+    print(describe_export(rows, options.run_folder))
 
 
 def _count_arguments(parser):
     parser.add_argument('target', metavar='model|run|symbol.json')
     parser.add_argument('--structure', help='a structure.json, or a shipped one such as resnet26: before and after')
     parser.add_argument('--size', type=int, help='height and width of the input; default what the model is made for')
-    parser.add_argument('--channels', type=int, default=3, help='input channels (default 3)')
+    parser.add_argument('--channels', type=int, help='input channels (default 3)')
     parser.add_argument('--classes', type=int)
 
 
@@ -97,11 +156,88 @@ def _count(options):
     print(describe_count(*sizes(options.target, options.structure, options.size, options.channels, options.classes)))
 
 
+def _sweep_arguments(parser):
+    parser.add_argument('plan', help='plan (YAML): many runs, see configs/plans')
+    parser.add_argument('overrides', nargs='*', metavar='key=value', help='settings of all runs')
+    parser.add_argument('--dry-run', action='store_true', help='print the runs, their state and costs; do nothing')
+    parser.add_argument('--smoke', action='store_true', help='try everything on small data, in minutes, in runs/smoke')
+    parser.add_argument('--devices', type=lambda text: text.split(','), metavar='D,D', help='of each run: gpu0,gpu1')
+    parser.add_argument('--data-root', metavar='DIR', help='folder of the data set')
+    parser.add_argument('--runs', default='runs', metavar='DIR', help='run folders are DIR/<plan>/<run> (default runs)')
+    parser.add_argument('--shard', metavar='I/N', help='only the I-th of N parts, for N processes')
+    parser.add_argument('--only', metavar='REGEX', help='only runs whose name it is found in')
+    parser.add_argument('--where', action='store_true', help='print the folder of the run folders; do nothing')
+
+
+def _sweep(options):
+    from .sweep import describe_plan, load_plan, sweep
+    plan = load_plan(options.plan, options.runs, options.smoke, options.devices, options.data_root, options.overrides)
+    if options.where:
+        print(plan.folder)
+        return 0
+    runs = plan.select(options.only, options.shard)
+    if options.dry_run:
+        print(describe_plan(plan, runs))
+        return 0
+    outcome = sweep(plan, runs)
+    for name, reason in outcome.failed.items():
+        print(f'sss-gluon sweep: {plan.folder / name}: {reason}', file=sys.stderr)
+    print(f'{plan.folder}: {len(outcome.finished)} of {len(runs)} runs finished, {len(outcome.failed)} failed'
+          + (f', {len(outcome.in_use)} in use by other processes' if outcome.in_use else ''))
+    return 1 if outcome.failed else 0
+
+
+def _bench_arguments(parser):
+    parser.add_argument('--only', metavar='REGEX', help='rows whose name it is found in')
+    parser.add_argument('--list', action='store_true', help='print the rows and measure nothing')
+    parser.add_argument('--rounds', type=int, help='turns of all that is compared (default 20, with --quick 3)')
+    parser.add_argument('--csv', metavar='FILE', help='write the results there, with the machine')
+    parser.add_argument('--baseline', metavar='FILE', help='an earlier CSV: fail where a row is worse than there')
+    parser.add_argument('--tolerance', type=float, default=0.1, help='what counts as worse (default 0.1: 10 %%)')
+    parser.add_argument('--torch-python', metavar='PATH', help='an interpreter with PyTorch, for the row that needs it')
+    parser.add_argument('--quick', action='store_true', help='tiny networks: shows that it works, numbers mean nothing')
+
+
+def _bench(options):
+    from .bench.run import bench
+    from .bench.table import select
+    from .report.bench import describe_result, describe_results, describe_rows
+    if options.list:
+        print(describe_rows(select(options.only)))
+        return
+    outcome = bench(options.only, options.rounds, options.csv, options.baseline, options.tolerance,
+                    options.torch_python, options.quick,
+                    log=lambda result: print(describe_result(result), file=sys.stderr, flush=True))
+    print(describe_results(outcome.results, outcome.machine))
+    if outcome.problem:
+        raise SSSError(outcome.problem)
+
+
+def _report_arguments(parser):
+    parser.add_argument('runs', nargs='*', metavar='run', help='run folders, or folders below which runs are found')
+    parser.add_argument('--out', metavar='DIR', help='folder to write to; default report in the folder of the runs')
+    parser.add_argument('--title', metavar='TEXT', help='of the page')
+    parser.add_argument('--published', metavar='TABLE', help='another table of published numbers (CSV)')
+    parser.add_argument('--counts', action='store_true', help='count the published networks; needs no run')
+
+
+def _report(options):
+    from .report.build import report
+    result = report(options.runs, options.out, options.title, options.published, options.counts)
+    print(result.text)
+    for path in result.files:
+        print(f'written: {path}')
+
+
 VERBS = {
     'train': (_train, _train_arguments, 'train a configuration; continues where an earlier call stopped'),
     'prune': (_prune, _run_argument, 'cut a trained network to what its factors leave, check it and export it'),
     'evaluate': (_evaluate, _evaluate_arguments, 'accuracy, size and latency of the networks of a run'),
+    'export': (_export, _export_arguments, 'write the network for inference: MXNet symbol, ONNX or INT8, checked'),
+    'sweep': (_sweep, _sweep_arguments, 'the runs of a plan: train what is missing, continue, skip what is finished'),
     'count': (_count, _count_arguments, 'parameters and MACs, layer by layer, before and after'),
+    'report': (_report, _report_arguments, 'runs beside each other and beside the paper: tables, figures, one page'),
+    'bench': (_bench, _bench_arguments, 'speed and memory: what factors cost, what a compact network gains'),
 }
 
 if __name__ == '__main__':

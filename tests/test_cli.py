@@ -121,6 +121,23 @@ def test_an_exported_network_is_evaluated_and_counted(chain, capsys):
 
 
 @pytest.mark.slow
+def test_export_writes_what_evaluate_reads(chain, tmp_path, capsys):
+    pytest.importorskip('onnxruntime')
+    shutil.copytree(chain[0] / 'runs/mine', tmp_path / 'mine')
+    run = str(tmp_path / 'mine')
+    assert main(['export', run, '--format', 'onnx', '--int8', '--calibration', '100', '--max-drop', '50']) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[:2] for line in lines[2:5]] == [['float32', 'MXNet'], ['float32', 'ONNX'], ['int8', 'MXNet']]
+    assert lines[-1] == f'written: {run}/deploy/model.onnx, model-int8-symbol.json, model-int8-0000.params'
+    assert main(['export', run]) == 0
+    top1 = capsys.readouterr().out.splitlines()[2].split()[3]
+    assert main(['evaluate', f'{run}/deploy/model-symbol.json']) == 0
+    assert capsys.readouterr().out.splitlines()[2].split()[:2] == ['model-symbol.json', top1]
+    assert main(['export', run, '--int8', '--calibration', '0']) == 2
+    assert capsys.readouterr().err == 'sss-gluon export: calibration 0 must be at least 1 image\n'
+
+
+@pytest.mark.slow
 def test_the_chain_again_with_a_network_of_ones_own(tmp_path, monkeypatch, capsys):
     """Its module lies in the current folder."""
     write_text(tmp_path / 'mynet.py', OWN_NET)
@@ -161,59 +178,11 @@ def test_count_before_and_after(capsys):
     assert gone and gone[0][-3:] == ['-', '-', '-']
 
 
-# Errors: arguments, exit status 2, one line on stderr with these words
-
-ERRORS = [
-    (['train', 'nothing.yaml'], 'there is no configuration file nothing.yaml'),
-    (['train', 'small.yaml', 'gama=1'], "there is no setting 'gama'; did you mean 'gamma'?"),
-    (['train', 'small.yaml', 'gamma'], "'gamma' is not of the form key=value"),
-    (['train', 'small.yaml', 'epochs=0'], 'epochs=0'),
-    (['train', 'wrong.yaml'], "wrong.yaml: there is no setting 'learn'; did you mean"),
-    (['train', 'small.yaml', 'devices=[gpu0]'], 'gpu0 was asked for'),
-    (['train', 'small.yaml', 'model=cifar_resnet'], "did you mean 'cifar_resnet20'?"),
-    (['train', 'small.yaml', 'model=nomodule:net'], 'the module is looked for on PYTHONPATH and in the current folder'),
-    (['train', 'small.yaml', 'data=folder'], 'folder'),
-    (['train', 'small.yaml', 'init=nothing.params'], 'nothing.params does not exist'),
-    (['train', 'folder'], 'folder is not a run folder: it has no config.yaml'),
-    (['train', 'small.yaml', 'run=folder'], 'folder is not empty and not a run folder; name another run='),
-    (['prune', 'nothing'], 'there is no folder nothing'), (['prune', 'folder'], 'is not a run folder'),
-    (['evaluate', 'nothing'], 'there is no folder nothing'),
-    (['evaluate', 'nothing-symbol.json'], 'nothing-symbol.json is not'),
-    (['count', 'nothing'], "model 'nothing' is unknown; did you mean"),
-    (['count', 'nothing-symbol.json'], 'there is no nothing-symbol.json'),
-    (['count', 'resnet50', '--structure', 'resnet27'], 'there is no structure file resnet27'),
-    (['count', 'resnet50', '--structure', 'wrong.yaml'], 'wrong.yaml is not a structure.json'),
-]
-
-
-@pytest.fixture
-def desk(tmp_path, monkeypatch):
-    """A current folder with a good and a wrong configuration, and a folder that is no run."""
-    monkeypatch.chdir(tmp_path)
-    write_text(tmp_path / 'small.yaml', CONFIG)
-    write_text(tmp_path / 'wrong.yaml', 'learn: 1\n')
-    write_text(tmp_path / 'folder' / 'notes.txt', 'mine')
-    return tmp_path
-
-
-@pytest.mark.parametrize('arguments, words', ERRORS, ids=[' '.join(arguments) for arguments, _ in ERRORS])
-def test_errors_are_one_line_and_status_2(arguments, words, desk, capsys):
-    before = sorted(path for path in desk.rglob('*') if path.is_file())
-    status = main(arguments)
-    out, err = capsys.readouterr()
-    assert status == 2 and out == '' and err.endswith('\n') and err.count('\n') == 1, err
-    assert err.startswith(f'sss-gluon {arguments[0]}: ') and words in err
-    assert sorted(path for path in desk.rglob('*') if path.is_file()) == before     # nothing was begun
-
-
-def test_count_at_a_size_that_does_not_fit(capsys):
-    assert main(['count', 'vgg16', '--size', '32']) == 2
-    assert 'does not accept an input of shape (1, 3, 32, 32)' in capsys.readouterr().err.splitlines()[-1]
-
-
 @pytest.mark.slow
-def test_errors_of_a_process_have_no_traceback(desk):
-    done = call(['train', 'small.yaml', 'model=nomodule:net'], desk)
+def test_errors_of_a_process_have_no_traceback(tmp_path):
+    """All of them: test_bad_input.py."""
+    write_text(tmp_path / 'small.yaml', CONFIG)
+    done = call(['train', 'small.yaml', 'model=nomodule:net'], tmp_path)
     assert done.returncode == 2 and done.stdout == '' and done.stderr.count('\n') == 1
     assert done.stderr.startswith("sss-gluon train: model 'nomodule:net': No module named 'nomodule'")
 

@@ -89,7 +89,8 @@ def load_latest(folder: Path, net, trainer: Optional[FactorTrainer], log=print) 
         restore(path, arrays, net, trainer)
         return position
     if found:
-        raise SSSError(f'all {len(found)} checkpoints in {folder} are damaged or of another version (see above)')
+        raise SSSError(f'all {len(found)} checkpoints in {folder} are damaged or of another version; delete them to '
+                       f'begin again')
     return None
 
 
@@ -100,9 +101,18 @@ def read_checkpoint(path: Path) -> Tuple[Dict[str, np.ndarray], Position]:
         head = json.loads(arrays.pop('position').tobytes().decode())
         if head['format'] != FORMAT:
             raise SSSError(f'{path} is a checkpoint of another version: {head["format"]}')
-        return arrays, Position(**{key: head[key] for key in asdict(Position())})
+        position = Position(**{key: head[key] for key in asdict(Position())})
+        if not all(type(n) is int and n >= 0 for n in (position.epoch, position.step)):
+            raise ValueError(f'epoch {position.epoch!r}, step {position.step!r}')
+        position.loss_sum, position.correct = float(position.loss_sum), float(position.correct)
     except (KeyError, ValueError, TypeError) as error:
         raise SSSError(f'{path} is not a checkpoint of sss_gluon ({type(error).__name__}: {error})') from error
+    for name, array in arrays.items():      # nothing else is ever saved
+        if array.dtype.kind not in 'fiu' or not np.isfinite(array).all():
+            raise SSSError(f'{path} is damaged: {name} holds something else than finite numbers')
+    if arrays.get('state:num_update', np.array(0)).shape != ():
+        raise SSSError(f'{path} is damaged: state:num_update is not a number')
+    return arrays, position
 
 
 def restore(path: Path, arrays: Dict[str, np.ndarray], net, trainer: Optional[FactorTrainer]) -> None:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Union
@@ -29,6 +30,12 @@ class Config:
     factors: Optional[List[str]] = None         # neuron, group, block; [] for none; default: what the paper prunes
     structure: Optional[str] = None             # train the compact network of a structure.json, or of a shipped one
     init: Optional[str] = None                  # .params or checkpoint to start from; λ starts at 1
+
+    # what removes structures
+    method: str = 'sss'                         # factors trained with γ; or a name of sss_gluon.baselines.METHODS
+    method_options: Dict[str, Any] = field(default_factory=dict)    # of that method: strength, images, kinds, ...
+    source: Optional[str] = None                # run folder of the trained network that the method starts from
+    target_macs: Optional[float] = None         # share of the MACs of the whole network that is to be left
 
     # data
     data: str = 'digits'                        # digits, fashion-mnist, cifar10, cifar100, folder
@@ -71,9 +78,11 @@ class Config:
 FREE_KEYS = ('run', 'checkpoint_every', 'keep_checkpoints', 'tensorboard', 'data_root')
 KEYS = tuple(f.name for f in fields(Config))
 LISTS = ('factors', 'devices', 'schedule_epochs')
-MAPPINGS = ('model_options', 'gamma_mult')
+MAPPINGS = ('model_options', 'gamma_mult', 'method_options')
 CHOICES = {'schedule': ('step', 'cosine', 'constant'), 'gamma_weighting': ('uniform', 'macs'),
            'kvstore': ('device', 'local')}
+OPTIONAL = tuple(f.name for f in fields(Config) if f.default is None)
+LARGEST = 2 ** 31 - 1       # products of two or three such numbers are still float32
 MINIMA = {'epochs': 1, 'batch_size': 1, 'accumulation': 1, 'gamma': 0, 'weight_decay': 0, 'learning_rate': 0,
           'warmup_epochs': 0, 'augment_pad': 0, 'checkpoint_every': 1, 'keep_checkpoints': 1, 'seed': 0}
 
@@ -101,7 +110,9 @@ def load_config(path: Union[str, Path, None], overrides: Sequence[str] = ()) -> 
     for source, layer in layers:
         _check_keys(layer, source)
         for key in layer:
-            part = OmegaConf.masked_copy(layer, [key])
+            if key in MAPPINGS and not layer._get_node(key):        # {} takes back what the base says
+                merged[key] = {}
+            part = _parse(source, lambda layer=layer, key=key: OmegaConf.masked_copy(layer, [key]), key)
             merged = _parse(source, lambda merged=merged, part=part: OmegaConf.merge(merged, part), key)
     if path and not merged.run:
         merged.run = str(Path('runs') / Path(path).resolve().parent.name / Path(path).stem)
@@ -124,18 +135,26 @@ def check(config: Config) -> None:
             raise SSSError(f'{key}={value} is unknown; did you mean {near}? Choices: {", ".join(choices)}')
     for key, minimum in MINIMA.items():
         value = getattr(config, key)
-        if not minimum <= value < float('inf'):
-            raise SSSError(f'{key}={value} must be a finite number, at least {minimum}')
+        if not minimum <= value <= LARGEST:
+            raise SSSError(f'{key}={value} must be a number from {minimum} to {LARGEST}')
     if not 0 <= config.momentum < 1:
         raise SSSError(f'momentum={config.momentum} must be at least 0 and less than 1')
     if not 0 < config.schedule_factor <= 1:
         raise SSSError(f'schedule_factor={config.schedule_factor} must be more than 0 and at most 1')
-    if config.clip_gradient is not None and not 0 < config.clip_gradient < float('inf'):
-        raise SSSError(f'clip_gradient={config.clip_gradient} must be a finite number more than 0, or null')
-    if config.seed >= 2 ** 31:
-        raise SSSError(f'seed={config.seed} must be less than 2147483648')
+    if config.clip_gradient is not None and not 0 < config.clip_gradient <= LARGEST:
+        raise SSSError(f'clip_gradient={config.clip_gradient} must be a number more than 0, at most {LARGEST}, or null')
+    if config.target_macs is not None and not 0 < config.target_macs < 1:
+        raise SSSError(f'target_macs={config.target_macs} must be more than 0 and less than 1: the share of the MACs '
+                       f'that is to be left')
+    if config.method == 'sss':
+        for key in ('method_options', 'source', 'target_macs'):
+            if getattr(config, key):
+                raise SSSError(f'{key} is for the methods sss is compared with; set method=, or leave {key} out')
     if config.warmup_epochs >= config.epochs:
         raise SSSError(f'warmup_epochs={config.warmup_epochs:g} must be less than epochs={config.epochs}')
+    given = sorted({'name', 'classes', 'factors', 'in_channels'} & set(config.model_options))
+    if given:
+        raise SSSError(f'model_options: {given[0]} is no option of its own; model, data and factors say it')
     if not config.devices:
         raise SSSError('devices=[] names no device; use cpu, or gpu0, gpu1, ...')
     share = len(config.devices) * config.accumulation
@@ -157,20 +176,20 @@ def differences(old: Config, new: Config) -> List[str]:
 def _layers(path: Path, depth: int = 0):
     if depth > 8:
         raise SSSError(f'{path}: base files refer to each other in a circle')
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise SSSError(f'there is no configuration file {path}')
     layer = _parse(str(path), lambda: OmegaConf.load(path))
     if not isinstance(layer, DictConfig):
         raise SSSError(f'{path} is not a list of key: value')
-    base = layer.pop('base', None)
-    below = _layers(path.parent / str(base), depth + 1) if base else []
+    base = _parse(str(path), lambda: layer.pop('base', None), 'base')
+    below = _layers(path.parent / str(base), depth + 1) if base is not None else []
     return below + [(str(path), layer)]
 
 
 def _parse(source: str, read, key: str = ''):
     try:
         return read()
-    except (OmegaConfBaseException, YAMLError, UnicodeDecodeError, OSError, TypeError) as error:
+    except (OmegaConfBaseException, YAMLError, ValueError, OSError, TypeError, IndexError, RecursionError) as error:
         where, text = f'{key}: ' if key else '', str(error).splitlines()[0]
         if getattr(error, 'full_key', None):
             where = f'{error.full_key}: '
@@ -185,9 +204,15 @@ def _check_keys(layer: DictConfig, source: str) -> None:
         if key not in KEYS:
             near = difflib.get_close_matches(str(key), KEYS, n=1, cutoff=0.0)[0]
             raise SSSError(f'{source}: there is no setting {str(key)!r}; did you mean {near!r}?')
+        if value == '???' or value is None and key not in OPTIONAL:
+            raise SSSError(f'{source}: {key} needs a value')
         if key in ('factors', 'devices') and isinstance(value, str) and '$' not in value:
             layer[key] = value = [value]        # factors: block is as good as factors: [block]
         for keys, kind, form in ((LISTS, list, '[a, b]'), (MAPPINGS, dict, '{a: b}')):
             wrong = value is not None and not isinstance(value, (kind, str) if '$' in str(value) else kind)
             if key in keys and wrong:
                 raise SSSError(f'{source}: {key}: {value!r} is not of the form {form}')
+        if key in MAPPINGS and isinstance(value, dict):
+            for part in value:
+                if ':' in str(part) and value[part] is None:        # {a:b} is one word of YAML
+                    raise SSSError(f'{source}: {key}: {part!r} has no value; put a blank behind the colon')

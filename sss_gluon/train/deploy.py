@@ -5,16 +5,16 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional, Union
+from typing import Dict, List, NamedTuple, Optional, Tuple, Union
 
 import mxnet as mx
 import numpy as np
 from mxnet import gluon
 
 from ..data import Augmentation, DataSet
-from ..errors import SSSError
-from ..files import write_text
-from ..graph import Compact, compact, count, load
+from ..errors import SSSError, reason
+from ..files import sha256, write_text
+from ..graph import Compact, Count, Structure, compact, count, load
 from ..graph.block import to_block
 from ..graph.compact import TOLERANCE
 from ..graph.fold import fold
@@ -24,7 +24,7 @@ from .checkpoint import load_latest
 from .config import Config
 from .devices import contexts
 from .latency import latencies
-from .network import build_network, load_data
+from .network import load_data, network_of
 from .run import RunFolder
 
 LATENCY_BATCHES = (1, 64)
@@ -49,7 +49,7 @@ def load_run(path: Union[str, Path], device: str = 'cpu', log=print) -> Trained:
     config.devices = [device]
     data = load_data(config)
     config.init = None      # the checkpoint holds all there is to know
-    net = build_network(config, data, run.begun_from(config))
+    net = network_of(run, config, data)
     position = load_latest(run.checkpoints, net, None, log)
     if position is None:
         raise SSSError(f'{run} has no checkpoint yet; train it first: sss-gluon train {run}')
@@ -67,25 +67,54 @@ def prune(path: Union[str, Path], log=print) -> Compact:
         if trained.epochs < trained.config.epochs:
             log(f'note: {run} is at epoch {trained.epochs} of {trained.config.epochs}')
         result = compact(trained.net, trained.input_shape)
+        if run.has_selection():
+            _count_from_source(result, run)
         target = run.compact.parent
         with tempfile.TemporaryDirectory(prefix='.compact.', dir=run.path) as folder:
             result.export(Path(folder) / 'new' / run.compact.name)
-            _compare(trained, Path(folder) / 'new' / run.compact.name)
+            check_on_images(trained, load(Path(folder) / 'new' / run.compact.name))
             shutil.rmtree(target, ignore_errors=True)
             os.replace(Path(folder) / 'new', target)
     return result
 
 
-def _compare(trained: Trained, prefix: Path) -> None:
-    """Hold exported files against the network they were cut from, on real images."""
-    data = trained.data
-    augmentation = Augmentation(pad=0, flip=False, mean=data.mean, std=data.std)
-    images = mx.nd.array(augmentation.normalise(data.test.images[:32]))
-    expected, found = trained.net(images).asnumpy(), load(prefix)(images).asnumpy()
-    difference = float(np.abs(expected - found).max() / max(np.abs(expected).max(), 1e-30))
+def _count_from_source(result: Compact, run: RunFolder) -> None:
+    """Say what was removed from the whole network, where the run began with the compact one of a baseline."""
+    structure = Structure.load(f'{run.selection}-structure.json')
+    after = {name: row['after'] for name, row in result.structure.layers.items()}
+    for name, row in structure.layers.items():
+        row['after'] = after.get(name)
+    result.structure, result.before = structure, whole_size(run)
+
+
+def whole_size(run: RunFolder) -> Optional[Count]:
+    """Size of the network that a baseline cut before this run began; None where none did."""
+    if not run.has_selection():
+        return None
+    return count(load(run.source), Structure.load(f'{run.selection}-structure.json').input_shape)
+
+
+def check_on_images(trained: Trained, net) -> float:
+    """Hold what was exported against the network of the run, on real images: the largest difference, or an error."""
+    difference = differences(trained, net)[0]
     if not difference <= TOLERANCE:
         raise SSSError(f'on test images the exported network differs by {difference:.1e} of the largest output, more '
                        f'than rounding ({TOLERANCE:.0e}); nothing was kept')
+    return difference
+
+
+def differences(trained: Trained, net) -> Tuple[float, float]:
+    """Outputs on test images against those of the run's network: largest error over largest output, RMS over RMS."""
+    images = mx.nd.array(plain(trained.data).normalise(trained.data.test.images[:32]))
+    expected, found = trained.net(images).asnumpy(), net(images).asnumpy()
+    error, size = np.abs(expected - found), np.abs(expected)
+    return (float(error.max() / max(size.max(), 1e-30)),
+            float(np.sqrt(np.square(error).mean() / max(np.square(size).mean(), 1e-30))))
+
+
+def plain(data: DataSet) -> Augmentation:
+    """Normalised only: how images go in after training."""
+    return Augmentation(pad=0, flip=False, mean=data.mean, std=data.std)
 
 
 class Row(NamedTuple):
@@ -104,7 +133,8 @@ def evaluate(path: Union[str, Path], against: Optional[Union[str, Path]] = None,
     Parameters
     ----------
     path : run folder
-        The network with its factors folded in (``dense``), and its compact network if ``prune`` wrote one.
+        The network with its factors folded in (``dense``), and its compact network if ``prune`` wrote one. Of a
+        baseline ``dense`` is the network that it cut, ``compact`` the fine-tuned one.
     against : run folder, optional
         A network of another run on the same data, e.g. one trained without factors.
     device : str, optional
@@ -120,8 +150,10 @@ def evaluate(path: Union[str, Path], against: Optional[Union[str, Path]] = None,
     trained = load_run(path, device, log)
     context = contexts([device])[0]
     nets = {'dense': _folded(trained, context)}
+    if run.has_selection():     # the run's own network is compact; the whole one has the weights it was cut from
+        nets = {'dense': load(run.source, context), 'compact': nets['dense']}
     if Path(f'{run.compact}-symbol.json').exists():
-        nets['compact'] = load(run.compact, context)
+        nets['compact'] = load_exported(run.compact, trained.data, context)
     data = trained.data
     if against is not None:
         other = load_run(against, device, log)
@@ -151,29 +183,44 @@ def evaluate_exported(symbol_file: Union[str, Path], data_of: Union[None, str, P
     data_of : run folder, optional
         Default the run whose folder the file lies in.
     """
-    if not str(symbol_file).endswith('-symbol.json') or not Path(symbol_file).is_file():
-        raise SSSError(f'{symbol_file} is not the symbol file of an exported network (...-symbol.json)')
+    if not os.path.exists(symbol_file):
+        raise SSSError(f'there is no {symbol_file}')
     folder = Path(data_of) if data_of else Path(symbol_file).resolve().parent.parent
-    if not (folder / 'config.yaml').is_file():
+    if not data_of and not (folder / 'config.yaml').is_file():
         raise SSSError(f'{symbol_file} does not lie in a run folder; name one for its data: --data run')
     config = RunFolder.open(folder).config()
     data = load_data(config)
     context = contexts([device or config.devices[0]])[0]
-    net = load(symbol_file, context)
-    outputs = trace(net, (1,) + tuple(data.shape), values=False).output_shapes()
-    if outputs != [(1, data.classes)]:
-        raise SSSError(f'{symbol_file} gives outputs of shape {outputs} for an image of {data.name}, which has '
-                       f'{data.classes} classes: it is of other data')
+    net = load_exported(symbol_file, data, context)
     return _rows({Path(symbol_file).name: net}, data, context)[0]
 
 
+def load_exported(prefix: Union[str, Path], data: DataSet, context) -> gluon.SymbolBlock:
+    """``load``, and errors where params were changed since structure.json was written, or are of other data."""
+    net = load(prefix, context)
+    prefix = str(prefix).replace('-symbol.json', '')
+    params, beside = Path(f'{prefix}-0000.params'), Path(f'{prefix}-structure.json')
+    if beside.exists() and Structure.load(beside).params_sha256 not in (None, sha256(params)):
+        raise SSSError(f'{params} is not the file that was written with {beside.name}: it was changed, or is damaged; '
+                       f'export it again, or delete {beside.name}')
+    shape = (1,) + tuple(data.shape)
+    outputs = trace(net, shape, values=False).output_shapes()
+    if outputs != [(1, data.classes)]:
+        raise SSSError(f'{prefix}-symbol.json gives outputs of shape {outputs} for an image of {data.name}, which has '
+                       f'{data.classes} classes: it is of other data')
+    try:
+        net(mx.nd.zeros(shape, ctx=context)).wait_to_read()
+    except mx.base.MXNetError as error:
+        raise SSSError(f'{prefix}-symbol.json cannot be run: {reason(error)}') from error
+    return net
+
+
 def _rows(nets: Dict[str, gluon.HybridBlock], data: DataSet, context) -> List[Row]:
-    augmentation = Augmentation(pad=0, flip=False, mean=data.mean, std=data.std)
     seconds = {batch: latencies(nets, (batch,) + tuple(data.shape), context) for batch in LATENCY_BATCHES}
     rows = []
     for name, net in nets.items():
         size = count(net, (1,) + tuple(data.shape))
-        accuracy = evaluate_images(net, data.test, augmentation, LATENCY_BATCHES[-1], context)
+        accuracy = evaluate_images(net, data.test, plain(data), LATENCY_BATCHES[-1], context)
         rows.append(Row(name, accuracy, size.params, size.macs, {b: seconds[b][name] for b in LATENCY_BATCHES}))
     return rows
 

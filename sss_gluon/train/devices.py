@@ -13,7 +13,8 @@ def contexts(names: Sequence[str]) -> List[mx.Context]:
     """``['gpu0', 'gpu1']`` as contexts; a device that is not there, or cannot run, is an error."""
     found = []
     for name in names:
-        match = re.fullmatch(r'(cpu|gpu)\(?(\d*)\)?', name)
+        # MXNet keeps a list as long as the number of a device: it must not be huge
+        match = re.fullmatch(r'(cpu|gpu)\(?(\d{0,3})\)?', name)
         if not match:
             raise SSSError(f'device {name!r} is unknown; use cpu, cpu1, gpu0, gpu1, ...')
         kind, number = match.group(1), int(match.group(2) or 0)

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import time
-from typing import Dict, Sequence
+from typing import Callable, Dict, Sequence
 
 import mxnet as mx
 import numpy as np
@@ -14,12 +14,18 @@ def latencies(nets: Dict[str, gluon.HybridBlock], shape: Sequence[int], context,
     batch = mx.nd.random.normal(shape=tuple(shape), ctx=context)
     for net in nets.values():
         net.hybridize(static_alloc=True, static_shape=True)
+    return alternately({name: lambda net=net: net(batch).wait_to_read() for name, net in nets.items()}, runs)
+
+
+def alternately(calls: Dict[str, Callable[[], object]], runs: int = 30) -> Dict[str, float]:
+    """{name: median seconds} of functions called in turn, after three calls of each."""
+    times = {name: [] for name in calls}
+    for call in calls.values():
         for _ in range(3):
-            net(batch).wait_to_read()
-    times = {name: [] for name in nets}
+            call()
     for _ in range(runs):
-        for name, net in nets.items():
+        for name, call in calls.items():
             begin = time.perf_counter()
-            net(batch).wait_to_read()
+            call()
             times[name].append(time.perf_counter() - begin)
     return {name: float(np.median(values)) for name, values in times.items()}

@@ -3,12 +3,13 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 import signal
 import time
 from collections import deque
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Callable, Iterator, List
+from typing import Callable, Dict, Iterator, List, Optional
 
 import mxnet as mx
 import numpy as np
@@ -25,7 +26,8 @@ from .accuracy import Accuracy, evaluate_images
 from .checkpoint import Position, checkpoints, load_latest, save_checkpoint, way_back
 from .config import Config, check, differences
 from .devices import contexts
-from .network import build_network, load_data
+from .hook import Hook
+from .network import load_data, network_of
 from .record import Recorder
 from .run import RunFolder
 from .schedules import make_schedule
@@ -42,8 +44,10 @@ class Interrupted(SSSError):
         self.signal_number = signal_number
 
 
-def train(config: Config, log: Callable[[str], None] = print) -> RunFolder:
+def train(config: Config, log: Callable[[str], None] = print, hook: Optional[Hook] = None) -> RunFolder:
     """Train the network of a configuration; continue where an earlier call stopped; do nothing when it is done.
+
+    A ``method`` other than sss brings its ``hook``: ``sss_gluon.baselines.train`` knows them all.
 
     Returns
     -------
@@ -58,23 +62,36 @@ def train(config: Config, log: Callable[[str], None] = print) -> RunFolder:
         After SIGINT or SIGTERM, with everything saved.
     """
     check(config)
+    if config.method != 'sss' and hook is None:
+        raise SSSError(f'method={config.method} is not of this function; call sss_gluon.baselines.train')
     run = RunFolder(config.run)
     if not config.run:
         raise SSSError('run= is empty; name the folder that the run should write')
-    if not run.config_file.exists() and run.path.is_dir() and set(os.listdir(run.path)) - {'.lock'}:
+    if os.path.lexists(run.path) and not os.path.isdir(run.path):
+        raise SSSError(f'{run} is not a folder; name another run=')
+    strange = run.path.is_dir() and [name for name in os.listdir(run.path)
+                                     if name not in ('.lock', 'selection') and not name.startswith('.selection.')]
+    if not run.config_file.exists() and strange:
         raise SSSError(f'{run} is not empty and not a run folder; name another run=')
     devices = contexts(config.devices)
-    for key in ('data_root', 'init', 'structure'):     # the run may be continued from another folder
+    for key in ('data_root', 'init', 'structure', 'source'):     # the run may be continued from another folder
         value = getattr(config, key)
         if value is not None and os.path.exists(value):
             config = replace(config, **{key: os.path.abspath(value)})
     with run.locked():
         _check_folder(run, config, log)
-        training = Training(config, run, devices, log)
-        run.save_config(config)
+        given = config
+        if config.source is None:       # what an earlier attempt with other settings left
+            shutil.rmtree(run.selection.parent, ignore_errors=True)
+        if hook is not None:
+            config = hook.prepare(config, run, log)
+        training = Training(config, run, devices, log, hook)
         training.resume()
+        run.save_config(given)
         if training.position.epoch >= config.epochs:
             log(f'{run} is finished ({config.epochs} epochs); nothing to do')
+            if not (run.path / 'diagnosis.txt').exists():       # it may have been stopped just before
+                training.finish()
             return run
         run.discard_results()
         with _signals() as stop:
@@ -133,14 +150,15 @@ def _signals() -> Iterator[List[int]]:
 class Training:
     """The state of one run between its steps."""
 
-    def __init__(self, config: Config, run: RunFolder, devices, log):
+    def __init__(self, config: Config, run: RunFolder, devices, log, hook: Optional[Hook] = None):
         self.config, self.run, self.devices, self.log = config, run, devices, log
         self.stop: List[int] = []
         self.position = Position()
         self.data = load_data(config)
         self.input_shape = (1,) + tuple(self.data.shape)
         begun = replace(config, init=None) if checkpoints(run.checkpoints) else config
-        self.net = build_network(begun, self.data, run.begun_from(config))
+        self.net = network_of(run, begun, self.data)
+        self.penalty = hook.penalty(begun, self.net, self.input_shape) if hook else None
         self.net.hybridize(static_alloc=True, static_shape=True)
         self.loss = gluon.loss.SoftmaxCrossEntropyLoss()
         self.loss.hybridize(static_alloc=True, static_shape=True)
@@ -160,20 +178,27 @@ class Training:
             for parameter in self.net.collect_params().values():
                 if parameter.grad_req != 'null':
                     parameter.grad_req = 'add'
-        self.recorder = Recorder(run, config, self.net, self.factors, self.input_shape)
+        self.recorder = Recorder(run, config, self.net, self.factors, self.input_shape, self.values)
 
     # Where the run stands
+
+    def values(self) -> Dict[str, np.ndarray]:
+        """{factor name: values}; 0 is what prune removes."""
+        return factor_values(self.net) if self.penalty is None else self.penalty.values()
 
     def resume(self) -> None:
         """Take over the newest checkpoint, and drop what was logged after it."""
         position = load_latest(self.run.checkpoints, self.net, self.trainer, self.log)
         if position is not None:
+            if position.step >= len(self.batches):
+                raise SSSError(f'{checkpoints(self.run.checkpoints)[-1]} is of step {position.step}, but an epoch has '
+                               f'{len(self.batches)}: it is of other data')
             self.position = position
             if position.epoch < self.config.epochs:
                 step = f', step {position.step}' if position.step else ''
                 self.log(f'{self.run}: continuing after epoch {position.epoch}{step}')
         self.recorder.keep_epochs(self.position.epoch)
-        self.recorder.measure(factor_values(self.net))
+        self.recorder.measure(self.values())
 
     def save(self) -> None:
         save_checkpoint(self.run.checkpoints, self.net, self.trainer, self.position, self.config,
@@ -220,7 +245,11 @@ class Training:
                     loss = self.loss(output, labels)
                 loss.backward()
                 results.append(mx.nd.concat(loss.sum(), (output.argmax(axis=1) == labels).sum(), dim=0))
+        if self.penalty:
+            self.penalty.before_update(self.config.batch_size)
         self.trainer.step(self.config.batch_size)
+        if self.penalty:
+            self.penalty.after_update(self.trainer.learning_rate)
         if self.config.accumulation > 1:
             self.net.collect_params().zero_grad()
         return results
@@ -264,10 +293,10 @@ class Training:
         line = self.recorder.write(epoch + 1, self.trainer.learning_rate, trained,
                                    'validation' if self.data.validation else 'test', result,
                                    self.seconds, self.images_per_second, evaluation_seconds)
-        self.log(line)
         self.position = Position(epoch + 1)
         if (epoch + 1) % self.config.checkpoint_every == 0 or epoch + 1 == self.config.epochs or self.stop:
             self.save()
+        self.log(line)
         if self.stop and epoch + 1 < self.config.epochs:
             raise Interrupted(f'stopped by {signal.Signals(self.stop[0]).name} after epoch {epoch + 1}, everything is '
                               f'saved; continue with: sss-gluon train {self.run}', self.stop[0])
@@ -275,7 +304,11 @@ class Training:
     def finish(self) -> None:
         """Say why, when nothing became zero."""
         self.recorder.close()
-        if self.factors and all((f.values() != 0).all() for f in self.factors):
+        text = self.penalty.explain() if self.penalty else None
+        if text:
+            write_text(self.run.path / 'diagnosis.txt', text + '\n')
+            self.log(text)
+        if not self.penalty and self.factors and all((f.values() != 0).all() for f in self.factors):
             batches = self.batches.epoch(self.config.epochs)
             few = [next(batches) for _ in range(min(20, len(self.batches)))]
             batches.close()

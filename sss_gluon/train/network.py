@@ -8,23 +8,33 @@ import mxnet as mx
 import numpy as np
 from mxnet import gluon
 
-from ..data import DataSet, load
-from ..errors import SSSError
+from ..data import DataSet
+from ..data import load as load_data_set
+from ..errors import SSSError, reason
 from ..files import read_npz
-from ..graph.block import load_arrays
+from ..graph.block import load, load_arrays
 from ..models import ARCHITECTURES, get_model
 from ..models.layers import weight_initializer
 from ..structures import Structure, rebuild
 from .config import Config
 from .devices import contexts
+from .run import RunFolder
 from .trainer import exempt_from_decay, named_parameters
 
 
 def load_data(config: Config) -> DataSet:
     """The data set of a run, zero-padded where the network needs larger images."""
-    data = load(config.data, config.data_root, config.validation, config.image_size)
+    data = load_data_set(config.data, config.data_root, config.validation, config.image_size)
     row = ARCHITECTURES.get(config.model)
     return data.pad_to(row.minimum_size) if row else data
+
+
+def network_of(run: RunFolder, config: Config, data: DataSet) -> gluon.HybridBlock:
+    """The network that a run trains: the one a baseline selected, or that of its configuration."""
+    if not run.has_selection():
+        return build_network(config, data, run.begun_from(config))
+    mx.random.seed(config.seed)
+    return load(run.selection, contexts(config.devices))
 
 
 def build_network(config: Config, data: DataSet, structure: Optional[Structure] = None) -> gluon.HybridBlock:
@@ -36,7 +46,10 @@ def build_network(config: Config, data: DataSet, structure: Optional[Structure] 
     np.random.seed(config.seed)     # MXNet's initializers draw from both
     if structure is None:
         net = get_model(config.model, data.classes, config.factors, data.shape[0], **config.model_options)
-        net.initialize(init=weight_initializer(), ctx=contexts(config.devices))
+        try:
+            net.initialize(init=weight_initializer(), ctx=contexts(config.devices))
+        except mx.base.MXNetError as error:
+            raise SSSError(f'the parameters of {config.model} cannot be created: {reason(error)}') from error
     else:
         net = _compact_network(config, data, structure)
     exempt_from_decay(net)
@@ -54,7 +67,10 @@ def _compact_network(config: Config, data: DataSet, structure: Structure) -> glu
         if spec.get(key) not in (value, None):
             raise SSSError(f'structure={config.structure} has {key}={spec[key]}, but {data.name} needs {value}')
     own = partial(get_model, config.model, data.classes, spec.get('factors'), data.shape[0], **spec.get('options', {}))
-    return rebuild(structure, model=own, ctx=contexts(config.devices))
+    try:
+        return rebuild(structure, model=own, ctx=contexts(config.devices))
+    except SSSError as error:
+        raise SSSError(f'structure={config.structure}: {error}') from error
 
 
 def start_from(net: gluon.Block, path: str) -> None:

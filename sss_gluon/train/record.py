@@ -1,13 +1,14 @@
 """What a run writes after every epoch: metrics.csv, timing.csv, factors.csv, TensorBoard, and one line of text."""
 from __future__ import annotations
 
-from typing import Dict, List, Sequence, Tuple
+from functools import partial
+from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
 from ..errors import SSSError
 from ..factors import ScalingFactor, factor_values
-from ..graph import remaining
+from ..graph import count, load, remaining
 from .accuracy import Accuracy
 from .config import Config
 from .run import RunFolder
@@ -26,8 +27,11 @@ def alive(factors: Sequence[ScalingFactor], values: Dict[str, np.ndarray]) -> Di
 class Recorder:
     """Writes the tables of a run; metrics.csv holds what a rerun gives again bit for bit, times are in timing.csv."""
 
-    def __init__(self, run: RunFolder, config: Config, net, factors: List[ScalingFactor], input_shape):
+    def __init__(self, run: RunFolder, config: Config, net, factors: List[ScalingFactor], input_shape,
+                 values: Optional[Callable[[], Dict[str, np.ndarray]]] = None):
         self.run, self.config, self.net, self.factors, self.input_shape = run, config, net, factors, input_shape
+        self.values = values or partial(factor_values, net)     # or what a penalty has in their place
+        self.before = count(load(run.source), input_shape) if run.has_selection() else None
         self.text = ''              # 'x of y alive', for the progress bar
         self._left = self._dense = None
         self._writer = _tensorboard(run) if config.tensorboard else None
@@ -40,6 +44,7 @@ class Recorder:
     def measure(self, values: Dict[str, np.ndarray]) -> None:
         """Size of the network as it would be cut now."""
         self._dense, self._left = remaining(self.net, self.input_shape)
+        self._dense = self.before or self._dense
         counts = [f'{left}/{total} {kind}s' for kind, (left, total) in alive(self.factors, values).items()]
         if counts:
             self.text = f'{", ".join(counts)} alive, {self._left.macs / self._dense.macs:.1%} of MACs'
@@ -47,7 +52,7 @@ class Recorder:
     def write(self, epoch: int, learning_rate: float, trained: Accuracy, part: str, result: Accuracy,
               train_seconds: float, images_per_second: float, evaluation_seconds: float) -> str:
         """One row in every table; returns the line for the log."""
-        values = factor_values(self.net)
+        values = self.values()
         self.measure(values)
         row = dict(epoch=epoch, learning_rate=f'{learning_rate:.9g}', train_loss=f'{trained.loss:.9g}',
                    train_top1=f'{trained.top1:.6f}', evaluated_on=part, loss=f'{result.loss:.9g}',

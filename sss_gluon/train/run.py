@@ -1,6 +1,7 @@
 """The run folder: everything that a run leaves, and all that later steps read.
 
-    config.yaml   metrics.csv   timing.csv   factors.csv   checkpoints/epoch-0030.npz   figures/   compact/
+    config.yaml   metrics.csv   timing.csv   factors.csv   checkpoints/epoch-0030.npz   figures/   compact/   deploy/
+    selection/      where another method than sss chose the structures
 """
 from __future__ import annotations
 
@@ -37,14 +38,17 @@ class RunFolder:
         self.checkpoints = self.path / 'checkpoints'
         self.figures = self.path / 'figures'
         self.compact = self.path / 'compact' / 'model'      # prefix of the exported files
+        self.deploy = self.path / 'deploy' / 'model'        # and of those for inference
+        self.selection = self.path / 'selection' / 'model'  # of the compact network that a baseline begins with
+        self.source = self.path / 'selection' / 'source'    # and of the whole one that it was cut from
 
     @classmethod
     def open(cls, path: Union[str, Path]) -> 'RunFolder':
         """An existing run; anything else is an error."""
         run = cls(path)
-        if not run.path.is_dir():
+        if not os.path.exists(path):
             raise SSSError(f'there is no folder {path}')
-        if not run.config_file.is_file():
+        if not os.path.isfile(run.config_file):
             raise SSSError(f'{path} is not a run folder: it has no config.yaml')
         return run
 
@@ -69,13 +73,18 @@ class RunFolder:
         begun = copy.exists() and any(self.checkpoints.glob('*.npz'))
         return load_structure(copy if begun else config.structure)
 
+    def has_selection(self) -> bool:
+        """Does the run train a compact network that a baseline selected?"""
+        return Path(f'{self.selection}-structure.json').exists()
+
     def structure(self) -> Structure:
         """What ``prune`` kept."""
         return Structure.load(f'{self.compact}-structure.json')
 
     def discard_results(self) -> None:
         """Remove what was made from the network as it was, before it is trained on."""
-        shutil.rmtree(self.compact.parent, ignore_errors=True)
+        for prefix in (self.compact, self.deploy):
+            shutil.rmtree(prefix.parent, ignore_errors=True)
         for name in ('evaluation.csv', 'diagnosis.txt'):
             if (self.path / name).exists():
                 (self.path / name).unlink()
@@ -83,20 +92,22 @@ class RunFolder:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the folder for this process; a folder in use, or one that cannot be written, is an error."""
+        made = [path for path in (self.path, *self.path.parents) if not os.path.exists(path)]
+        lock = FileLock(str(self.path / '.lock'))
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(str(self.path / '.lock'))
-            lock.acquire(timeout=0)
-        except Timeout as error:
-            raise SSSError(f'{self} is in use by another process; wait for it, or use another run=') from error
-        except OSError as error:
-            raise SSSError(f'cannot write to the run folder {self}: {error.strerror}') from error
-        try:
+            try:
+                self.path.mkdir(parents=True, exist_ok=True)
+                lock.acquire(timeout=0)
+            except Timeout as error:
+                made = []       # by the other one
+                raise SSSError(f'{self} is in use by another process; wait for it, or use another run=') from error
+            except OSError as error:
+                raise SSSError(f'cannot write to the run folder {self}: {error.strerror}') from error
             yield
         finally:
-            if [path.name for path in self.path.iterdir()] == ['.lock']:    # nothing came of it: leave nothing
-                (self.path / '.lock').unlink()
-                self.path.rmdir()
+            for path in made:       # nothing came of it: leave nothing
+                if os.path.isdir(path) and set(os.listdir(path)) <= {'.lock'}:
+                    shutil.rmtree(path)
             lock.release()
 
 
@@ -108,6 +119,9 @@ class Table:
 
     def append(self, row: Dict[str, object]) -> None:
         """Add a row; the keys of the first one are the header."""
+        lines = self._lines()
+        if lines and lines[0].rstrip('\n').split(',') != list(row):
+            raise SSSError(f'{self.path} has other columns than this run writes; delete it, or name another run=')
         try:
             with open(self.path, 'a', newline='', encoding='utf-8') as file:
                 writer = csv.DictWriter(file, row, lineterminator='\n')
@@ -121,19 +135,27 @@ class Table:
 
     def rows(self) -> List[Dict[str, str]]:
         """All rows as text; none when there is no file."""
-        if not self.path.exists():
+        rows = list(csv.DictReader(self._lines()))
+        for number, row in enumerate(rows, 2):
+            if None in row or None in row.values():
+                raise SSSError(f'{self.path} is damaged: line {number} has another number of columns than the first; '
+                               f'delete it')
+        return rows
+
+    def _lines(self) -> List[str]:
+        if not os.path.exists(self.path):
             return []
-        with open(self.path, newline='', encoding='utf-8') as file:
-            return list(csv.DictReader(file))
+        try:
+            return self.path.read_text('utf-8').splitlines(keepends=True)
+        except (OSError, UnicodeDecodeError) as error:
+            raise SSSError(f'{self.path} cannot be read ({error}); delete it') from error
 
     def keep_epochs(self, epochs: int) -> None:
         """Drop rows of epochs after the ``epochs``-th: they are of work that a resumed run does again."""
-        if not self.path.exists():
-            return
-        if not epochs:      # the header too: nothing of the earlier settings may stay
+        lines = self._lines()
+        if lines and not epochs:        # the header too: nothing of the earlier settings may stay
             self.path.unlink()
             return
-        lines = self.path.read_text('utf-8').splitlines(keepends=True)
         kept = lines[:1] + [line for line in lines[1:] if line.endswith('\n') and _epoch(line) <= epochs]
         if kept != lines:
             write_text(self.path, ''.join(kept))

@@ -1,6 +1,7 @@
 """Size of a network before and after, whatever it is named by: a model, a run folder or an exported symbol."""
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Optional, Tuple
 
@@ -10,10 +11,11 @@ from ..errors import SSSError
 from ..graph import Count, Structure, count, load, remaining
 from ..models import architecture, get_model
 from ..structures import load_structure, set_structure
-from .deploy import load_run
+from .deploy import load_run, whole_size
+from .run import RunFolder
 
 
-def sizes(target: str, structure: Optional[str] = None, size: Optional[int] = None, channels: int = 3,
+def sizes(target: str, structure: Optional[str] = None, size: Optional[int] = None, channels: Optional[int] = None,
           classes: Optional[int] = None) -> Tuple[Count, Optional[Count]]:
     """(before, after); after is None where nothing says what goes.
 
@@ -25,26 +27,42 @@ def sizes(target: str, structure: Optional[str] = None, size: Optional[int] = No
     structure : str, optional
         structure.json, or the name of a shipped one, that cuts a model.
     size, channels, classes : int, optional
-        Input and classes of a model; size and channels also of a symbol without its structure.json.
+        Input and classes of a model, by default 3 channels; size and channels also of a symbol, by default those in
+        the structure.json beside it.
     """
-    if structure is not None and (target.endswith('.json') or Path(target).is_dir()):
+    for name, value in dict(size=size, channels=channels, classes=classes).items():
+        if value is not None and not 1 <= value < 2 ** 31:
+            raise SSSError(f'{name} {value} must be a number from 1 to {2 ** 31 - 1}')
+    if structure is not None and (target.endswith('.json') or os.path.isdir(target)):
         raise SSSError(f'{target}: a structure cuts a model; name the model, e.g. resnet50')
     if target.endswith('.json'):
+        if classes:
+            raise SSSError(f'{target} has the classes it has: leave out classes {classes}')
         net, beside = load(target), Path(target.replace('-symbol.json', '-structure.json'))
-        if beside.is_file() and not size:
-            return count(net, Structure.load(beside).input_shape), None
-        return count(net, (1, channels) + _square(size, target)), None
-    if Path(target).is_dir():
+        _, *shape = Structure.load(beside).input_shape if beside.is_file() else (1, 3)
+        shape[0] = channels or shape[0]
+        if size or not shape[1:]:
+            shape[1:] = _square(size, target)
+        return count(net, (1, *shape)), None
+    if os.path.isdir(target):
+        if size or channels or classes:
+            raise SSSError(f'{target} is a run, which has the input and the classes of its data: leave out size, '
+                           f'channels and classes')
         trained = load_run(target)
-        return remaining(trained.net, trained.input_shape)
+        before, after = remaining(trained.net, trained.input_shape)
+        return whole_size(RunFolder(target)) or before, after
     if ':' not in target:
         size = size or architecture(target).size
+    channels = channels or 3
     net = get_model(target, classes, in_channels=channels)
     shape = (1, channels) + _square(size, target)
     if structure is None:
         return count(net, shape), None
     net.initialize(init=mx.init.Xavier())
-    set_structure(net, load_structure(structure))
+    try:
+        set_structure(net, load_structure(structure))
+    except SSSError as error:
+        raise SSSError(f'{structure}: {error}') from error
     return remaining(net, shape)
 
 

@@ -7,7 +7,8 @@ from sss_gluon.errors import SSSError
 from sss_gluon.train import Config, load_config
 from sss_gluon.train.config import KEYS, check, differences, save_config
 
-SHIPPED = sorted((Path(__file__).parents[2] / 'configs').rglob('*.yaml'))
+CONFIGS = Path(__file__).parents[2] / 'configs'
+SHIPPED = sorted(path for path in CONFIGS.rglob('*.yaml') if path.parent.name != 'plans')
 
 
 def write(path, text):

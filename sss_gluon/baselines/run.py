@@ -1,0 +1,175 @@
+"""A baseline as a run: the selection is made once, written into the run folder, and fine-tuned by the training loop.
+
+    selection/selection.json        what was chosen, by which settings, and what is left
+              scores.npz            score of every structure
+              model-symbol.json     the compact network that training begins with, -0000.params, -structure.json
+              source-symbol.json    the whole network that it was cut from, -0000.params
+"""
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Dict, Optional
+
+import mxnet as mx
+from mxnet import gluon
+
+from ..errors import SSSError
+from ..factors import scaling_factors
+from ..files import sha256, write_npz, write_text
+from ..graph import Structure, compact, count, load
+from ..graph.block import export_program, to_block
+from ..graph.fold import fold
+from ..graph.trace import trace
+from ..train.checkpoint import checkpoints
+from ..train.config import Config
+from ..train.deploy import load_run
+from ..train.hook import Hook, Penalty
+from ..train.network import build_network, load_data, start_from
+from ..train.run import RunFolder
+from . import scratch
+from .method import Case, Method
+from .ranking import choose, zeros
+
+SAME = ('model', 'model_options', 'data', 'image_size', 'validation')      # as in the run that is cut
+ASKED = ('method', 'source', 'target_macs', 'factors', 'seed', *SAME)      # what a selection depends on
+
+
+class Baseline(Hook):
+    """A method of the table in a run."""
+
+    def __init__(self, method: Method):
+        self.method = method
+
+    def prepare(self, config: Config, run: RunFolder, log) -> Config:
+        if config.source is None:
+            return config
+        if not self._is_there(config, run):
+            with tempfile.TemporaryDirectory(prefix='.selection.', dir=run.path) as folder:
+                new = Path(folder) / 'new'
+                new.mkdir()
+                select = self._take_structure if self.method is scratch.METHOD else self._select
+                facts = select(config, new, log)
+                facts = dict(asked=self._asked(config), **facts)
+                write_text(new / 'selection.json', json.dumps(facts, indent=2) + '\n')
+                shutil.rmtree(run.selection.parent, ignore_errors=True)
+                os.replace(new, run.selection.parent)
+        if self.method.settings(config).get('budget') == 'compute':
+            shape = Structure.load(f'{run.selection}-structure.json').input_shape
+            before, after = (count(load(prefix), shape).macs for prefix in (run.source, run.selection))
+            config = scratch.stretched(config, before, after)
+            log(f'scratch: {config.epochs} epochs, for the compute that the whole network takes in those that are set '
+                f'(at most twice as many)')
+        return config
+
+    def penalty(self, config: Config, net: gluon.Block, input_shape) -> Optional[Penalty]:
+        if config.source is not None:
+            return None
+        factors = scaling_factors(net)
+        if not factors:
+            raise SSSError(f'{config.model} has no structures with factors that {self.method.name} could penalise')
+        for factor in factors:
+            factor.parameter.grad_req = 'null'      # it only says where the structures are
+        return self.method.penalty(net, input_shape, self.method.settings(config))
+
+    # The selection
+
+    def _asked(self, config: Config) -> Dict[str, Any]:
+        asked = {key: getattr(config, key) for key in ASKED}
+        source = checkpoints(RunFolder(config.source).checkpoints)
+        asked.update(method_options=self.method.settings(config), checkpoint=sha256(source[-1]) if source else None)
+        return asked
+
+    def _is_there(self, config: Config, run: RunFolder) -> bool:
+        """Is there a selection of these settings? One that was trained on already is not asked again."""
+        if checkpoints(run.checkpoints):
+            if not run.has_selection():
+                raise SSSError(f'{run} was trained on, but its folder selection is gone; delete the run')
+            return True
+        try:
+            there = json.loads((run.selection.parent / 'selection.json').read_text('utf-8'))['asked']
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+        return there == json.loads(json.dumps(self._asked(config)))
+
+    def _source(self, config: Config) -> RunFolder:
+        source = RunFolder.open(config.source)
+        theirs = source.config()
+        for key in SAME:
+            if getattr(theirs, key) != getattr(config, key):
+                raise SSSError(f'source={config.source} has {key}={getattr(theirs, key)}, this run '
+                               f'{getattr(config, key)}; they must agree')
+        if not checkpoints(source.checkpoints):
+            raise SSSError(f'source={config.source} has no checkpoint yet; train it first: sss-gluon train {source}')
+        return source
+
+    def _select(self, config: Config, folder: Path, log) -> Dict[str, Any]:
+        """Rank the structures of a trained network and cut it."""
+        source = self._source(config)
+        if source.has_selection() or source.config().structure is not None:
+            raise SSSError(f'source={config.source} is a compact network, whose structures have no factors; name the '
+                           f'run of the whole one')
+        trained = load_run(source.path, log=log)
+        if trained.epochs < trained.config.epochs:
+            log(f'note: {source} is at epoch {trained.epochs} of {trained.config.epochs}')
+        data = load_data(config)
+        net = build_network(replace(config, init=None, devices=['cpu']), data)
+        start_from(net, str(checkpoints(source.checkpoints)[-1]))
+        shape = (1,) + tuple(data.shape)
+        whole = fold(trace(net, shape))
+        export_program(whole, to_block(whole), folder / 'source')
+        case = Case(net, data, config, self.method.settings(config), log)
+        if not case.places:
+            raise SSSError(f'{config.model} has no structures with factors to choose from')
+        scores = self.method.score(case)
+        write_npz(folder / 'scores.npz', scores)
+        if config.target_macs is None:
+            chosen = zeros(net, shape, scores)
+        else:
+            scope = case.options.get('scope', self.method.scope)
+            chosen = choose(net, shape, scores, config.target_macs, scope)
+        removed = sum(int((~kept).sum()) for kept in chosen.kept.values())
+        facts = self.method.adjust(case, chosen.kept) if self.method.adjust and removed else None
+        for place in case.places:
+            place.factor.parameter.set_data(mx.nd.array(chosen.kept[place.name].astype('float32')))
+        result = compact(net, shape)
+        result.export(folder / 'model')
+        total = sum(kept.size for kept in chosen.kept.values())
+        macs, params = result.after.macs / result.before.macs, result.after.params / result.before.params
+        log(f'{self.method.name}: {removed} of {total} structures go, {macs:.1%} of the MACs and {params:.1%} of the '
+            f'parameters are left')
+        if not removed:
+            log(f'warning: {self.method.name} changed nothing: {self._why(config)}')
+        return dict(removed=removed, structures=total, macs=macs, params=params, adjusted=facts)
+
+    def _why(self, config: Config) -> str:
+        if config.target_macs is None:
+            return f'no structure of {config.source} is exactly zero; train it with more strength, or give target_macs'
+        return f'no more than {config.target_macs:g} of the MACs of {config.source} were left already'
+
+    def _take_structure(self, config: Config, folder: Path, log) -> Dict[str, Any]:
+        """The structure of a pruned run, with new weights."""
+        source = self._source(config)
+        file = Path(f'{source.compact}-structure.json')
+        if not file.exists():
+            raise SSSError(f'source={config.source} is not pruned yet: sss-gluon prune {source}')
+        structure = Structure.load(file)
+        data = load_data(config)
+        net = build_network(replace(config, init=None, structure=str(file), devices=['cpu']), data, structure)
+        program = trace(net, structure.input_shape)
+        export_program(program, net, folder / 'model')
+        structure.params_sha256 = sha256(folder / 'model-0000.params')
+        structure.save(folder / 'model-structure.json')
+        if source.has_selection():
+            whole = trace(load(source.source), structure.input_shape)
+        else:
+            whole = fold(trace(load_run(source.path, log=log).net, structure.input_shape))
+        export_program(whole, to_block(whole), folder / 'source')
+        before, after = count(to_block(whole), structure.input_shape), count(net, structure.input_shape)
+        if after.macs == before.macs:
+            log(f'warning: scratch: nothing was removed from {source}, this is its network again')
+        return dict(macs=after.macs / before.macs, params=after.params / before.params)
