@@ -1,17 +1,16 @@
 #!/usr/bin/env bash
 # Five paired seeds on digits, with and without factors: about 6 minutes on 2 cores. What is finished is skipped.
-#   bash scripts/digits_seeds.sh [table.csv]
+# Means, standard deviations and paired differences are in runs/digits_seeds/report (report.html, results.csv, runs.csv).
 set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/setup.sh"
 set_up run
 cd "$repo"
-runs=()
+folder=runs/digits_seeds
 for seed in 0 1 2 3 4; do
-    run=runs/digits_seeds/block-$seed
-    sss-gluon train configs/digits/cifar_resnet20_block.yaml seed=$seed run="$run"
-    sss-gluon train configs/digits/cifar_resnet20_dense.yaml seed=$seed run="runs/digits_seeds/dense-$seed"
-    sss-gluon prune "$run"
-    sss-gluon evaluate "$run" --against "runs/digits_seeds/dense-$seed"
-    runs+=("$run")
+    for kind in block dense; do
+        sss-gluon train configs/digits/cifar_resnet20_$kind.yaml seed=$seed run="$folder/$kind-$seed"
+    done
+    sss-gluon prune "$folder/block-$seed"
+    for kind in block dense; do sss-gluon evaluate "$folder/$kind-$seed"; done
 done
-python -m sss_gluon.report.seeds "${1:-runs/digits_seeds/table.csv}" "${runs[@]}"
+sss-gluon report "$folder" --title "ResNet-20 on digits: five paired seeds"

@@ -5,43 +5,26 @@ from pathlib import Path
 from typing import Dict, List
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from ..files import replacing
+from ..errors import SSSError
 from ..train import RunFolder
-
-INK, ACCENT, QUIET = '#1f2430', '#c8553d', '#7a8699'
+from .style import ACCENT, INK, PALE, QUIET, add_axes, save
 
 
 def draw(run: RunFolder) -> List[Path]:
     """Draw all figures of a run as PNG into its folder; those whose data is missing are left out."""
-    metrics, factors = run.metrics.rows(), run.factors.rows()
     drawn = []
-    if metrics:
-        drawn.append(_save(_curves(metrics, run.path.name), run.figures / 'training.png'))
-    if factors:
-        drawn.append(_save(_heat_map(factors, run.path.name), run.figures / 'factors.png'))
-        drawn.append(_save(_alive(factors, run.path.name), run.figures / 'alive.png'))
+    for table, figures in ((run.metrics, {'training': _curves}),
+                           (run.factors, {'factors': _heat_map, 'alive': _alive})):
+        rows = table.rows()
+        for name, figure in figures.items() if rows else ():
+            try:
+                made = figure(rows, run.path.name)
+            except (ValueError, KeyError) as error:
+                raise SSSError(f'{table.path} is damaged ({type(error).__name__}: {error}); delete it') from error
+            drawn.append(save(made, run.figures / f'{name}.png'))
     return drawn
-
-
-def _save(figure: Figure, path: Path) -> Path:
-    with replacing(path) as temporary:
-        FigureCanvasAgg(figure).print_png(temporary)
-    return path
-
-
-def _axes(figure: Figure, *position, title: str = '', x: str = '', y: str = ''):
-    axes = figure.add_subplot(*position)
-    axes.set_title(title, loc='left', color=INK, fontsize=11)
-    axes.set_xlabel(x, color=INK)
-    axes.set_ylabel(y, color=INK)
-    axes.spines[['top', 'right']].set_visible(False)
-    axes.tick_params(colors=QUIET, labelcolor=INK)
-    if x == 'epoch':
-        axes.xaxis.get_major_locator().set_params(integer=True)
-    return axes
 
 
 def _curves(rows: List[Dict[str, str]], name: str) -> Figure:
@@ -50,8 +33,8 @@ def _curves(rows: List[Dict[str, str]], name: str) -> Figure:
     epoch, part = column['epoch'], rows[-1]['evaluated_on']
     figure = Figure(figsize=(13, 4), dpi=110, layout='constrained')
     figure.suptitle(name, x=0.01, ha='left', color=INK, fontweight='bold')
-    loss = _axes(figure, 1, 3, 1, title='cross-entropy', x='epoch')
-    error = _axes(figure, 1, 3, 2, title='top-1 error, %', x='epoch')
+    loss = add_axes(figure, 1, 3, 1, title='cross-entropy', x='epoch')
+    error = add_axes(figure, 1, 3, 2, title='top-1 error, %', x='epoch')
     for axes, train, held in ((loss, column['train_loss'], column['loss']),
                               (error, 100 * (1 - column['train_top1']), 100 * (1 - column['top1']))):
         axes.plot(epoch, train, color=QUIET, label='training')
@@ -59,7 +42,7 @@ def _curves(rows: List[Dict[str, str]], name: str) -> Figure:
         axes.legend(frameon=False)
     loss.set_yscale('log')
     error.set_ylim(bottom=0)
-    left = _axes(figure, 1, 3, 3, title='left of the network, %', x='epoch')
+    left = add_axes(figure, 1, 3, 3, title='left of the network, %', x='epoch')
     for key, color in (('params_left', QUIET), ('macs_left', ACCENT)):
         left.plot(epoch, 100 * column[key] / column[key[:-5]], color=color, drawstyle='steps-post',
                   label={'params_left': 'params', 'macs_left': 'MACs'}[key])
@@ -85,7 +68,7 @@ def _heat_map(rows: List[Dict[str, str]], name: str) -> Figure:
     factors = _by_factor(rows)
     values = np.concatenate(list(factors.values()), axis=1).T
     figure = Figure(figsize=(9, min(14, max(3.5, 0.28 * len(values) + 1.4))), dpi=110, layout='constrained')
-    axes = _axes(figure, 1, 1, 1, title=f'{name}: scaling factors over training', x='epoch')
+    axes = add_axes(figure, 1, 1, 1, title=f'{name}: scaling factors over training', x='epoch')
     first, last = int(rows[0]['epoch']), int(rows[-1]['epoch'])
     shown = np.ma.masked_equal(values, 0)
     nonzero = np.abs(values[values != 0])
@@ -123,9 +106,9 @@ def _alive(rows: List[Dict[str, str]], name: str) -> Figure:
     grid = figure.add_gridspec(1, len(parts), width_ratios=widths)
     figure.suptitle(title, x=0.01, ha='left', color=INK, fontweight='bold')
     for i, (title, bars) in enumerate(parts):
-        axes = _axes(figure, grid[0, i], title=title)
+        axes = add_axes(figure, grid[0, i], title=title)
         x = np.arange(len(bars))
-        axes.bar(x, [total for _, total in bars.values()], color='#e3e7ee', label='all')
+        axes.bar(x, [total for _, total in bars.values()], color=PALE, label='all')
         axes.bar(x, [left for left, _ in bars.values()], color=ACCENT, label='alive')
         axes.set_xticks(x)
         axes.set_xticklabels(list(bars), rotation=90, fontsize=7 if len(bars) > 30 else 8)

@@ -67,6 +67,25 @@ def _against(small, row, batches) -> str:
             f'MACs {change(row.macs, small.macs)}, speed {faster}')
 
 
+def describe_export(rows: Sequence, run) -> str:
+    """Table of what was written for inference, with float32 in MXNet to compare; how much faster the others are."""
+    batches, first = list(rows[0].seconds), rows[0]
+    table = tabulate([[row.name, row.runtime, f'{row.bytes:,}' if row.files else '-', f'{row.accuracy.top1:.2%}',
+                       f'{row.difference:.1e}'] + [f'{1000 * row.seconds[b]:.2f}' for b in batches] for row in rows],
+                     headers=['network', 'runtime', 'bytes', 'top-1', 'difference'] +
+                             [f'ms, batch {b}' for b in batches],
+                     disable_numparse=True, colalign=('left', 'left') + ('right',) * (3 + len(batches)))
+    lines = [table, f'accuracy on {first.accuracy.images} test images; difference to the network in training, of the '
+                    f'largest output']
+    for row in rows[1:]:
+        faster = ', '.join(f'{first.seconds[b] / row.seconds[b]:.2f} x at batch {b}' for b in batches)
+        points = 100 * (row.accuracy.top1 - first.accuracy.top1)
+        lines.append(f'{row.name} in {row.runtime} against float32 in MXNet: accuracy {points:+.2f} points, speed '
+                     f'{faster}')
+    files = [file for row in rows for file in row.files]
+    return '\n'.join(lines + [f'written: {run}/deploy/{", ".join(files)}'])
+
+
 def describe_count(before: Count, after: Optional[Count] = None) -> str:
     """Layer by layer; with ``after``, both networks side by side."""
     kept = {layer.name: layer for layer in after.layers} if after else {}

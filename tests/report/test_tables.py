@@ -3,9 +3,17 @@ import pytest
 
 from sss_gluon import Structure
 from sss_gluon.graph import Compact, Count, LayerCount
-from sss_gluon.report.tables import change, describe_compact, describe_count, describe_evaluation, removed
+from sss_gluon.report.tables import (
+    change,
+    describe_compact,
+    describe_count,
+    describe_evaluation,
+    describe_export,
+    removed,
+)
 from sss_gluon.train.accuracy import Accuracy
 from sss_gluon.train.deploy import Row
+from sss_gluon.train.formats import Exported
 
 
 def structure(**factors):
@@ -111,3 +119,22 @@ def test_describe_count_before_and_after():
                     'output': ['10', '170', '160', '10', '90', '80']}
     assert 'after: 250,000 params (200,000 without BatchNorm), 500,000,000 MACs (1.000 GFLOPs' in text
     assert 'change: params -75.0 %, MACs -80.0 %' in text
+
+
+def test_describe_export():
+    accuracy = Accuracy(0.1, 0.99, 1.0, 300)
+    rows = [Exported('float32', 'MXNet', (), 0, accuracy, 3.1e-7, {1: 0.001, 64: 0.02}),
+            Exported('float32', 'ONNX Runtime', ('model.onnx',), 280_073, accuracy, 2e-7, {1: 0.0005, 64: 0.01}),
+            Exported('int8', 'MXNet', ('model-int8-symbol.json', 'model-int8-0000.params'), 304_073,
+                     accuracy._replace(top1=0.98), 0.04, {1: 0.002, 64: 0.005})]
+    lines = describe_export(rows, 'runs/mine').splitlines()
+    assert [line.split() for line in lines[2:5]] \
+        == [['float32', 'MXNet', '-', '99.00%', '3.1e-07', '1.00', '20.00'],
+            ['float32', 'ONNX', 'Runtime', '280,073', '99.00%', '2.0e-07', '0.50', '10.00'],
+            ['int8', 'MXNet', '304,073', '98.00%', '4.0e-02', '2.00', '5.00']]
+    assert lines[5].startswith('accuracy on 300 test images')
+    assert lines[6:] == [
+        'float32 in ONNX Runtime against float32 in MXNet: accuracy +0.00 points, speed 2.00 x at batch 1, '
+        '2.00 x at batch 64',
+        'int8 in MXNet against float32 in MXNet: accuracy -1.00 points, speed 0.50 x at batch 1, 4.00 x at batch 64',
+        'written: runs/mine/deploy/model.onnx, model-int8-symbol.json, model-int8-0000.params']

@@ -1,0 +1,23 @@
+# Sourced by the scripts of tables and figures. `reproduce PLAN TITLE [options and key=value of sss-gluon sweep]` does
+# configs/plans/PLAN.yaml, then writes tables, figures and report.html into the folder `report` beside its runs. A run
+# that fails does not stop the others; what is there is reported, and the exit status is 1.
+#
+#   --dry-run          print the runs, their state and costs, and do nothing
+#   --smoke            everything for real on small data, in a minute or two, in runs/smoke
+#   --devices gpu0     devices of a run          --data-root DIR    folder of the data set
+#   --runs DIR         where the runs go         --only REGEX, --shard I/N    some of the runs
+
+source "$(dirname -- "${BASH_SOURCE[0]}")/setup.sh"
+set_up run
+cd "$repo"
+
+reproduce() {
+    local plan=configs/plans/$1.yaml title=$2 status=0 folder
+    shift 2
+    sss-gluon sweep "$plan" "$@" || status=$?
+    [ "$status" -le 1 ] || exit "$status"
+    case " $* " in *' --dry-run '* | *' --where '*) return "$status" ;; esac
+    folder=$(sss-gluon sweep "$plan" "$@" --where)
+    sss-gluon report "$folder" --out "$folder/report" --title "$title"
+    return "$status"
+}

@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# Parameters and MACs of the paper's ResNet-41, -32 and -26, counted without training in a minute. With any option (see
+# reproduce.sh; --devices gpu0, say) these are also trained from scratch: 6 runs of ImageNet, not measured on GPUs.
+#   bash scripts/table_resnet_structures.sh [--dry-run] [--smoke] [--devices D,D] [--data-root DIR] [key=value ...]
+set -euo pipefail
+source "$(dirname -- "${BASH_SOURCE[0]}")/reproduce.sh"
+for net in 41 32 26; do sss-gluon count resnet50 --structure "resnet$net" | tail -n 4; done
+sss-gluon report --counts
+[ $# = 0 ] || reproduce table_resnet_structures "ResNet-41, -32 and -26 from scratch" "$@"

@@ -1,0 +1,141 @@
+"""Figures over several runs: error against size, one line per method; and what was kept of every layer."""
+from __future__ import annotations
+
+from typing import Dict, List, Tuple
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
+
+from .comparison import Section
+from .style import ACCENT, INK, PALE, QUIET, SERIES, add_axes, literal
+from .summary import Spread, Summary
+
+AXES = {'params': 'params', 'macs': 'MACs'}
+LABELLED = 16       # with more points than that, labels would only cover them
+# Where a label may stand: offset in points, horizontal and vertical alignment, in order of preference
+PLACES = ((0, 7, 'center', 'bottom'), (0, -7, 'center', 'top'), (8, 0, 'left', 'center'), (-8, 0, 'right', 'center'),
+          (6, 6, 'left', 'bottom'), (-6, 6, 'right', 'bottom'), (6, -6, 'left', 'top'), (-6, -6, 'right', 'top'),
+          (0, 18, 'center', 'bottom'), (0, -18, 'center', 'top'))
+
+Label = Tuple[str, float, float]
+
+
+def error_figure(section: Section, against: str) -> Figure:
+    """Top-1 error over ``params`` or ``macs``: lines run over a method's settings, bars are one std over seeds."""
+    lines: Dict[str, List[Summary]] = {}
+    for summary in section.summaries:
+        lines.setdefault(summary.series, []).append(summary)
+    cut = [series for series, summaries in lines.items() if summaries[0].method != 'none']
+    rows = sorted((row for row in section.published if getattr(row, against)), key=lambda row: getattr(row, against))
+    scale, unit = _unit(max([getattr(s, against).mean for s in section.summaries]
+                            + [getattr(row, against) for row in rows]))
+    figure = Figure(figsize=(4.8, 4.2), dpi=150, layout='constrained')
+    axes = add_axes(figure, 1, 1, 1, title=literal(section.title), x=AXES[against] + (f', {unit}' if unit else ''),
+                    y='top-1 error, %')
+    labels: List[Label] = []
+    busy = []       # where lines and points are, for the labels to avoid
+    for series, summaries in lines.items():
+        ordered = sorted(summaries, key=lambda s: getattr(s, against).mean)
+        x, dx = _values([getattr(s, against) for s in ordered], scale)
+        y, dy = _values([s.error for s in ordered])
+        (colour, marker), line, size = (INK, '*'), 'none', 11
+        if series in cut:
+            (colour, marker), line, size = SERIES[cut.index(series) % len(SERIES)], '-', 6
+        else:
+            for error in y:
+                axes.axhline(error, color=QUIET, linestyle=':', linewidth=1, zorder=0)
+        axes.errorbar(x, y, dy, dx, color=colour, marker=marker, linestyle=line, markersize=size, capsize=2.5,
+                      elinewidth=1, linewidth=1.4, zorder=2, label=literal(series))
+        busy += [*np.linspace((x[:-1], y[:-1]), (x[1:], y[1:]), 12).transpose(0, 2, 1).reshape(-1, 2),
+                 *np.linspace((x, y - dy), (x, y + dy), 12).transpose(0, 2, 1).reshape(-1, 2)]
+        if len(section.summaries) <= LABELLED:
+            labels += [(s.setting, a, b) for s, a, b in zip(ordered, x, y) if s.setting]
+    for i, row in enumerate(rows):
+        x, y = getattr(row, against) / scale, float(row.top1_error)
+        axes.plot([x], [y], marker='o' if row.method in ('none', 'sss') else 'd', color=INK, markerfacecolor='none',
+                  markersize=9, linestyle='none', zorder=3, label=None if i else 'published (status)')
+        labels.append((f'{row.model} ({row.top1_status})', x, y))
+        busy.append((x, y))
+    axes.margins(x=0.15, y=0.15)
+    for limits, hold in ((axes.get_xlim, axes.set_xlim), (axes.get_ylim, axes.set_ylim)):
+        low, high = limits()
+        hold(max(0, low), high)
+    axes.legend(frameon=False, fontsize=9, labelcolor=INK, loc='upper center', bbox_to_anchor=(0.45, -0.17), ncol=3,
+                columnspacing=1.2, handletextpad=0.4)
+    _write_labels(figure, axes, labels, busy)
+    return figure
+
+
+def _write_labels(figure: Figure, axes, labels: List[Label], busy) -> None:
+    """Each label where it covers least of what is drawn."""
+    texts = [axes.annotate(literal(text), (x, y), (0, 0), textcoords='offset points', fontsize=8, color=INK)
+             for text, x, y in labels]
+    for text in texts:
+        text.set_in_layout(False)
+    figure.draw_without_rendering()     # from here on the axes stay where they are
+    figure.set_layout_engine('none') if hasattr(figure, 'set_layout_engine') else figure.set_constrained_layout(False)
+    points = axes.transData.transform(busy) if busy else np.zeros((0, 2))
+    inside, taken = axes.get_window_extent(), []
+    for text in texts:
+        best = None
+        for dx, dy, horizontal, vertical in PLACES:
+            text.set(position=(dx, dy), ha=horizontal, va=vertical)
+            box = text.get_window_extent()
+            cost = (10 * sum(box.overlaps(other) for other in taken) + box.count_contains(points)
+                    + 5 * (Bbox.union([box, inside]).bounds != inside.bounds))
+            if best is None or cost < best[0]:
+                best = cost, box, dict(position=(dx, dy), ha=horizontal, va=vertical)
+        text.set(**best[2])
+        taken.append(best[1])
+
+
+def _unit(largest: float) -> Tuple[float, str]:
+    for size, unit in ((1e9, 'G'), (1e6, 'M'), (1e3, 'thousands')):
+        if largest >= size:
+            return size, unit
+    return 1.0, ''
+
+
+def _values(spreads: List[Spread], scale: float = 1.0) -> Tuple[np.ndarray, np.ndarray]:
+    """Means and standard deviations, 0 for one run."""
+    return (np.array([value.mean for value in spreads]) / scale,
+            np.array([value.std or 0.0 for value in spreads]) / scale)
+
+
+def kept_figures(section: Section) -> Dict[str, Figure]:
+    """{kind: bars of what every setting kept of every layer, in %}."""
+    kept = {s.label: s.kept() for s in section.summaries if s.method != 'none'}
+    kinds = list(dict.fromkeys(row[1] for rows in kept.values() for row in rows))
+    return {kind: _bars(f'{section.title}: {kind}s kept, % of each layer',
+                        {label: [row for row in rows if row[1] == kind] for label, rows in kept.items()})
+            for kind in kinds}
+
+
+def _bars(title: str, kept) -> Figure:
+    """One small set of bars per setting, one bar per layer."""
+    kept = {label: rows for label, rows in kept.items() if rows}
+    names = list(dict.fromkeys(name for rows in kept.values() for name, *_ in rows))
+    place = {name: i for i, name in enumerate(names)}
+    columns = 2 if len(kept) > 4 and len(names) <= 30 else 1
+    lines = -(-len(kept) // columns)
+    width = min(11.0, columns * max(5.0, 0.17 * len(names) + 1.2))
+    figure = Figure(figsize=(width, lines + 1.8), dpi=150)
+    figure.suptitle(literal(title), x=0.01, ha='left', color=INK, fontsize=11)
+    grid = figure.add_gridspec(lines, columns, left=0.5 / width, right=1 - 0.1 / width, top=1 - 0.6 / (lines + 1.8),
+                               bottom=1.2 / (lines + 1.8), hspace=0.55, wspace=0.12)
+    for i, (label, rows) in enumerate(kept.items()):
+        axes = add_axes(figure, grid[i % lines, i // lines])        # down, then across
+        axes.set_title(literal(label), loc='left', color=INK, fontsize=9, pad=3)
+        x = [place[row[0]] for row in rows]
+        axes.bar(x, [100] * len(x), color=PALE)
+        axes.bar(x, [100 * left / size for _, _, left, size in rows], color=ACCENT)
+        axes.set_ylim(0, 100)
+        axes.set_yticks([0, 50, 100])
+        axes.tick_params(labelsize=8)
+        axes.set_xlim(-0.7, len(names) - 0.3)
+        step = -(-len(names) // 60)     # as many names as fit
+        lowest = i % lines == lines - 1 or i == len(kept) - 1
+        axes.set_xticks(range(0, len(names), step))
+        axes.set_xticklabels([literal(name) for name in names[::step]] if lowest else [], rotation=90, fontsize=8)
+    return figure

@@ -1,0 +1,112 @@
+"""What the runs of a plan cost: epochs, steps, MACs, and hours where runs like them were timed."""
+from __future__ import annotations
+
+import json
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+import mxnet as mx
+from tabulate import tabulate
+
+from ..errors import SSSError
+from ..graph import count, remaining
+from ..models import ARCHITECTURES, get_model
+from ..structures import load_structure, set_structure
+from ..train import Config, RunFolder
+from .plan import Plan, Run
+from .progress import claimed, in_use, progress
+
+# Channels, side, classes and training images: to plan with data that are not there yet.
+DATA = {'digits': (1, 16, 10, 1497), 'fashion-mnist': (1, 28, 10, 60000), 'cifar10': (3, 32, 10, 50000),
+        'cifar100': (3, 32, 100, 50000)}
+HELD_OUT = {'digits': 300}      # validation images where a configuration names no number
+BACKWARD = 2                    # of the forward pass: gradients of the inputs, and of the weights
+
+
+class Cost(NamedTuple):
+    """Of one run, trained from the start; None for what is not known."""
+    epochs: int
+    steps: Optional[int]
+    macs: int                           # of one image
+    training_macs: Optional[int]        # of all epochs, forward and backward
+    seconds: Optional[float]
+
+
+def costs(plan: Plan, runs: Sequence[Run]) -> List[Cost]:
+    """Cost of each run, were it trained from the start; hours from timing.csv of runs of the plan that are alike."""
+    macs: Dict[str, int] = {}
+    timed: Dict[str, List[float]] = {}
+    for run in plan.runs:
+        timed.setdefault(_likeness(run.config), []).extend(_epoch_seconds(run))
+    found = []
+    for run in runs:
+        config, key = run.config, _likeness(run.config)
+        if key not in macs:
+            macs[key] = _macs(config)
+        images = training_images(config, plan.images)
+        steps = None if images is None else images // config.batch_size
+        seconds = sum(timed[key]) / len(timed[key]) * config.epochs if timed[key] else None
+        work = None if steps is None else \
+            (1 + BACKWARD) * macs[key] * steps * config.batch_size * config.epochs
+        found.append(Cost(config.epochs, None if steps is None else steps * config.epochs, macs[key], work, seconds))
+    return found
+
+
+def describe_plan(plan: Plan, runs: Sequence[Run]) -> str:
+    """The plan as a table, with its totals."""
+    rows, total, hours, unknown = [], 0, 0.0, 0
+    found = costs(plan, runs)
+    for run, cost in zip(runs, found):
+        done = progress(run)
+        state = done.text + (', in use' if claimed(run) or in_use(run) else '')
+        rows.append([run.name, state, f'{cost.epochs}', '-' if cost.steps is None else f'{cost.steps:,}',
+                     f'{cost.macs:,}', '-' if cost.training_macs is None else f'{cost.training_macs:.2e}',
+                     '-' if cost.seconds is None else f'{cost.seconds / 3600:.2f}'])
+        total += cost.training_macs or 0
+        if 'train' in done.left:
+            hours += (cost.seconds or 0) * max(0, 1 - done.epochs / cost.epochs) / 3600
+            unknown += cost.seconds is None
+    table = tabulate(rows, headers=['run', 'state', 'epochs', 'steps', 'MACs an image', 'MACs of training', 'hours'],
+                     disable_numparse=True, colalign=('left', 'left') + ('right',) * 5)
+    lines = [f'{plan.title} ({plan.folder})', table,
+             f'{len(runs)} runs, {total:.2e} MACs of training (backwards counts twice)']
+    left = f'left to train: {hours:.2f} hours' if unknown == 0 or hours else 'left to train: hours not known'
+    lines.append(left + (f', and {unknown} runs like which none was timed yet' if unknown else ''))
+    return '\n'.join(lines)
+
+
+def training_images(config: Config, folder_images: Optional[int] = None) -> Optional[int]:
+    """Images of an epoch; of ``data: folder`` what the plan says."""
+    if config.data not in DATA:
+        return None if folder_images is None else folder_images - (config.validation or 0)
+    held = HELD_OUT.get(config.data, 0) if config.validation is None else config.validation
+    return DATA[config.data][3] - held
+
+
+def _likeness(config: Config) -> str:
+    """Runs of the same text take the same time for an epoch."""
+    keys = ('model', 'model_options', 'factors', 'structure', 'data', 'image_size', 'validation', 'batch_size',
+            'accumulation', 'devices')
+    return json.dumps([getattr(config, key) for key in keys], sort_keys=True)
+
+
+def _epoch_seconds(run: Run) -> List[float]:
+    try:
+        rows = RunFolder(run.path).timing.rows()
+        return [float(row['train_seconds']) + float(row['evaluation_seconds']) for row in rows]
+    except (SSSError, KeyError, ValueError):
+        return []
+
+
+def _macs(config: Config) -> int:
+    row = ARCHITECTURES.get(config.model)
+    channels, side, classes, _ = DATA.get(config.data, (3, row.size if row else 224, None, None))
+    side = max(config.image_size or side, row.minimum_size if row else 1)
+    shape: Tuple[int, ...] = (1, channels, side, side)
+    if config.structure is None:
+        return count(get_model(config.model, classes, config.factors, channels, **config.model_options), shape).macs
+    structure = load_structure(config.structure)
+    spec = structure.model or {}
+    net = get_model(config.model, classes, spec.get('factors'), channels, **spec.get('options', {}))
+    net.initialize(init=mx.init.Xavier())
+    set_structure(net, structure)
+    return remaining(net, shape)[1].macs

@@ -1,0 +1,50 @@
+"""Run folders written by hand: every number of a report can then be checked by hand."""
+import json
+
+import pytest
+
+from sss_gluon.train.config import Config, save_config
+
+BLOCKS = {f'stage{s}.{b}.conv2': 1 for s in (1, 2, 3) for b in range(3)}
+
+
+def _write_run(path, top1=0.9, dense_top1=None, params=(1000, 600), macs=(20_000, 12_000), kept=(), kind='block',
+               sizes=None, ms=((2.0, 20.0), (1.0, 10.0)), seconds=10.0, epochs=2, **settings):
+    """A finished run: ``top1`` of what is deployed, (dense, compact) params, MACs and latencies.
+
+    ``kept``: {factor: how many}, the others of ``sizes`` ({factor: size}) keep all. Without factors there is no
+    compact network.
+    """
+    path.mkdir(parents=True)
+    config = Config(run=str(path), **dict(dict(epochs=epochs), **settings))
+    (path / 'config.yaml').write_text(save_config(config), 'utf-8')
+    rows = ''.join(f'{epoch},0.1,validation,0.9\n' for epoch in range(1, epochs + 1))
+    (path / 'metrics.csv').write_text('epoch,learning_rate,evaluated_on,top1\n' + rows, 'utf-8')
+    rows = ''.join(f'{epoch},{(seconds - 1) / epochs},100.0,{1 / epochs}\n' for epoch in range(1, epochs + 1))
+    (path / 'timing.csv').write_text('epoch,train_seconds,images_per_second,evaluation_seconds\n' + rows, 'utf-8')
+    whole = config.method == 'sss' and config.factors == []
+    lines = ['network,images,top1,top5,loss,params,macs,ms_batch_1,ms_batch_64']
+    for i, name in enumerate(('dense', 'compact')[:1 if whole else 2]):
+        accuracy = dense_top1 if i == 0 and dense_top1 is not None else top1
+        lines.append(f'{name},1000,{accuracy},0.99,0.5,{params[i]},{macs[i]},{ms[i][0]},{ms[i][1]}')
+    (path / 'evaluation.csv').write_text('\n'.join(lines) + '\n', 'utf-8')
+    if not whole:
+        left, sizes = dict(kept), sizes or BLOCKS
+        factors = {name: dict(kind=kind, size=size, kept=list(range(left.get(name, size))))
+                   for name, size in sizes.items()}
+        (path / 'compact').mkdir()
+        structure = dict(format='sss_gluon structure 1', model=None, input_shape=[1, 3, 32, 32], factors=factors,
+                         layers={})
+        (path / 'compact' / 'model-structure.json').write_text(json.dumps(structure), 'utf-8')
+    return path
+
+
+@pytest.fixture(scope='session')
+def write_run():
+    return _write_run
+
+
+@pytest.fixture
+def notes():
+    """A list, and the function that puts lines into it: notes.append."""
+    return []

@@ -1,0 +1,150 @@
+"""The published table: complete, readable without any rule but CSV's, and its structures are those that ship."""
+import csv
+import re
+
+import pytest
+
+from sss_gluon.report.comparison import stage_of
+from sss_gluon.report.published import COLUMNS, STATUSES, TABLE, Printed, flops_per_mac, load_published, partners
+from sss_gluon.structures import load_structure
+
+
+@pytest.fixture(scope='module')
+def rows():
+    return load_published(log=pytest.fail)
+
+
+def test_every_row_is_there(rows):
+    tables = {}
+    for row in rows:
+        tables[row.table] = tables.get(row.table, 0) + 1
+    assert tables == {'imagenet': 14, 'structures': 3, 'scratch': 6, 'compared': 8}
+    assert len({(row.table, row.model) for row in rows}) == len(rows)
+
+
+def test_every_number_has_a_status_and_a_source(rows):
+    for row in rows:
+        assert row.source and row.dataset == 'imagenet'
+        for value, status in ((row.top1_error, row.top1_status), (row.top5_error, row.top5_status),
+                              (row.params or row.macs, row.counts_status)):
+            assert (status in STATUSES) if value is not None else status == ''
+
+
+def test_some_rows_by_hand(rows):
+    by_name = {(row.table, row.model): row for row in rows}
+    row = by_name['imagenet', 'ResNet-32']
+    assert (row.top1_error, row.top5_error, row.params, row.flops_as_printed) == (25.82, 8.09, 18.6e6, 2.82e9)
+    assert (row.top1_status, row.counts_status, row.structure) == ('cited', 'derived', 'resnet32')
+    row = by_name['imagenet', 'ResNeXt-38']
+    assert (row.top1_status, row.top5_status, row.counts_status, row.structure) == ('plot', 'recalled', 'plot', '')
+    row = by_name['compared', 'VGG16-pruned']
+    assert row.top1_error is None and row.top5_error == 15.5 and row.params is None
+
+
+def test_accuracies_of_the_later_project_are_errors_here(rows):
+    """72.31 % right is 27.69 % wrong; the accuracy stands in the note."""
+    scratch = [row for row in rows if row.table == 'scratch']
+    assert [float(row.top1_error) for row in scratch] == [27.69, 26.59, 26.21, 25.33, 24.30, 23.83]
+    for row in scratch:
+        accuracy = float(row.note.split()[2].rstrip(','))
+        assert row.top1_error + accuracy == pytest.approx(100)
+    assert [row.epochs for row in scratch] == [None, 179, None, 145, None, 117]
+
+
+def test_macs_are_counted_once(rows):
+    """The VGG rows print twice the MACs."""
+    for row in rows:
+        if row.flops_as_printed:
+            assert row.flops_as_printed == pytest.approx(flops_per_mac(row.network) * row.macs, rel=1e-9)
+    assert flops_per_mac('vgg16') == flops_per_mac('cifar_vgg16') == 2 and flops_per_mac('resnet50') == 1
+
+
+def test_kept_blocks_are_those_of_the_shipped_structures(rows):
+    for row in rows:
+        if row.table == 'structures':
+            stages = {}
+            for name, factor in load_structure(row.structure).factors.items():
+                kept, size = stages.get(stage_of(name), (0, 0))
+                stages[stage_of(name)] = kept + len(factor['kept']), size + factor['size']
+            assert row.kept == ', '.join(f'{stage} {kept}/{size}' for stage, (kept, size) in stages.items())
+
+
+@pytest.mark.parametrize('text, number, unit', [('25.5e6', 25.5e6, 1e5), ('4.20e9', 4.2e9, 1e7), ('508e6', 508e6, 1e6),
+                                                ('27.54', 27.54, 0.01), ('138', 138, 1)])
+def test_printed_numbers_keep_their_digits(text, number, unit):
+    printed = Printed(text)
+    assert printed == number and printed.unit == pytest.approx(unit)
+    assert printed.equals(number + 0.49 * unit) and not printed.equals(number + 0.51 * unit)
+    assert printed.equals(number - 0.49 * unit) and not printed.equals(number - 0.51 * unit)
+
+
+@pytest.mark.parametrize('text', ['', 'nan', 'inf', '-3', '1e400', '1 2', '__import__("os")', '0x10', '1_0'])
+def test_what_is_no_number(text):
+    with pytest.raises(ValueError, match='is not a number'):
+        Printed(text)
+
+
+def rewrite(path, change):
+    """A copy of the table, changed by ``change`` (a list of rows, lists of cells, to a list of rows)."""
+    with open(TABLE, newline='', encoding='utf-8') as file:
+        cells = change(list(csv.reader(file)))
+    with open(path, 'w', newline='', encoding='utf-8') as file:
+        csv.writer(file).writerows(cells)
+    return path
+
+
+def cell(line, column, value):
+    def change(rows):
+        rows[line - 1][COLUMNS.index(column)] = value
+        return rows
+    return change
+
+
+DAMAGE = {      # change of the table: what is said, how many rows are left of 31
+    'a word for a number': (cell(2, 'top1_error', 'abc'), "line 2: top1_error 'abc' is not a number; the row is", 30),
+    'code for a number': (cell(3, 'params', '__import__("os")'), 'line 3: params .* is not a number', 30),
+    'unknown status': (cell(4, 'top1_status', 'guessed'), "line 4: top1_status 'guessed' is none of code, derived", 30),
+    'a number without status': (cell(4, 'counts_status', ''), "line 4: counts_status '' is none of", 30),
+    'options that are no JSON': (cell(5, 'options', '{'), 'line 5: options are not JSON', 30),
+    'options that are a list': (cell(5, 'options', '[1]'), 'line 5: options .* are not of the form', 30),
+    'no model': (cell(6, 'model', ''), 'line 6: model is empty', 30),
+    'a short row': (lambda rows: rows[:4] + [rows[4][:3]] + rows[5:], 'line 5: another number of columns', 30),
+    'a long row': (lambda rows: rows[:4] + [rows[4] + ['x']] + rows[5:], 'line 5: another number of columns', 30),
+    'no column source': (lambda rows: [row[:-2] + row[-1:] for row in rows], 'has no column source', 0),
+    'empty': (lambda rows: [], 'has no column table, ', 0),
+}
+
+
+@pytest.mark.parametrize('case', DAMAGE)
+def test_a_damaged_row_is_one_line_and_the_rest_is_read(tmp_path, case, notes):
+    change, message, left = DAMAGE[case]
+    rows = load_published(rewrite(tmp_path / 'mine.csv', change), notes.append)
+    assert len(rows) == left and len(notes) == 1
+    assert notes[0].startswith(str(tmp_path / 'mine.csv'))
+    assert re.search(message, notes[0])
+
+
+@pytest.mark.parametrize('content, message', [(None, 'cannot read .*No such file'), (b'\xff\xfe\x00', 'is damaged')])
+def test_a_table_that_cannot_be_read_is_one_line(tmp_path, content, message, notes):
+    path = tmp_path / 'mine.csv'
+    if content is not None:
+        path.write_bytes(content)
+    assert load_published(path, notes.append) == []
+    assert len(notes) == 1 and re.search(message, notes[0])
+
+
+@pytest.mark.parametrize('query, models', [
+    (('imagenet', 'resnet50', 'none'), ['ResNet-50']),
+    (('imagenet', 'resnet50', 'sss', None, 3.5e9), ['ResNet-41']),
+    (('imagenet', 'resnet50', 'sss', None, 2.4e9), ['ResNet-26']),
+    (('imagenet', 'resnet50', 'sss', 'resnet32', 2.4e9), ['ResNet-32']),
+    (('imagenet', 'resnet50', 'scratch', 'resnet26', 2.3e9), ['ResNet-26 scratch-E', 'ResNet-26 scratch-B']),
+    (('imagenet', 'vgg16', 'sss', None, 1e9), ['VGG-16 SSS (conv1-4)']),
+    (('imagenet', 'vgg16', 'taylor', None, 1e9), ['VGG16-pruned']),
+    (('imagenet', 'resnet50', 'l1', None, 3.4e9), ['ResNet-50-pruned-B']),
+    (('fashion-mnist', 'resnet50', 'none'), []),
+    (('imagenet', 'resnet50', 'random'), []),
+    (('imagenet', 'resnet50', 'scratch', None, 2.3e9), []),
+])
+def test_partners(rows, query, models):
+    assert [row.model for row in partners(rows, *query)] == models

@@ -1,0 +1,343 @@
+"""The whole report: files, numbers in them, one page that stands alone; bad input costs its run and nothing else."""
+import csv
+import re
+import struct
+from html.parser import HTMLParser
+from xml.etree import ElementTree
+
+import matplotlib.image
+import numpy as np
+import pytest
+
+from sss_gluon.cli import main
+from sss_gluon.errors import SSSError
+from sss_gluon.report.build import report
+from sss_gluon.report.comparison import big, duration, kept_in_stages, plus_minus, ranges, stage_of
+from sss_gluon.report.published import TABLE
+from sss_gluon.report.runs import read_runs
+from sss_gluon.report.style import SERIES
+from sss_gluon.report.summary import Spread, summarize
+from sss_gluon.train import Config, evaluate, prune, train
+
+
+def table(path):
+    with open(path, newline='', encoding='utf-8') as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def folder(tmp_path, write_run):
+    """Two seeds with and without factors: errors 10 and 12, 9 and 10 %."""
+    runs = tmp_path / 'runs'
+    for seed, whole, cut in ((0, 0.91, 0.90), (1, 0.90, 0.88)):
+        write_run(runs / f'none-{seed}', top1=whole, macs=(20_000_000, 0), factors=[], seed=seed)
+        write_run(runs / f'block-{seed}', top1=cut, dense_top1=cut, macs=(20_000_000, 12_000_000), factors=['block'],
+                  gamma=0.1, seed=seed, kept={'stage1.0.conv2': 0, 'stage2.1.conv2': seed})
+    return runs
+
+
+def test_every_file_is_there_and_named(folder):
+    result = report([folder], log=pytest.fail)
+    names = {path.name for path in result.files}
+    assert names == {path.name for path in (folder / 'report').iterdir()} == {
+        'results.csv', 'runs.csv', 'kept.csv', 'report.md', 'report.html',
+        *(f'{name}-digits-cifar-resnet20.{end}' for name in ('error-params', 'error-macs', 'kept-blocks')
+          for end in ('png', 'svg'))}
+    assert result.notes == []
+
+
+def test_the_numbers_of_the_csv_files(folder, tmp_path):
+    report([folder], tmp_path / 'out', log=pytest.fail)
+    none, block = table(tmp_path / 'out' / 'results.csv')
+    assert (none['method'], none['difference'], none['seeds'], none['runs']) == ('none', '', '0 1', '2')
+    assert (block['method'], block['structures'], block['setting']) == ('sss', 'block', 'γ 0.1')
+    numbers = {key: float(block[key]) for key in ('top1_error', 'top1_error_std', 'difference', 'difference_std',
+                                                  'difference_pairs', 'macs', 'macs_left', 'params', 'params_left',
+                                                  'ms_batch_64', 'seconds', 'flops_as_the_paper_counts')}
+    assert numbers == pytest.approx(dict(
+        top1_error=11, top1_error_std=2 ** 0.5, difference=1.5, difference_std=0.5 ** 0.5, difference_pairs=2,
+        macs=12e6, macs_left=0.6, params=600, params_left=0.6, ms_batch_64=10, seconds=10,
+        flops_as_the_paper_counts=12e6))
+    rows = table(tmp_path / 'out' / 'runs.csv')
+    assert [(row['run'].rpartition('/')[2], row['seed'], row['top1_error']) for row in rows] \
+        == [('none-0', '0', '9'), ('none-1', '1', '10'), ('block-0', '0', '10'), ('block-1', '1', '12')]
+    assert rows[2]['kept'] == 'blocks: stage1 2/3, stage2 2/3, stage3 3/3'
+    kept = {row['factor']: row['kept'] for row in table(tmp_path / 'out' / 'kept.csv')}
+    assert len(kept) == 9 and (kept['stage1.0.conv2'], kept['stage2.1.conv2'], kept['stage3.2.conv2']) \
+        == ('0', '0.5', '1')
+
+
+def test_the_text_and_the_markdown_say_the_same(folder, tmp_path):
+    text = report([folder], tmp_path / 'out', 'My_title', log=pytest.fail).text
+    markdown = (tmp_path / 'out' / 'report.md').read_text('utf-8')
+    for part in ('11.00 ± 1.41', '+1.50 ± 0.71', '12.00 M', '60.0%', 'blocks: stage1 2/3, stage2 2.5/3, stage3 3/3',
+                 '0–1'):
+        assert part in text and part in markdown
+    assert markdown.startswith('# My\\_title\n') and '| sss block, γ 0.1 ' in markdown
+    for name in re.findall(r'!\[.*\]\((.*)\)', markdown):
+        assert (tmp_path / 'out' / name).is_file()
+
+
+class Page(HTMLParser):
+    """Tags in balance, texts and links of a page."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.texts, self.links, self.tags = [], [], [], set()
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.add(tag)
+        self.links += [value for key, value in attributes if key in ('src', 'href', 'xlink:href', 'data', 'action')]
+        if tag not in ('meta', 'br', 'img'):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.links += [value for key, value in attributes if key in ('src', 'href', 'xlink:href', 'data', 'action')]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.texts.append(data.strip())
+
+
+def parse(path):
+    page = Page()
+    page.feed(path.read_text('utf-8'))
+    page.close()
+    assert page.open == []
+    return page
+
+
+def test_the_page_stands_alone(folder, tmp_path):
+    report([folder], tmp_path / 'out', log=pytest.fail)
+    page = parse(tmp_path / 'out' / 'report.html')
+    assert not page.tags & {'script', 'link', 'iframe', 'object', 'embed', 'img', 'metadata'} and 'svg' in page.tags
+    assert page.links and all(link.startswith('#') for link in page.links)
+    assert 'url(http' not in (tmp_path / 'out' / 'report.html').read_text('utf-8')
+    for text in ('cifar_resnet20 on digits', '11.00 ± 1.41', 'sss block, γ 0.1', '4 runs, 2 settings, seeds 0–1',
+                 'blocks: stage1 2/3, stage2 2.5/3, stage3 3/3'):
+        assert text in page.texts
+
+
+def test_every_id_of_an_inlined_figure_is_its_own_or_the_same(folder, tmp_path):
+    """Two figures in one page must not clip or draw with what the other defines."""
+    report([folder], tmp_path / 'out', log=pytest.fail)
+    text = (tmp_path / 'out' / 'report.html').read_text('utf-8')
+    clips = re.findall(r'<clipPath id="([^"]+)">', text)
+    assert clips and len(clips) == len(set(clips))
+    glyphs = {}
+    for name, drawn in re.findall(r'<path id="(DejaVu[^"]+)" d="([^"]+)"', text):
+        assert glyphs.setdefault(name, drawn) == drawn
+
+
+def test_what_comes_from_files_is_escaped(tmp_path, write_run):
+    """A model, a data set and a folder with names that would be code in HTML, Markdown or matplotlib."""
+    name = '<script>alert(1)</script>&|x^'
+    run = write_run(tmp_path / 'run', model='m:f', factors=['block'], data='folder', data_root='/x/$x^$<b>"&',
+                    sizes={'stage<i>.0$': 1, 'b|r': 4})
+    (run / 'config.yaml').write_text((run / 'config.yaml').read_text('utf-8').replace(
+        'model: m:f', f"model: '{name}'"), 'utf-8')
+    report([run], tmp_path / 'out', '</title><script>$y', log=pytest.fail)
+    page = parse(tmp_path / 'out' / 'report.html')
+    assert not page.tags & {'script', 'b', 'i'} and f'{name} on folder $x^$<b>"&' in page.texts
+    assert '</title><script>$y' in page.texts
+    markdown = (tmp_path / 'out' / 'report.md').read_text('utf-8')
+    assert '<' not in markdown and '&lt;script&gt;alert(1)&lt;/script&gt;&amp;\\|x^' in markdown
+    assert all(path.parent == tmp_path / 'out' for path in (tmp_path / 'out').rglob('*'))
+
+
+def test_figures_are_readable_files_and_the_same_every_time(folder, tmp_path):
+    for out in ('a', 'b'):
+        report([folder], tmp_path / out, log=pytest.fail)
+    for path in sorted((tmp_path / 'a').iterdir()):
+        assert path.read_bytes() == (tmp_path / 'b' / path.name).read_bytes()
+        if path.suffix == '.svg':
+            assert ElementTree.parse(path).getroot().tag == '{http://www.w3.org/2000/svg}svg'
+        if path.suffix == '.png':
+            pixels = matplotlib.image.imread(str(path))[..., :3]
+            assert struct.unpack('>II', path.read_bytes()[16:24])[0] >= 600
+            assert 0.005 < (pixels < 0.9).any(axis=2).mean() < 0.9
+            edge = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+            assert (edge > 0.99).all()          # nothing is cut off
+
+
+IMAGENET = dict(data='imagenet', model='resnet50')
+
+
+def test_the_paper_is_beside_its_own_data_set(tmp_path, write_run):
+    """ResNet-32 printed 25.82 %, 18.6 M, 2.82 G; ours 26.00 %, 18.7 M and 2.85 G: +0.18, +0.5 %, +1.1 %."""
+    write_run(tmp_path / 'runs/a', top1=0.74, params=(25_549_480, 18_700_000), macs=(4_089_184_256, 2_850_000_000),
+              factors=['block'], **IMAGENET)
+    write_run(tmp_path / 'runs/b', top1=0.9, factors=['block'], data='fashion-mnist', model='cifar_resnet20')
+    notes = []
+    result = report([tmp_path / 'runs'], log=notes.append)
+    row, = table(tmp_path / 'runs/report/paper.csv')
+    assert (row['published_row'], row['top1_status'], row['counts_status']) == ('ResNet-32', 'cited', 'derived')
+    assert [float(row[key]) for key in ('top1_error_published', 'top1_error', 'top1_error_difference',
+                                        'params_published', 'params_difference', 'macs_published', 'macs_difference')] \
+        == pytest.approx([25.82, 26.0, 0.18, 18.6e6, 1e5, 2.82e9, 3e7])
+    line = next(line for line in result.text.splitlines() if 'ResNet-32' in line)
+    assert line.split()[4:] == ['ResNet-32', '25.82', '26.00', '+0.18', '18.60', 'M', '18.70', 'M', '+0.5', '%', '2.82',
+                                'G', '2.85', 'G', '+1.1', '%', 'error', 'cited,', 'counts', 'derived']
+    assert len(notes) == 1 and 'none is compared with another' in notes[0]
+    svg = (tmp_path / 'runs/report/error-macs-imagenet-resnet50.svg').read_text('utf-8')
+    comments = re.findall(r'<!-- (.*?) -->', svg)
+    assert {'ResNet-26 (cited)', 'ResNet-32 (cited)', 'ResNet-50 (plot)', 'ResNet-50-pruned-A (recalled)',
+            'published (status)', 'γ 0.01'} <= set(comments)
+    other = (tmp_path / 'runs/report/error-macs-fashion-mnist-cifar-resnet20.svg').read_text('utf-8')
+    assert 'published' not in other and 'cited' not in other
+
+
+BAD = {         # what is done to the folder of four good runs: a part of the one line, how many runs are left
+    'incomplete': (lambda runs: (runs / 'block-1/evaluation.csv').unlink(), 'is not evaluated', 3),
+    'another version': (lambda runs: (runs / 'block-1/config.yaml').write_text('sparsity: 1\n'),
+                        "setting 'sparsity'", 3),
+    'no folder': (lambda runs: None, 'there is no folder', 4),
+}
+
+
+@pytest.mark.parametrize('case', BAD)
+def test_bad_runs_cost_one_line_each(folder, case, capsys):
+    damage, message, left = BAD[case]
+    damage(folder)
+    arguments = ['report', str(folder)] + (['gone', '--out', str(folder / 'report')] if case == 'no folder' else [])
+    assert main(arguments) == 0
+    printed = capsys.readouterr()
+    line, = printed.err.splitlines()
+    assert line.startswith('sss-gluon report: ') and message in line
+    assert len(table(folder / 'report/runs.csv')) == left
+    page = parse(folder / 'report/report.html')
+    assert any(message in text for text in page.texts)                  # a note in the page too
+    assert message in (folder / 'report/report.md').read_text('utf-8').replace('\\', '')
+    assert f'written: {folder}/report/report.html' in printed.out
+
+
+@pytest.mark.parametrize('arguments, message', [
+    ([], 'name run folders, or folders of runs; --counts needs none'),
+    (['gone'], 'nothing to report: no run could be read'),
+    (['--counts', '--published', 'gone.csv'], 'nothing to report: no published row could be read'),
+])
+def test_nothing_to_report_is_status_2(arguments, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(['report', *arguments]) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == f'sss-gluon report: {message}'
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_published_table_does_not_stop_the_report(folder, tmp_path, capsys):
+    text = TABLE.read_text('utf-8').replace(',27.54,', ',many,')
+    (tmp_path / 'mine.csv').write_text(text, 'utf-8')
+    assert main(['report', str(folder), '--published', str(tmp_path / 'mine.csv')]) == 0
+    line, = capsys.readouterr().err.splitlines()
+    assert line == (f"sss-gluon report: {tmp_path}/mine.csv, line 2: top1_error 'many' is not a number; the row is "
+                    f"left out")
+
+
+def test_counts_without_runs(tmp_path, capsys):
+    lines = TABLE.read_text('utf-8').splitlines()
+    lines = [line for line in lines if re.search('^table|ResNet-(50,|26,sss)|-38', line)]
+    (tmp_path / 'mine.csv').write_text('\n'.join(lines) + '\n', 'utf-8')
+    assert main(['report', '--counts', '--out', str(tmp_path), '--published', str(tmp_path / 'mine.csv')]) == 0
+    printed = capsys.readouterr()
+    assert printed.err == '' and re.search(r'ResNet-50 .* 25,503,912 +\+0.02 % +4.09 G +4,089,184,256', printed.out)
+    rows = {(row['table'], row['model']): row for row in table(tmp_path / 'counts.csv')}
+    assert rows['imagenet', 'ResNet-26']['macs'] == '2329411584' and len(rows) == 4
+    assert 'structure not published' in parse(tmp_path / 'report.html').texts
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['counts.csv', 'mine.csv', 'report.html',
+                                                                  'report.md']
+
+
+def test_a_full_disk_leaves_no_half_page(folder, monkeypatch):
+    report([folder], log=pytest.fail)
+    before = (folder / 'report/report.html').read_bytes()
+
+    def full(*_):
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr('os.replace', full)
+    with pytest.raises(SSSError, match='No space left on device'):
+        report([folder], log=pytest.fail)
+    assert (folder / 'report/report.html').read_bytes() == before
+
+
+def test_many_methods_and_settings_are_told_apart(tmp_path, write_run):
+    """Twelve lines: the markers are different for each, and the colours repeat with others."""
+    for i, method in enumerate(('sss', 'ssl', 'slimming', 'l1', 'taylor', 'apoz', 'ista', 'thinet', 'lasso', 'random',
+                                'uniform', 'scratch')):
+        write_run(tmp_path / method, top1=0.9 - i / 100, method=method, factors=['block'],
+                  source=None if method == 'sss' else 'a')
+    report([tmp_path], log=pytest.fail)
+    svg = (tmp_path / 'report/error-macs-digits-cifar-resnet20.svg').read_text('utf-8')
+    drawn = set(re.findall('<!-- (.*?) -->', svg))
+    assert {f'{method} block' for method in ('sss', 'ssl', 'uniform', 'scratch')} <= drawn
+    assert len(set(SERIES)) == 12 == len({marker for _, marker in SERIES})
+
+
+@pytest.mark.parametrize('value, form, text', [
+    (None, '.2f', '–'), (Spread(8.314, None, 1), '.2f', '8.31'), (Spread(8.314, 0.239, 3), '.2f', '8.31 ± 0.24'),
+    (Spread(1.5, 0.7, 2), '+.2f', '+1.50 ± 0.70'), (Spread(-1.5, 0.7, 2), '+.2f', '-1.50 ± 0.70')])
+def test_plus_minus(value, form, text):
+    assert plus_minus(value, form) == text
+
+
+@pytest.mark.parametrize('number, text', [(None, '–'), (0, '0'), (272_250, '272,250'), (2_549_376, '2.55 M'),
+                                          (999_999, '999,999'), (4_089_184_256, '4.09 G')])
+def test_big(number, text):
+    assert big(number) == text
+
+
+@pytest.mark.parametrize('seconds, text', [(None, '–'), (4.26, '4.3 s'), (59.4, '59 s'), (61, '1 min 01 s'),
+                                           (3599, '59 min 59 s'), (11_220, '3 h 07 min')])
+def test_duration(seconds, text):
+    assert duration(seconds) == text
+
+
+@pytest.mark.parametrize('numbers, text', [([], ''), ([3], '3'), ([0, 1, 2], '0–2'), ([0, 2, 3, 9], '0, 2–3, 9')])
+def test_ranges(numbers, text):
+    assert ranges(numbers) == text
+
+
+@pytest.mark.parametrize('name, stage', [('stage1.0.conv2', 'stage1'), ('norm2_3', 'stage2'), ('conv5_1', 'stage5'),
+                                         ('stage3_4_conv1', 'stage3'), ('stem.first.norm', 'stem'), ('fc6', 'fc6'),
+                                         ('body.3', 'body')])
+def test_stage_of(name, stage):
+    assert stage_of(name) == stage
+
+
+def test_kinds_are_told_apart_in_stages(tmp_path, write_run):
+    """Groups of norm2 and blocks of norm3: 3 of 8 groups in both runs; one block in one of two."""
+    sizes = {'stage1.0.norm2': 4, 'stage1.1.norm2': 4}
+    paths = [write_run(tmp_path / str(seed), seed=seed, sizes=sizes, kind='group',
+                       kept={'stage1.0.norm2': 1, 'stage1.1.norm2': 2 + seed}, factors=['group']) for seed in (0, 1)]
+    summary, = summarize(read_runs(paths, pytest.fail), [], pytest.fail)
+    assert kept_in_stages(summary) == 'groups: stage1 3.5/8'
+
+
+@pytest.mark.slow
+def test_real_runs(tmp_path, capsys):
+    """Two seeds on digits through train, prune and evaluate: the report repeats what evaluation.csv says."""
+    small = dict(model='cifar_resnet20', model_options=dict(depths=[1, 1, 1], widths=[8, 8, 16]), image_size=8,
+                 augment_pad=1, augment_flip=False, schedule='constant', learning_rate=0.05, epochs=2)
+    for seed in (0, 1):
+        for name, settings in (('none', dict(factors=[])), ('block', dict(factors=['block'], gamma=0.05))):
+            run = tmp_path / 'runs' / f'{name}-{seed}'
+            train(Config(run=str(run), seed=seed, **small, **settings), log=lambda line: None)
+            if settings['factors']:
+                prune(run, log=lambda line: None)
+            evaluate(run, log=lambda line: None)
+    assert main(['report', str(tmp_path / 'runs')]) == 0
+    assert capsys.readouterr().err == ''
+    found = {row['run'].rpartition('/')[2]: row for row in table(tmp_path / 'runs/report/runs.csv')}
+    assert set(found) == {'none-0', 'none-1', 'block-0', 'block-1'}
+    for name, row in found.items():
+        networks = {line['network']: line for line in table(tmp_path / 'runs' / name / 'evaluation.csv')}
+        final = networks.get('compact', networks['dense'])
+        assert float(row['top1_error']) == pytest.approx(100 * (1 - float(final['top1'])))
+        assert (row['params'], row['macs'], row['images']) == (final['params'], final['macs'], final['images'])
+        assert (row['kept'] != '') == name.startswith('block')
+    errors = [float(found[f'block-{seed}']['top1_error']) - float(found[f'none-{seed}']['top1_error'])
+              for seed in (0, 1)]
+    block = table(tmp_path / 'runs/report/results.csv')[1]
+    assert float(block['difference']) == pytest.approx(sum(errors) / 2)
+    assert float(block['difference_std']) == pytest.approx(abs(errors[0] - errors[1]) / 2 ** 0.5)

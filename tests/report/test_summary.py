@@ -1,0 +1,154 @@
+"""Means, standard deviations and differences by hand."""
+import math
+
+import pytest
+
+from sss_gluon.report.published import load_published
+from sss_gluon.report.runs import read_runs
+from sss_gluon.report.summary import Spread, spread, summarize
+
+
+@pytest.mark.parametrize('values, expected', [
+    ([], None), ([None], None), ([3.0], Spread(3.0, None, 1)), ([1.0, 2.0, 6.0], Spread(3.0, math.sqrt(7), 3)),
+    ([2.0, None, 4.0], Spread(3.0, math.sqrt(2), 2)),
+])
+def test_spread(values, expected):
+    """1, 2, 6: deviations -2, -1, 3, squares 14, over n - 1 = 2."""
+    found = spread(values)
+    assert found == expected if expected is None or expected.std is None else found == pytest.approx(expected)
+
+
+@pytest.fixture
+def summaries(tmp_path, write_run, notes):
+    """A function of keyword arguments of runs, {name: arguments}, to summaries."""
+    def make(**runs):
+        paths = [write_run(tmp_path / name, **settings) for name, settings in runs.items()]
+        return summarize(read_runs(paths, notes.append), load_published(log=notes.append), notes.append)
+    return make
+
+
+WHOLE = dict(factors=[], model='cifar_resnet20')
+CUT = dict(factors=['block'], model='cifar_resnet20', gamma=0.1)
+
+
+def test_runs_that_differ_in_their_seed_are_one_line(summaries, notes):
+    """Errors 10, 8, 6 and 12, 9, 9 %: means 8 and 10, differences 2, 1, 3."""
+    whole, cut = summaries(
+        c=dict(CUT, seed=2, top1=0.91, dense_top1=0.92, macs=(20, 9), devices=['gpu1']),
+        a=dict(CUT, seed=0, top1=0.88, dense_top1=0.90, macs=(20, 12), devices=['gpu0']),
+        b=dict(CUT, seed=1, top1=0.91, dense_top1=0.91, macs=(20, 9), devices=['gpu0']),
+        x=dict(WHOLE, seed=0, top1=0.90, macs=(20, 0)), y=dict(WHOLE, seed=1, top1=0.92, macs=(20, 0)),
+        z=dict(WHOLE, seed=2, top1=0.94, macs=(20, 0)))
+    assert (whole.method, whole.label, whole.difference) == ('none', 'without factors', None)
+    assert whole.error == pytest.approx((8.0, 2.0, 3)) and whole.seeds == [0, 1, 2]
+    assert (cut.method, cut.structures, cut.label, cut.seeds) == ('sss', 'block', 'sss block, γ 0.1', [0, 1, 2])
+    assert cut.error == pytest.approx((10.0, math.sqrt(3), 3))
+    assert cut.dense_error == pytest.approx((9.0, 1.0, 3))
+    assert cut.difference == pytest.approx((2.0, 1.0, 3))
+    assert cut.macs == pytest.approx((10.0, math.sqrt(3), 3)) and cut.macs_left == pytest.approx(0.5)
+    assert cut.params_left == pytest.approx(0.6) and cut.seconds.mean == pytest.approx(10)
+    assert cut.ms(64) == pytest.approx((10.0, 0.0, 3)) and cut.ms(8) is None
+    assert notes == []
+
+
+def test_differences_are_of_common_seeds(summaries):
+    """Seeds 1 and 2 against 0 and 1: only seed 1 is a pair."""
+    _, cut = summaries(a=dict(CUT, seed=1, top1=0.80), b=dict(CUT, seed=2, top1=0.90), x=dict(WHOLE, seed=0, top1=0.5),
+                       y=dict(WHOLE, seed=1, top1=0.85))
+    assert cut.difference.mean == pytest.approx(5.0) and cut.difference[1:] == (None, 1)
+
+
+def test_without_common_seeds_means_are_compared(summaries):
+    _, cut = summaries(a=dict(CUT, seed=1, top1=0.80), b=dict(CUT, seed=2, top1=0.90), x=dict(WHOLE, seed=0, top1=0.9))
+    assert cut.difference.mean == pytest.approx(5.0) and cut.difference[1:] == (None, 0)
+
+
+@pytest.mark.parametrize('other', [dict(data='fashion-mnist'), dict(model='cifar_resnet164'), dict(image_size=8),
+                                   dict(model_options=dict(depths=[1, 1, 1])), dict(validation=100)])
+def test_another_task_is_no_reference(summaries, other):
+    found = summaries(a=dict(CUT), x=dict(WHOLE, **other))
+    assert all(summary.difference is None for summary in found)
+    assert all(summary.macs_left == pytest.approx(0.6) for summary in found if summary.method == 'sss')
+
+
+def test_the_nearest_run_without_factors_is_the_reference(summaries):
+    """Of two, the one with as many epochs and the same rate."""
+    found = summaries(a=dict(CUT, epochs=3, top1=0.8), x=dict(WHOLE, epochs=4, top1=0.5),
+                      y=dict(WHOLE, epochs=3, top1=0.9), z=dict(WHOLE, epochs=3, learning_rate=0.2, top1=0.6))
+    assert found[-1].difference.mean == pytest.approx(10.0)
+
+
+def test_a_given_structure_is_no_reference(summaries, notes):
+    """The compact network from scratch has no factors either, but is not the whole network."""
+    cut, scratch, tuned = summaries(a=dict(CUT, top1=0.8), x=dict(WHOLE, structure='resnet26'),
+                                    y=dict(WHOLE, structure='resnet26', init='runs/a/compact/model-0000.params'))
+    assert [s.method for s in (cut, scratch, tuned)] == ['sss', 'fine-tuned', 'scratch'] and cut.difference is None
+
+
+def test_paths_of_a_runs_own_seed_do_not_tell_seeds_apart(summaries):
+    settings = dict(model='cifar_resnet20', method='l1', target_macs=0.5)
+    found = summaries(**{f'r{seed}': dict(settings, seed=seed, source=f'runs/plan/cifar10-block-gamma0.1-seed{seed}')
+                         for seed in range(3)})
+    assert len(found) == 1 and found[0].seeds == [0, 1, 2] and found[0].setting == 'MACs 0.5'
+    found = summaries(**{f's{i}': dict(settings, seed=0, source=f'runs/plan/{name}-seed0/')
+                         for i, name in enumerate(('first', 'second'))})
+    assert sorted(s.setting for s in found) == ['MACs 0.5, source first-seed*', 'MACs 0.5, source second-seed*']
+
+
+def test_lines_of_the_same_strength_say_what_else_differs(summaries):
+    found = summaries(a=dict(CUT, epochs=3), b=dict(CUT, epochs=4), c=dict(CUT, gamma=0.2))
+    assert sorted(s.setting for s in found) == ['γ 0.1, epochs 3', 'γ 0.1, epochs 4', 'γ 0.2']
+
+
+def test_the_default_factors_are_those_that_are_named(summaries):
+    found = summaries(a=dict(CUT, seed=0), b=dict(CUT, seed=1, factors=None))
+    assert len(found) == 1 and found[0].seeds == [0, 1]
+
+
+def test_options_of_a_method_are_its_setting(summaries):
+    found, = summaries(a=dict(model='cifar_vgg16', method='ssl', method_options=dict(strength=0.001, kinds='neuron'),
+                              kind='neuron'))
+    assert found.label == 'ssl neuron, strength 0.001'
+    assert found.flops == 2 * found.macs.mean       # VGG
+
+
+def test_the_same_run_twice_is_one_sample(summaries, notes, tmp_path):
+    found, = summaries(a=dict(CUT, top1=0.8), b=dict(CUT, top1=0.9))
+    assert found.error.mean == pytest.approx(20.0) and found.error.n == 1
+    assert notes == [f'{tmp_path}/b has all settings and the seed of {tmp_path}/a; only the latter is counted']
+
+
+def test_two_runs_of_one_name_are_told_apart(summaries, notes, tmp_path):
+    found = summaries(**{'a/run': dict(CUT), 'b/run': dict(CUT, gamma=0.2)})
+    assert len(found) == 2
+    assert notes == [f'2 runs are called run ({tmp_path}/a/run, {tmp_path}/b/run); runs.csv tells them apart by their '
+                     f'path']
+
+
+def test_data_sets_are_never_mixed(summaries, notes):
+    found = summaries(a=dict(CUT, data='digits'), x=dict(WHOLE, data='digits', image_size=8),
+                      b=dict(CUT, data='folder', data_root='/data/birds'),
+                      c=dict(CUT, data='folder', data_root='/d/cars'))
+    assert [s.data for s in found] == ['digits', 'digits 8x8', 'folder birds', 'folder cars']
+    assert notes == ['runs of 4 data sets (digits, digits 8x8, folder birds, folder cars): each is reported by itself, '
+                     'none is compared with another']
+
+
+@pytest.mark.parametrize('settings, models', [
+    (dict(WHOLE, model='resnet50', data='imagenet'), ['ResNet-50']),
+    (dict(CUT, model='resnet50', data='imagenet', macs=(4_089_184_256, 2_800_000_000)), ['ResNet-32']),
+    (dict(WHOLE, model='resnet50', data='imagenet', image_size=224, structure='resnet41'),
+     ['ResNet-41 scratch-E', 'ResNet-41 scratch-B']),
+    (dict(CUT, model='resnet50', data='imagenet', image_size=64), []),
+    (dict(CUT, model='resnet50', data='imagenet', model_options=dict(depths=[1, 1, 1, 1])), []),
+    (dict(CUT, model='resnet50', data='folder'), []),
+    (dict(CUT, model='resnet50', data='fashion-mnist'), []),
+])
+def test_the_paper_stands_beside_its_own_data_and_networks_only(summaries, settings, models):
+    found, = summaries(a=settings)
+    assert [row.model for row in found.published] == models
+
+
+def test_a_missing_published_row_is_one_line(summaries, notes):
+    summaries(a=dict(CUT, data='cifar10', seed=0), b=dict(CUT, data='cifar10', gamma=0.2))
+    assert notes == ['no published row for cifar10, cifar_resnet20, sss: those columns stay empty']
