@@ -35,7 +35,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from ..errors import SSSError
-from ..train.config import MAPPINGS, Config, load_config
+from ..train.config import MAPPINGS, Config, load_config, load_yaml
 
 STEPS = ('train', 'prune', 'evaluate')
 PLAN_KEYS = {'title': str, 'entries': list, 'smoke': dict, 'images': int, 'folder': str}
@@ -224,7 +224,7 @@ def _read(path: Path) -> Dict[str, Any]:
     if not path.is_file():
         raise SSSError(f'there is no plan {path}')
     try:
-        body = OmegaConf.load(path)
+        body = load_yaml(path)
         if not isinstance(body, DictConfig):
             raise SSSError(f'{path} is not a list of key: value')
         return OmegaConf.to_container(body)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Union
 
+import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
@@ -173,12 +174,21 @@ def differences(old: Config, new: Config) -> List[str]:
             if key not in FREE_KEYS and getattr(old, key) != getattr(new, key)]
 
 
+def load_yaml(path: Union[str, Path]):
+    """``OmegaConf.load`` of a file without aliases: nine lines with them can stand for gigabytes."""
+    with open(path, encoding='utf-8') as file:
+        for event in yaml.parse(file, Loader=yaml.SafeLoader):
+            if isinstance(event, yaml.AliasEvent):
+                raise YAMLError(f'the alias *{event.anchor} stands for a value; write the value')
+    return OmegaConf.load(path)
+
+
 def _layers(path: Path, depth: int = 0):
     if depth > 8:
         raise SSSError(f'{path}: base files refer to each other in a circle')
     if not os.path.isfile(path):
         raise SSSError(f'there is no configuration file {path}')
-    layer = _parse(str(path), lambda: OmegaConf.load(path))
+    layer = _parse(str(path), lambda: load_yaml(path))
     if not isinstance(layer, DictConfig):
         raise SSSError(f'{path} is not a list of key: value')
     base = _parse(str(path), lambda: layer.pop('base', None), 'base')
