@@ -83,6 +83,7 @@ MAPPINGS = ('model_options', 'gamma_mult', 'method_options')
 CHOICES = {'schedule': ('step', 'cosine', 'constant'), 'gamma_weighting': ('uniform', 'macs'),
            'kvstore': ('device', 'local')}
 OPTIONAL = tuple(f.name for f in fields(Config) if f.default is None)
+LARGEST_FILE = 10 ** 5      # values
 LARGEST = 2 ** 31 - 1       # products of two or three such numbers are still float32
 MINIMA = {'epochs': 1, 'batch_size': 1, 'accumulation': 1, 'gamma': 0, 'weight_decay': 0, 'learning_rate': 0,
           'warmup_epochs': 0, 'augment_pad': 0, 'checkpoint_every': 1, 'keep_checkpoints': 1, 'seed': 0}
@@ -175,12 +176,27 @@ def differences(old: Config, new: Config) -> List[str]:
 
 
 def load_yaml(path: Union[str, Path]):
-    """``OmegaConf.load`` of a file without aliases: nine lines with them can stand for gigabytes."""
+    """``OmegaConf.load`` of a file whose aliases stay small: nine lines of them can stand for gigabytes."""
     with open(path, encoding='utf-8') as file:
-        for event in yaml.parse(file, Loader=yaml.SafeLoader):
-            if isinstance(event, yaml.AliasEvent):
-                raise YAMLError(f'the alias *{event.anchor} stands for a value; write the value')
+        root = yaml.compose(file, Loader=yaml.SafeLoader)
+    if root is not None:
+        _expanded(root, {})
     return OmegaConf.load(path)
+
+
+def _expanded(node, sizes: Dict[int, Optional[int]]) -> int:
+    """Number of values that a part of a YAML file stands for, with its aliases written out."""
+    if id(node) not in sizes:
+        sizes[id(node)] = None      # while it is being counted
+        parts = node.value if isinstance(node, yaml.CollectionNode) else []
+        pairs = (part if isinstance(part, tuple) else (part,) for part in parts)
+        size = 1 + sum(_expanded(value, sizes) for pair in pairs for value in pair)
+        if size > LARGEST_FILE:
+            raise YAMLError(f'its aliases stand for more than {LARGEST_FILE} values; write them out')
+        sizes[id(node)] = size
+    if sizes[id(node)] is None:
+        raise YAMLError('an alias stands for what it is a part of')
+    return sizes[id(node)]
 
 
 def _layers(path: Path, depth: int = 0):
