@@ -74,6 +74,7 @@ def test_rebuild(name, narrow, fill, zero, batch, tmp_path):
     shape = (2, 3, size, size)
     small = compact(net, shape)
     small.export(tmp_path / 'x')
+    mx.random.seed(0)       # two of a thousand numbers may be equal by chance
     fresh = rebuild(tmp_path / 'x-structure.json')
     assert {key: (p.shape, p.wd_mult, p.lr_mult, p.grad_req) for key, p in fresh.collect_params().items()} \
         == {key: (p.shape, p.wd_mult, p.lr_mult, p.grad_req) for key, p in small.net.collect_params().items()}
@@ -81,7 +82,7 @@ def test_rebuild(name, narrow, fill, zero, batch, tmp_path):
     for key, parameter in fresh.collect_params().items():
         value = parameter.data().asnumpy()
         if key.endswith('weight'):
-            assert np.unique(value).size > 0.99 * value.size or value.size > 1000
+            assert np.unique(value).size == value.size or value.size > 1000
         else:
             assert (value == (1 if key.endswith(('gamma', 'running_var')) else 0)).all()
     x = batch(*shape)

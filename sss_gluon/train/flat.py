@@ -17,12 +17,12 @@ SMALL = 2 ** 16     # elements; an operator of its own is nothing to a larger pa
 class FlatBuffers:
     """The small parameters of one device, as slices of contiguous arrays.
 
-    Arrays of the network are copied in and out. With ``views`` gradients are views of the
-    buffers instead, and so are parameters with one axis (BatchNorm, biases, factors). Weights of convolutions and dense
-    layers never are: a prediction changes their layout in place (oneDNN), which would overwrite the neighbours of a
-    view. An array that was replaced, or a multiplier that was set, is noticed in the next step; from then on everything
-    is copied, because MXNet 1.9.1 computes wrong gradients when a network that has trained with ``static_shape`` gets
-    other gradient arrays.
+    Arrays of the network are copied in and out. With ``views`` gradients are views of the buffers instead, and so
+    are parameters with one axis (BatchNorm, biases, factors). Weights of convolutions and dense layers never are: a
+    prediction changes their layout in place (oneDNN), which would overwrite the neighbours of a view. An array that
+    was replaced, or a multiplier that was set, is noticed in the next step; from then on everything is copied,
+    because MXNet 1.9.1 computes wrong gradients when a network that has trained with ``static_shape`` gets other
+    gradient arrays.
 
     Parameters
     ----------
