@@ -15,17 +15,7 @@ from sss_gluon.files import write_text
 ROOT = Path(__file__).resolve().parents[1]
 PROGRAM = Path(sys.executable).parent / 'sss-gluon'
 
-CONFIG = '''
-model: cifar_resnet20
-model_options: {depths: [1, 1, 1], widths: [8, 8, 16]}
-image_size: 8
-augment_pad: 1
-augment_flip: false
-epochs: 2
-schedule: constant
-factors: [neuron, block]
-gamma: 0.1
-'''
+CONFIG = (ROOT / 'tests/small.yaml').read_text('utf-8')
 
 OWN_NET = '''
 from mxnet.gluon import nn

@@ -1,7 +1,8 @@
 """The methods that the paper compares with, and controls; all cut by the same graph pass, fine-tuned in the same loop.
 
 >>> from sss_gluon import baselines
->>> baselines.train(load_config('configs/digits/cifar_resnet20_l1.yaml'))
+>>> baselines.train(load_config('configs/digits/cifar_resnet20_dense.yaml',
+...                             ['method=l1', 'source=runs/dense', 'target_macs=0.6', 'run=runs/l1']))
 """
 from __future__ import annotations
 
@@ -52,15 +53,20 @@ def find(name: str) -> Method:
 def _check(config: Config, method: Method) -> None:
     method.settings(config)
     name, cuts = method.name, config.source is not None
+    budget = config.target_macs is not None or config.match is not None
     if not cuts and method.penalty is None:
         raise SSSError(f'{name} starts from a trained network: source= names its run folder')
-    if not cuts and config.target_macs is not None:
-        raise SSSError(f'{name} trains with its penalty when there is no source=, and cuts nothing; target_macs is for '
-                       f'the run that cuts: set source= to the run of the penalty, or leave target_macs out')
-    if cuts and method.score and not method.zeros and config.target_macs is None:
-        raise SSSError(f'{name} needs a budget: target_macs=0.6 keeps 60 % of the MACs')
-    if method.score is None and config.target_macs is not None:
-        raise SSSError(f'{name} takes the structure of its source as it is; leave target_macs out')
+    if not cuts:
+        for key, given in (('target_macs', config.target_macs), ('match', config.match),
+                           ('method_options.spare', config.method_options.get('spare'))):
+            if given is not None:
+                raise SSSError(f'{name} trains with its penalty when there is no source=, and cuts nothing; {key} is '
+                               f'for the run that cuts: set source= to the run of the penalty, or leave {key} out')
+    if cuts and method.score and not method.zeros and not budget:
+        raise SSSError(f'{name} needs a budget: target_macs=0.6 keeps 60 % of the MACs, match=RUN as many as RUN has '
+                       f'left')
+    if method.score is None and budget:
+        raise SSSError(f'{name} takes the structure of its source as it is; leave target_macs and match out')
     for key in ('structure', 'init') if cuts else ('structure',):
         if getattr(config, key):
             raise SSSError(f'{name} makes its network itself; leave {key}= out')

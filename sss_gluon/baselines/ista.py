@@ -6,7 +6,8 @@ Equation    γ ← S_{ηρ}(γ − η ∇_γ L) after every step, S the soft thr
 Source      [48] Ye et al., "Rethinking the Smaller-Norm-Less-Informative Assumption in Channel Pruning of Convolution
             Layers", ICLR 2018, section 4: algorithm and α–W rescaling trick.
 Differs     - ρ is one number (``strength``); the paper weighs layers by the memory that a channel costs.
-            - The step before the threshold is the one of all weights (Nesterov), not plain SGD.
+            - The step before the threshold is the one of all weights (Nesterov); in the authors' code it is plain
+              gradient descent. γ is not decayed.
             - Two runs: one without ``source`` trains, from new weights or from init= (the paper starts from trained
               ones); one whose ``source`` is that run removes what is zero (or, with target_macs, the smallest),
               carries the constants of β into the next layer (constants.py) and fine-tunes.

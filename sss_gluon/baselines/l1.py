@@ -5,7 +5,7 @@ Source      [24] Li et al., "Pruning Filters for Efficient ConvNets", ICLR 2017,
             3.4: all layers are cut at once, then fine-tuned.
 Differs     - The paper chooses the fraction of each layer by hand, from its sensitivity, and skips some layers. Here
               the same fraction of every layer goes (``scope: layer``), as much as target_macs asks for.
-            - It also removes the output channels of residual stages, by the norms of their shortcuts. Here the
+            - It can also remove the output channels of residual stages, by the norms of their shortcuts. Here the
               structures are those that carry factors: in pre-activation ResNets the channels inside a block (not
               those that are added), in ResNeXt the groups of the 3x3, in VGG and PeleeNet every convolution's.
             - Groups are ranked by the sum over their filters, blocks by the mean |w| of their last convolution, as

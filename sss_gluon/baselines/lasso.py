@@ -6,8 +6,11 @@ Source      [13] He et al., "Channel Pruning for Accelerating Very Deep Neural N
             equations 2 to 4.
 Differs     - λ falls along one path from where all β are 0, and channels are ranked by the λ at which they first
               appear: that gives every number of channels at once. The paper searches λ for the number it wants.
-            - The two steps are done once each, as the paper does in its experiments.
-            - The same fraction of every layer goes, where the paper gives early layers more.
+            - W_i is not scaled to norm 1 beside β_i; the authors' code does not do it either. W is solved for once,
+              after the channels are chosen, as in their experiments.
+            - The same fraction of every layer goes. The paper cuts early layers of VGG-16 more than late ones, and
+              leaves conv5 alone (recalled): ``spare`` can do the latter.
+            - 256 images, 10 places in each (``images``, ``positions``); the authors' code draws 10 in each of 5,000.
             - The least squares have a small ridge towards the weights there were. X comes from the network as it is
               cut so far, Y from the whole one, as in the paper.
             - Channels are those that one convolution or dense layer alone reads, as for ThiNet; the paper also

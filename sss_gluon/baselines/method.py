@@ -2,8 +2,9 @@
 from __future__ import annotations
 
 import difflib
+import re
 from dataclasses import dataclass, field
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 import numpy as np
 from mxnet import gluon
@@ -25,6 +26,7 @@ Kept = Dict[str, np.ndarray]        # {factor name: booleans}
 
 CHOICES = {'scope': ('layer', 'global'), 'order': ('even', 'l1'), 'budget': ('epochs', 'compute'),
            'constants': ('approximate', 'exact')}
+LISTS = {'kinds': '[neuron]', 'spare': '["norm5_.*"]'}      # of every method that chooses structures
 
 
 class Images(NamedTuple):
@@ -41,6 +43,8 @@ class Case:
     net : HybridBlock
     anatomy : Anatomy
         Of the network as it was at first.
+    places : list of Place
+        Of the structures that may go: all but those that the option ``spare`` names.
     options : dict
         Of the method, defaults filled in.
     """
@@ -50,10 +54,21 @@ class Case:
         self.net, self.data, self.config, self.options, self.log = net, data, config, options, log
         self.input_shape = (1,) + tuple(data.shape)
         self.anatomy = Anatomy(net, self.input_shape)
+        spared = self._spared()
+        self.places = [place for place in self.anatomy.places if place.name not in spared]
 
-    @property
-    def places(self):
-        return self.anatomy.places
+    def _spared(self) -> Set[str]:
+        names, spared = [place.name for place in self.anatomy.places], set()
+        for pattern in self.options.get('spare') or ():
+            try:
+                found = {name for name in names if re.search(pattern, name)}
+            except re.error as error:
+                raise SSSError(f'method_options: spare: {pattern!r} is not a regular expression: {error}') from error
+            if not found:
+                raise SSSError(f'method_options: spare: {pattern!r} matches no factor; factors: '
+                               f'{", ".join(names[:5])}, ...')
+            spared |= found
+        return spared
 
     def cut(self, kept: Kept) -> Program:
         """The network with its parameters of this moment, and zeros where something is not kept."""
@@ -80,7 +95,8 @@ class Method:
     kinds : tuple of str
         Structures it can remove; the first one that a network offers is the default.
     options : dict
-        ``method_options`` with their defaults.
+        ``method_options`` with their defaults. Those with ``kinds`` also have the options ``kinds`` (of structures)
+        and ``spare`` (regular expressions of the names of factors whose structures all stay).
     score : callable, optional
         ``score(case) -> Scores`` of a trained network, which it leaves as it is.
     scope : str
@@ -104,7 +120,7 @@ class Method:
 
     def settings(self, config: Config) -> Dict[str, Any]:
         """Its options, those of a configuration over the defaults; an unknown or wrong one is an error."""
-        options = dict(self.options, kinds=None) if self.kinds else dict(self.options)
+        options = dict(self.options, kinds=None, spare=None) if self.kinds else dict(self.options)
         for key, value in config.method_options.items():
             if key not in options:
                 near = difflib.get_close_matches(str(key), options, n=1, cutoff=0.0)
@@ -130,10 +146,10 @@ class Method:
 
 
 def _checked(key: str, value: Any, default: Any) -> Any:
-    if key == 'kinds':
+    if key in LISTS:
         value = [value] if isinstance(value, str) else value
         if value is not None and not (isinstance(value, list) and value and all(isinstance(k, str) for k in value)):
-            raise SSSError(f'method_options: kinds={value!r} is not a list such as [neuron]')
+            raise SSSError(f'method_options: {key}={value!r} is not a list such as {LISTS[key]}')
     elif key in CHOICES:
         if value not in CHOICES[key]:
             near = difflib.get_close_matches(str(value), CHOICES[key], n=1, cutoff=0.0)[0]

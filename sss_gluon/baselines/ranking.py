@@ -69,8 +69,7 @@ def choose(net: gluon.HybridBlock, input_shape, scores: Scores, target: float, s
     SSSError
         When even the removal of all that may go leaves more.
     """
-    kinds = {factor.name: factor.kind for factor in scaling_factors(net)}
-    rows = order(scores, kinds, scope)
+    rows = order(scores, _kinds(net, scores), scope)
     left = _counter(net, input_shape)
 
     def share(removed: int) -> float:
@@ -91,10 +90,14 @@ def choose(net: gluon.HybridBlock, input_shape, scores: Scores, target: float, s
 
 def zeros(net: gluon.HybridBlock, input_shape, scores: Scores) -> Chosen:
     """Remove those whose score is exactly 0."""
-    kinds = {factor.name: factor.kind for factor in scaling_factors(net)}
-    rows = [(name, i) for name, i in order(scores, kinds, 'global') if scores[name][i] == 0]
+    rows = [(name, i) for name, i in order(scores, _kinds(net, scores), 'global') if scores[name][i] == 0]
     kept = _mask(scores, rows)
     return Chosen(kept, _counter(net, input_shape)(kept))
+
+
+def _kinds(net, scores: Scores) -> Dict[str, str]:
+    """Of the factors that have scores; the structures of the others stay."""
+    return {factor.name: factor.kind for factor in scaling_factors(net) if factor.name in scores}
 
 
 def _mask(scores: Scores, removed) -> Kept:
@@ -112,10 +115,10 @@ def _counter(net, input_shape) -> Callable[[Kept], float]:
     known: Dict[bytes, float] = {}
 
     def left(kept: Kept) -> float:
-        key = b''.join(kept[name].tobytes() for name in variables)
+        key = b''.join(array.tobytes() for array in kept.values())
         if key not in known:
-            for name, variable in variables.items():
-                program.values[variable] = kept[name].astype('float32')
+            for name, array in kept.items():
+                program.values[variables[name]] = array.astype('float32')
             known[key] = count_program(reduce(fold(program))[0]).macs / whole
         return known[key]
 

@@ -30,13 +30,31 @@ from ..train.config import Config
 from ..train.deploy import load_run
 from ..train.hook import Hook, Penalty
 from ..train.network import build_network, load_data, start_from
-from ..train.run import RunFolder
+from ..train.run import RunFolder, Table
 from . import scratch
 from .method import Case, Method
 from .ranking import choose, zeros
 
 SAME = ('model', 'model_options', 'data', 'image_size', 'validation')      # as in the run that is cut
-ASKED = ('method', 'source', 'target_macs', 'factors', 'seed', *SAME)      # what a selection depends on
+ASKED = ('method', 'source', 'factors', 'seed', *SAME)      # what a selection depends on, besides its budget
+
+
+def budget(config: Config) -> Optional[float]:
+    """Share of the MACs that is to be left: ``target_macs``, or what the run ``match`` has left; None without both."""
+    if config.match is None:
+        return config.target_macs
+    run = RunFolder.open(config.match)
+    table = Table(run.path / 'evaluation.csv')
+    try:
+        macs = {row['network']: int(row['macs']) for row in table.rows()}
+        left = macs['compact'] / macs['dense']
+    except (KeyError, ValueError, ZeroDivisionError) as error:
+        raise SSSError(f'match={run}: {table.path} does not say what its compact network has left: sss-gluon prune '
+                       f'{run}, then sss-gluon evaluate {run}') from error
+    if not 0 < left < 1:
+        raise SSSError(f'match={run} lost nothing, so there is no budget to match; raise what drives its structures '
+                       f'to zero, e.g. gamma')
+    return left
 
 
 class Baseline(Hook):
@@ -81,7 +99,8 @@ class Baseline(Hook):
     def _asked(self, config: Config) -> Dict[str, Any]:
         asked = {key: getattr(config, key) for key in ASKED}
         source = checkpoints(RunFolder(config.source).checkpoints)
-        asked.update(method_options=self.method.settings(config), checkpoint=sha256(source[-1]) if source else None)
+        asked.update(method_options=self.method.settings(config), checkpoint=sha256(source[-1]) if source else None,
+                     target_macs=budget(config))
         return asked
 
     def _is_there(self, config: Config, run: RunFolder) -> bool:
@@ -109,7 +128,7 @@ class Baseline(Hook):
 
     def _select(self, config: Config, folder: Path, log) -> Dict[str, Any]:
         """Rank the structures of a trained network and cut it."""
-        source = self._source(config)
+        source, target = self._source(config), budget(config)
         if source.has_selection() or source.config().structure is not None:
             raise SSSError(f'source={config.source} is a compact network, whose structures have no factors; name the '
                            f'run of the whole one')
@@ -127,11 +146,11 @@ class Baseline(Hook):
             raise SSSError(f'{config.model} has no structures with factors to choose from')
         scores = self.method.score(case)
         write_npz(folder / 'scores.npz', scores)
-        if config.target_macs is None:
+        if target is None:
             chosen = zeros(net, shape, scores)
         else:
             scope = case.options.get('scope', self.method.scope)
-            chosen = choose(net, shape, scores, config.target_macs, scope)
+            chosen = choose(net, shape, scores, target, scope)
         removed = sum(int((~kept).sum()) for kept in chosen.kept.values())
         facts = self.method.adjust(case, chosen.kept) if self.method.adjust and removed else None
         for place in case.places:
@@ -143,13 +162,11 @@ class Baseline(Hook):
         log(f'{self.method.name}: {removed} of {total} structures go, {macs:.1%} of the MACs and {params:.1%} of the '
             f'parameters are left')
         if not removed:
-            log(f'warning: {self.method.name} changed nothing: {self._why(config)}')
+            log(f'warning: {self.method.name} changed nothing: ' + (
+                f'no structure of {config.source} is exactly zero; train it with more strength, or give target_macs'
+                if target is None else
+                f'no more than {target:.4g} of the MACs of {config.source} were left already'))
         return dict(removed=removed, structures=total, macs=macs, params=params, adjusted=facts)
-
-    def _why(self, config: Config) -> str:
-        if config.target_macs is None:
-            return f'no structure of {config.source} is exactly zero; train it with more strength, or give target_macs'
-        return f'no more than {config.target_macs:g} of the MACs of {config.source} were left already'
 
     def _take_structure(self, config: Config, folder: Path, log) -> Dict[str, Any]:
         """The structure of a pruned run, with new weights."""

@@ -6,8 +6,9 @@ Source      [26] Liu et al., "Learning Efficient Convolutional Networks through 
             3, equation 1.
 Differs     - Two runs: one without ``source`` trains with the penalty, one whose ``source`` is that run cuts and
               fine-tunes.
-            - No weight decay on the penalised γ (the paper decays them): 1e-4 of decay next to s = 1e-5 would drown
-              it.
+            - No weight decay on the penalised γ (the authors' code decays them by 1e-4): next to s = 1e-5 that
+              would drown it.
+            - γ starts at 1; the authors' code starts it at 0.5.
             - The threshold is the one that meets target_macs, not a percentage of channels; one channel of every
               layer stays.
             - A removed channel leaves the constant of its β. It is carried into the next layer (constants.py), and

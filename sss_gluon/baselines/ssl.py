@@ -6,9 +6,10 @@ Source      [43] Wen et al., "Learning Structured Sparsity in Deep Neural Networ
             to 4: filters (neuron) and layers with a shortcut (block); groups are the paths of grouped convolutions.
 Differs     - A group holds all that its structure's output is proportional to: the filters, and γ and β of the
               BatchNorm that carries the factor. With the filters alone at zero a BatchNorm would still put out its β.
-            - Proximal steps, which give exact zeros, instead of the subgradient and a threshold of the authors' code.
+            - Proximal steps, which give exact zeros; the authors' code adds the subgradient and sets what is small to
+              zero (recalled).
             - One s for all groups, without √size weights, as in the paper; channels (columns) and shapes are not
-              penalised.
+              penalised. Of a block the last convolution is; the authors penalise each of its layers.
             - Factors stay at 1 and are not trained. ``prune`` removes what is zero, without a threshold; a run whose
               ``source`` is this one fine-tunes it (SSL with fine-tuning), or cuts to target_macs by ‖w_g‖.
 """

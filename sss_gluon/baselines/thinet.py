@@ -8,6 +8,8 @@ Source      [27] Luo et al., "ThiNet", ICCV 2017, section 3.2: equations 4 to 7.
 Differs     - The paper cuts and fine-tunes layer by layer. Here the order of each layer is found on the whole
               network, the same fraction of every layer goes (the paper's too: a preset rate), the rescaling is fitted
               layer by layer on what the layers before were cut to, and fine-tuning comes once, after the last.
+            - The paper cuts VGG-16 up to conv4 only (``spare`` can do that), by 10 places in each of 10 images of every
+              class (recalled); here 256 images, 10 places in each (``images``, ``positions``).
             - The least squares have a small ridge towards α = 1.
             - Channels are those that one convolution or dense layer alone reads: inside the blocks of pre-activation
               ResNets, all of VGG. Groups of ResNeXt are removed whole, by the sum over their channels. PeleeNet,

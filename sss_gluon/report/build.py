@@ -8,12 +8,15 @@ from typing import Callable, List, NamedTuple, Optional, Sequence, Union
 
 from ..errors import SSSError
 from ..files import write_text
-from .comparison import Section, kept_sheet, paper_sheet, ranges, results_sheet, runs_rows, sections
+from .comparison import paper_sheet, results_sheet, runs_rows
 from .counts import count_published, counts_sheet
+from .kept import kept_sheet
+from .numbers import ranges
 from .page import Chapter, page
 from .plots import AXES, error_figure, kept_figures
 from .published import load_published
 from .runs import find_runs, read_runs
+from .sections import Section, sections
 from .sheets import Sheet, csv_text, markdown_escape
 from .style import save
 from .summary import Summary, summarize

@@ -8,11 +8,11 @@ from string import Template
 from typing import List, NamedTuple, Sequence, Tuple
 
 from .sheets import Sheet
-from .style import INK, PALE, QUIET, SERIES
+from .style import COLOURS, INK, PALE, QUIET
 
 SHOWN = 4       # with more notes than that they are folded
-COLOURS = {'#000000': 'currentColor', INK: 'currentColor', QUIET: 'var(--quiet)', PALE: 'var(--pale)',
-           '#ffffff': 'var(--card)', SERIES[0][0]: 'var(--first)'}
+RECOLOURED = {'#000000': 'currentColor', INK: 'currentColor', QUIET: 'var(--quiet)', PALE: 'var(--pale)',
+              '#ffffff': 'var(--card)', COLOURS[0]: 'var(--first)'}
 
 
 class Chapter(NamedTuple):
@@ -62,7 +62,7 @@ def _svg(path: Path, description: str) -> str:
     """A figure without its XML head, metadata and comments, in colours that follow the page."""
     text = path.read_text('utf-8')
     text = re.sub('<metadata>.*?</metadata>|<!--.*?-->', '', text[text.index('<svg'):], flags=re.DOTALL)
-    for colour, variable in COLOURS.items():
+    for colour, variable in RECOLOURED.items():
         text = text.replace(colour, variable)
     return text.replace('<svg ', f'<svg role="img" aria-label="{escape(description)}" ', 1)
 
@@ -75,7 +75,7 @@ STYLE = '''
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--back); color: var(--ink); font: 16px/1.5 system-ui, -apple-system, "Segoe UI",
   Roboto, "Helvetica Neue", Arial, "DejaVu Sans", sans-serif; }
-main { max-width: 1260px; margin: 0 auto; padding: 2rem 1.25rem 4rem; }
+main { max-width: 1360px; margin: 0 auto; padding: 2rem 1rem 4rem; }
 h1 { font-size: 1.8rem; line-height: 1.2; margin: 0 0 .3rem; overflow-wrap: anywhere; }
 h2 { font-size: 1.25rem; margin: 0 0 .8rem; overflow-wrap: anywhere; }
 h3 { font-size: 1rem; margin: 1.6rem 0 .5rem; }
@@ -96,8 +96,8 @@ svg { display: block; width: 100%; height: auto; max-width: 640px; margin: 0 aut
   stroke-linejoin: round; stroke-linecap: butt; }
 .wide svg { width: auto; max-width: 100%; min-width: 480px; margin: 0; }
 .scroll { overflow-x: auto; border: 1px solid var(--line); border-radius: .4rem; }
-table { border-collapse: collapse; width: 100%; font-size: .82rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .38rem .5rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line); }
+table { border-collapse: collapse; width: 100%; font-size: .8rem; font-variant-numeric: tabular-nums; }
+th, td { padding: .36rem .33rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line); }
 th { color: var(--quiet); font-weight: 600; vertical-align: bottom; white-space: normal; }
 .words { text-align: left; }
 td.words:last-child { white-space: normal; min-width: 16rem; }
@@ -105,8 +105,8 @@ tbody tr:last-child td { border-bottom: 0; }
 th:first-child, td:first-child { position: sticky; left: 0; background: var(--card); font-weight: 600; }
 .note { color: var(--quiet); font-size: .82rem; margin: .5rem 0 0; max-width: 110ch; }
 @media (max-width: 600px) { main { padding: 1.2rem .6rem 3rem; } section, details { padding: .8rem; }
-  h1 { font-size: 1.4rem; } th:first-child, td:first-child { border-right: 1px solid var(--line); max-width: 40vw;
-  white-space: normal; } }
+  h1 { font-size: 1.4rem; } th:first-child, td:first-child { border-right: 1px solid var(--line); min-width: 8rem;
+  max-width: 40vw; white-space: normal; } }
 @media print { body { background: none; } section, details { break-inside: avoid; } .scroll { overflow: visible; } }
 '''
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 from typing import Dict, List, Tuple
 
 import numpy as np
+from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
-from .comparison import Section
+from .sections import Section
 from .style import ACCENT, INK, PALE, QUIET, SERIES, add_axes, literal
 from .summary import Spread, Summary
 
 AXES = {'params': 'params', 'macs': 'MACs'}
+WIDTH, HEIGHT, ROW = 4.8, 3.7, 0.2      # inches, of a figure without legend and of a row of it
 LABELLED = 16       # with more points than that, labels would only cover them
 # Where a label may stand: offset in points, horizontal and vertical alignment, in order of preference
 PLACES = ((0, 7, 'center', 'bottom'), (0, -7, 'center', 'top'), (8, 0, 'left', 'center'), (-8, 0, 'right', 'center'),
@@ -27,13 +29,18 @@ def error_figure(section: Section, against: str) -> Figure:
     for summary in section.summaries:
         lines.setdefault(summary.series, []).append(summary)
     cut = [series for series, summaries in lines.items() if summaries[0].method != 'none']
+    kinds = {lines[series][0].structures for series in cut}
+    names = {series: summaries[0].short if len(kinds) == 1 else series for series, summaries in lines.items()}
+    title = section.title + (': ' + kinds.pop().replace(',', 's,') + 's' if len(kinds) == 1 else '')
     rows = sorted((row for row in section.published if getattr(row, against)), key=lambda row: getattr(row, against))
     scale, unit = _unit(max([getattr(s, against).mean for s in section.summaries]
                             + [getattr(row, against) for row in rows]))
-    figure = Figure(figsize=(4.8, 4.2), dpi=150, layout='constrained')
-    axes = add_axes(figure, 1, 1, 1, title=literal(section.title), x=AXES[against] + (f', {unit}' if unit else ''),
+    figure = Figure(figsize=(WIDTH, HEIGHT), dpi=150, layout='constrained')
+    axes = add_axes(figure, 1, 1, 1, title=literal(title), x=AXES[against] + (f', {unit}' if unit else ''),
                     y='top-1 error, %')
     labels: List[Label] = []
+    settings = [setting for summaries in lines.values() for setting in {s.setting for s in summaries}]
+    shared = [setting for setting in settings if settings.count(setting) > 1]       # they tell no series from another
     busy = []       # where lines and points are, for the labels to avoid
     for series, summaries in lines.items():
         ordered = sorted(summaries, key=lambda s: getattr(s, against).mean)
@@ -46,11 +53,11 @@ def error_figure(section: Section, against: str) -> Figure:
             for error in y:
                 axes.axhline(error, color=QUIET, linestyle=':', linewidth=1, zorder=0)
         axes.errorbar(x, y, dy, dx, color=colour, marker=marker, linestyle=line, markersize=size, capsize=2.5,
-                      elinewidth=1, linewidth=1.4, zorder=2, label=literal(series))
+                      elinewidth=1, linewidth=1.4, zorder=2, label=literal(names[series]))
         busy += [*np.linspace((x[:-1], y[:-1]), (x[1:], y[1:]), 12).transpose(0, 2, 1).reshape(-1, 2),
                  *np.linspace((x, y - dy), (x, y + dy), 12).transpose(0, 2, 1).reshape(-1, 2)]
         if len(section.summaries) <= LABELLED:
-            labels += [(s.setting, a, b) for s, a, b in zip(ordered, x, y) if s.setting]
+            labels += [(names[series] if s.setting in shared else s.setting, a, b) for s, a, b in zip(ordered, x, y)]
     for i, row in enumerate(rows):
         x, y = getattr(row, against) / scale, float(row.top1_error)
         axes.plot([x], [y], marker='o' if row.method in ('none', 'sss') else 'd', color=INK, markerfacecolor='none',
@@ -61,16 +68,27 @@ def error_figure(section: Section, against: str) -> Figure:
     for limits, hold in ((axes.get_xlim, axes.set_xlim), (axes.get_ylim, axes.set_ylim)):
         low, high = limits()
         hold(max(0, low), high)
-    axes.legend(frameon=False, fontsize=9, labelcolor=INK, loc='upper center', bbox_to_anchor=(0.45, -0.17), ncol=3,
-                columnspacing=1.2, handletextpad=0.4)
+    _write_legend(figure, axes)
     _write_labels(figure, axes, labels, busy)
     return figure
+
+
+def _write_legend(figure: Figure, axes) -> None:
+    """Below the axes, in as many columns as are not wider than the figure, which grows with the rows."""
+    drawn = [(handle[0] if isinstance(handle, ErrorbarContainer) else handle, name)     # without the bars
+             for handle, name in zip(*axes.get_legend_handles_labels())]
+    for columns in (3, 2, 1):
+        legend = axes.legend(*zip(*drawn), frameon=False, fontsize=9, labelcolor=INK, loc='upper center', ncol=columns,
+                             bbox_to_anchor=(0.45, -0.17), columnspacing=1.2, handletextpad=0.4)
+        if legend.get_window_extent().width <= 0.97 * figure.bbox.width:
+            break
+    figure.set_size_inches(WIDTH, HEIGHT + ROW * -(-len(drawn) // columns))
 
 
 def _write_labels(figure: Figure, axes, labels: List[Label], busy) -> None:
     """Each label where it covers least of what is drawn."""
     texts = [axes.annotate(literal(text), (x, y), (0, 0), textcoords='offset points', fontsize=8, color=INK)
-             for text, x, y in labels]
+             for text, x, y in labels if text]
     for text in texts:
         text.set_in_layout(False)
     figure.draw_without_rendering()     # from here on the axes stay where they are

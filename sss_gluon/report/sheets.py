@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import csv
 import io
+import textwrap
 from dataclasses import dataclass
 from typing import Dict, List, Sequence, Tuple
 
@@ -46,7 +47,7 @@ class Sheet:
     def plain(self) -> str:
         """For a terminal."""
         table = tabulate(self.text, headers=self.headers, disable_numparse=True, colalign=self.alignment)
-        return '\n'.join(filter(None, [table, self.note]))
+        return '\n'.join(filter(None, [table, textwrap.fill(self.note, 120)]))
 
     def markdown(self, level: int = 3) -> str:
         rows = [[markdown_escape(cell) for cell in row] for row in self.text]

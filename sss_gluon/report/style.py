@@ -11,9 +11,10 @@ from matplotlib.figure import Figure
 from ..files import replacing
 
 INK, ACCENT, QUIET, PALE = '#1f2430', '#c8553d', '#7a8699', '#e3e7ee'
-# Okabe and Ito, "Color Universal Design": seven colours beside ink; markers repeat later than colours
-SERIES = tuple(zip(('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9') * 2,
-                   ('o', 's', '^', 'v', 'D', 'P', 'X', '<', '>', 'p', 'h', 'd')))
+# Okabe and Ito, "Color Universal Design": six colours beside ink; markers repeat later, and then with other colours
+COLOURS = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9')
+MARKERS = ('o', 's', '^', 'v', 'D', 'P', 'X', '<', '>', 'p', 'h', 'd')
+SERIES = tuple((COLOURS[i % 6], MARKERS[(i + i // 12) % 12]) for i in range(24))
 
 
 def add_axes(figure: Figure, *position, title: str = '', x: str = '', y: str = ''):

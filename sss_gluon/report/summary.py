@@ -1,22 +1,19 @@
 """Runs that differ only in their seed as one line: mean and standard deviation, beside the run without factors."""
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass, fields
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
 from ..models import ARCHITECTURES
 from ..structures import shipped
-from ..train.config import FREE_KEYS, Config
+from ..train import Config
 from .published import Published, flops_per_mac, partners
 from .runs import Kept, Log, Record
+from .settings import data_name, identity, method_name, setting_names, variant
 
 PAPER_DATA = ('imagenet', 'cifar10', 'cifar100')
-ELSEWHERE = ('init', 'structure', 'source')     # paths, which may name a run of the same seed
-NOT_A_SETTING = FREE_KEYS + ('seed', 'devices')
 ORDER = ('none', 'sss')         # the others by name
 TASK = ('data', 'image_size', 'validation', 'model', 'model_options')
 
@@ -47,6 +44,8 @@ class Summary:
         ``method`` is 'none' where nothing was to be removed.
     structures : str
         Kinds of structures that could go: 'group, block'.
+    variant : str
+        'fine-tuned', 'budget compute': see ``settings.variant``.
     setting : str
         What a curve runs over: 'γ 0.01', 'MACs 0.5', with other settings where two lines differ in them.
     dense_error, error : Spread, %
@@ -65,6 +64,7 @@ class Summary:
     model: str
     method: str
     structures: str
+    variant: str
     setting: str
     dense_error: Spread
     error: Spread
@@ -81,8 +81,22 @@ class Summary:
 
     @property
     def series(self) -> str:
-        """What one line of a figure is: 'sss block'."""
-        return 'without factors' if self.method == 'none' else ' '.join(filter(None, (self.method, self.structures)))
+        """What one line of a figure is: 'sss block', 'ssl neuron, fine-tuned'."""
+        return self.called(f'{self.method} {self.structures}'.strip())
+
+    @property
+    def short(self) -> str:
+        """The same where all have the same structures: 'ssl, fine-tuned'."""
+        return self.called(self.method)
+
+    def called(self, name: str) -> str:
+        return ', '.join(filter(None, ('without factors' if self.method == 'none' else name, self.variant)))
+
+    @property
+    def names(self) -> Dict[str, str]:
+        """The columns that name it in every CSV file."""
+        return dict(data=self.data, model=self.model, method=self.method, structures=self.structures,
+                    variant=self.variant, setting=self.setting)
 
     @property
     def label(self) -> str:
@@ -123,32 +137,6 @@ def error_of(accuracy: float) -> float:
     return 100 * (1 - accuracy)
 
 
-def data_name(config: Config) -> str:
-    """'digits 8x8': results on other images are never compared."""
-    name = config.data if config.data != 'folder' else f'folder {Path(config.data_root or "").name}'.strip()
-    return f'{name} {config.image_size}x{config.image_size}' if config.image_size else name
-
-
-def method_name(config: Config) -> str:
-    """'none' for a whole network without factors, 'scratch' and 'fine-tuned' for one with a given structure."""
-    if config.method == 'sss' and config.factors == []:
-        return ('fine-tuned' if config.init else 'scratch') if config.structure else 'none'
-    return config.method
-
-
-def identity(config: Config) -> Dict[str, str]:
-    """Settings that make a result, but for the seed; which devices it was trained on is none, how many is."""
-    same = {field.name: repr(getattr(config, field.name)) for field in fields(Config)
-            if field.name not in NOT_A_SETTING}
-    same['devices'] = repr([device.rstrip('0123456789') for device in config.devices])
-    for key in ELSEWHERE:
-        same[key] = re.sub(rf'(.*)(?<![\d.]){config.seed}(?![\d.])', r'\1*', same[key], count=1, flags=re.DOTALL)
-    same['data'] = data_name(config)
-    if config.factors is None and config.method == 'sss' and config.model in ARCHITECTURES:
-        same['factors'] = repr(list(ARCHITECTURES[config.model].factors))
-    return same
-
-
 def summarize(records: Sequence[Record], published: Sequence[Published], log: Log) -> List[Summary]:
     """One summary per setting, sorted by data set, model, method and size; oddities go through ``log``."""
     groups: Dict[Tuple, List[Record]] = {}
@@ -156,7 +144,7 @@ def summarize(records: Sequence[Record], published: Sequence[Published], log: Lo
         groups.setdefault(tuple(identity(record.config).items()), []).append(record)
     groups = {key: _one_per_seed(group, log) for key, group in groups.items()}
     _note_names([record for group in groups.values() for record in group], log)
-    settings = _settings([group[0].config for group in groups.values()])
+    settings = setting_names([group[0].config for group in groups.values()])
     whole = [group for group in groups.values() if method_name(group[0].config) == 'none']
     summaries = [_summary(group, setting, _reference(group, whole), published)
                  for group, setting in zip(groups.values(), settings)]
@@ -164,11 +152,14 @@ def summarize(records: Sequence[Record], published: Sequence[Published], log: Lo
     if len(data) > 1:
         log(f'runs of {len(data)} data sets ({", ".join(data)}): each is reported by itself, none is compared with '
             f'another')
-    for missing in sorted({(s.data, s.model, s.method) for s in summaries
-                           if s.data in PAPER_DATA and not s.published}):
-        log(f'no published row for {", ".join(missing)}: those columns stay empty')
+    missing: Dict[Tuple[str, str], Dict[str, None]] = {}
+    for s in summaries:
+        if s.data in PAPER_DATA and not s.published:
+            missing.setdefault((s.data, s.model), {})[s.method] = None
+    for (dataset, model), methods in missing.items():
+        log(f'no published row for {model} on {dataset} ({", ".join(methods)}): nothing stands beside it')
     return sorted(summaries, key=lambda s: (s.data, s.model, [s.method != name for name in ORDER], s.method,
-                                            s.structures, -s.macs.mean))
+                                            s.structures, s.variant, -s.macs.mean))
 
 
 def _one_per_seed(group: List[Record], log: Log) -> List[Record]:
@@ -188,33 +179,6 @@ def _note_names(records: Sequence[Record], log: Log) -> None:
     for name, paths in by_name.items():
         if len(paths) > 1:
             log(f'{len(paths)} runs are called {name} ({", ".join(paths)}); runs.csv tells them apart by their path')
-
-
-def _settings(configs: Sequence[Config]) -> List[str]:
-    """What tells a setting from the others of the same data, model and method."""
-    same = [identity(config) for config in configs]
-    titles = [(mine['data'], c.model, method_name(c), mine['factors'], _strength(c)) for c, mine in zip(configs, same)]
-    settings = []
-    for title, mine in zip(titles, same):
-        alike = [other for other, its in zip(same, titles) if its == title]
-        varying = [key for key in mine if len({other[key] for other in alike}) > 1]
-        more = [f'{key} {_short(mine[key]) if key in ELSEWHERE else mine[key]}'.replace("'", '') for key in varying]
-        settings.append(', '.join(filter(None, [title[-1]] + more)))
-    return settings
-
-
-def _short(path: str) -> str:
-    """The run folder in a path such as 'runs/x/compact/model-structure.json'."""
-    return re.sub(r'/(compact|checkpoints|deploy)/.*', '', path.strip("'").rstrip('/')).rpartition('/')[2]
-
-
-def _strength(config: Config) -> str:
-    parts = [f'γ {config.gamma:g}'] if method_name(config) == 'sss' else []
-    if config.target_macs is not None:
-        parts.append(f'MACs {config.target_macs:.3g}')
-    parts += [f'{key} {value:g}' if isinstance(value, float) else f'{key} {value}'
-              for key, value in config.method_options.items() if key != 'kinds']      # those are the structures
-    return ', '.join(parts)
 
 
 def _reference(group: List[Record], whole: Sequence[List[Record]]) -> Optional[List[Record]]:
@@ -244,7 +208,7 @@ def _summary(group: List[Record], setting: str, reference: Optional[List[Record]
     kinds = sorted({row.kind for record in group for row in record.kept} - {'output'})
     return Summary(
         records=group, data=data_name(config), model=config.model, method=method,
-        structures=', '.join(config.factors or kinds), setting=setting,
+        structures=', '.join(config.factors or kinds), variant=variant(config), setting=setting,
         dense_error=spread(error_of(record.dense.top1) for record in group),
         error=spread(error_of(record.final.top1) for record in group),
         difference=_difference(group, reference) if reference and method != 'none' else None,
@@ -259,5 +223,6 @@ def _partners(config: Config, method: str, macs: float, published: Sequence[Publ
     row = ARCHITECTURES.get(config.model)
     if row is None or config.model_options or config.image_size not in (None, row.size):
         return []
-    return partners(published, config.data, config.model, method,
-                    config.structure if config.structure in shipped() else None, macs)
+    found = partners(published, config.data, config.model, method,
+                     config.structure if config.structure in shipped() else None, macs)
+    return [row for row in found if row.epochs == config.epochs] or [row for row in found if row.epochs is None]

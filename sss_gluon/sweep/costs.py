@@ -17,7 +17,8 @@ from .progress import claimed, in_use, progress
 
 # Channels, side, classes and training images: to plan with data that are not there yet.
 DATA = {'digits': (1, 16, 10, 1497), 'fashion-mnist': (1, 28, 10, 60000), 'cifar10': (3, 32, 10, 50000),
-        'cifar100': (3, 32, 100, 50000)}
+        'cifar100': (3, 32, 100, 50000), 'imagenet': (3, 224, 1000, 1281167)}
+TO_THE_LAST = ('imagenet',)       # an epoch's last batch may be smaller; elsewhere it would be left out
 HELD_OUT = {'digits': 300}      # validation images where a configuration names no number
 BACKWARD = 2                    # of the forward pass: gradients of the inputs, and of the weights
 
@@ -43,7 +44,8 @@ def costs(plan: Plan, runs: Sequence[Run]) -> List[Cost]:
         if key not in macs:
             macs[key] = _macs(config)
         images = training_images(config, plan.images)
-        steps = None if images is None else images // config.batch_size
+        left_over = config.batch_size - 1 if config.data in TO_THE_LAST else 0
+        steps = None if images is None else (images + left_over) // config.batch_size
         seconds = sum(timed[key]) / len(timed[key]) * config.epochs if timed[key] else None
         work = None if steps is None else \
             (1 + BACKWARD) * macs[key] * steps * config.batch_size * config.epochs
@@ -85,7 +87,7 @@ def training_images(config: Config, folder_images: Optional[int] = None) -> Opti
 def _likeness(config: Config) -> str:
     """Runs of the same text take the same time for an epoch."""
     keys = ('model', 'model_options', 'factors', 'structure', 'data', 'image_size', 'validation', 'batch_size',
-            'accumulation', 'devices')
+            'accumulation', 'devices', 'precision', 'augmentation')
     return json.dumps([getattr(config, key) for key in keys], sort_keys=True)
 
 

@@ -16,7 +16,7 @@ from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from ..errors import SSSError
 from ..train import Interrupted
-from .plan import Plan, Run, with_budget
+from .plan import Plan, Run
 from .progress import claim, in_use, progress
 
 SIGNALS = tuple(getattr(signal, name) for name in ('SIGINT', 'SIGTERM', 'SIGHUP') if hasattr(signal, name))
@@ -102,16 +102,17 @@ def _turn(run: Run, worker: _Worker, log) -> Tuple[str, str]:
                 return 'in use', ''
             if in_use(run):         # a single command, which does not do the other steps
                 return 'wait', ''
-            run = with_budget(run, run.path.parent)
             todo = progress(run).left
             if not todo:
                 log(f'{run.path}: finished')
                 return 'finished', ''
             log(f'{run.path}: {", ".join(todo)}\n+ sss-gluon train {shlex.join(run.arguments)}')
             begin = time.time()
-            status, message = worker.run([','.join(todo), *run.arguments])
-            if status:
-                return 'failed', message or f'exit status {status}'
+            # what comes after training is done in float32, which a process that has trained in another one is not
+            for steps in [','.join(todo)] if run.config.precision == 'float32' else todo:
+                status, message = worker.run([steps, *run.arguments])
+                if status:
+                    return 'failed', message or f'exit status {status}'
             log(f'{run.path}: done in {time.time() - begin:.0f} s')
             return 'finished', ''
     except Interrupted:

@@ -46,6 +46,15 @@ def quiet(line):
     (dict(source='SOURCE'), 'source is for the methods sss is compared with; set method='),
     (dict(target_macs=0.5), 'target_macs is for the methods'),
     (dict(method_options=dict(strength=1)), 'method_options is for the methods'),
+    (dict(match='SOURCE'), 'match is for the methods'),
+    (dict(method='l1', source='SOURCE', target_macs=0.5, match='runs/a'),
+     'target_macs=0.5 and match=runs/a both say how much is to be left'),
+    (dict(method='ssl', match='runs/a'), 'cuts nothing; match is for the run that cuts'),
+    (dict(method='ssl', method_options=dict(spare=['a'])), 'method_options.spare is for the run that cuts'),
+    (dict(method='scratch', source='SOURCE', match='runs/a'), 'scratch takes the structure of its source as it is'),
+    (dict(method='l1', source='SOURCE', match='nowhere'), 'there is no folder nowhere'),
+    (dict(method='l1', source='SOURCE', match='SOURCE'), 'does not say what its compact network has left'),
+    (dict(method='l1', source='SOURCE', target_macs=0.5, method_options=dict(spare=3)), 'spare=3 is not a list such'),
 ])
 def test_wrong_settings_leave_nothing(settings, message, configure, source):
     settings = {key: source() if value == 'SOURCE' else value for key, value in settings.items()}

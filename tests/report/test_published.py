@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from sss_gluon.report.comparison import stage_of
+from sss_gluon.report.kept import stage_of
 from sss_gluon.report.published import COLUMNS, STATUSES, TABLE, Printed, flops_per_mac, load_published, partners
 from sss_gluon.structures import load_structure
 

@@ -12,9 +12,12 @@ import pytest
 from sss_gluon.cli import main
 from sss_gluon.errors import SSSError
 from sss_gluon.report.build import report
-from sss_gluon.report.comparison import big, duration, kept_in_stages, plus_minus, ranges, stage_of
+from sss_gluon.report.kept import kept_in_stages, stage_of
+from sss_gluon.report.numbers import big, duration, plus_minus, ranges
+from sss_gluon.report.plots import error_figure
 from sss_gluon.report.published import TABLE
-from sss_gluon.report.runs import read_runs
+from sss_gluon.report.runs import find_runs, read_runs
+from sss_gluon.report.sections import sections
 from sss_gluon.report.style import SERIES
 from sss_gluon.report.summary import Spread, summarize
 from sss_gluon.train import Config, evaluate, prune, train
@@ -270,8 +273,33 @@ def test_many_methods_and_settings_are_told_apart(tmp_path, write_run):
     report([tmp_path], log=pytest.fail)
     svg = (tmp_path / 'report/error-macs-digits-cifar-resnet20.svg').read_text('utf-8')
     drawn = set(re.findall('<!-- (.*?) -->', svg))
-    assert {f'{method} block' for method in ('sss', 'ssl', 'uniform', 'scratch')} <= drawn
-    assert len(set(SERIES)) == 12 == len({marker for _, marker in SERIES})
+    assert {'cifar_resnet20 on digits: blocks', 'sss', 'ssl, fine-tuned', 'uniform', 'scratch'} <= drawn
+    assert len(set(SERIES)) == len(SERIES) == 24 and len({marker for _, marker in SERIES[:12]}) == 12
+
+
+def test_settings_that_many_share_are_no_label(tmp_path, write_run):
+    """Two methods at the same MACs are told apart by their names, two values of γ by these."""
+    for name, settings in dict(a=dict(gamma=0.1, kind='neuron', factors=['neuron']), b=dict(gamma=0.2),
+                               c=dict(method='l1', source='x', target_macs=0.5),
+                               d=dict(method='taylor', source='x', target_macs=0.5)).items():
+        write_run(tmp_path / name, **dict(dict(factors=['block']), **settings))
+    report([tmp_path], log=pytest.fail)
+    drawn = re.findall('<!-- (.*?) -->', (tmp_path / 'report/error-macs-digits-cifar-resnet20.svg').read_text('utf-8'))
+    assert {'γ 0.1', 'γ 0.2', 'cifar_resnet20 on digits'} <= set(drawn) and 'MACs 0.5' not in drawn
+    assert drawn.count('l1 block') == drawn.count('taylor block') == 2 and drawn.count('sss neuron') == 1
+
+
+@pytest.mark.parametrize('methods', [('l1', 'taylor'), ('ssl', 'slimming', 'ista', 'l1', 'taylor')])
+def test_the_legend_is_not_wider_than_the_figure(tmp_path, write_run, methods):
+    for method in methods:
+        write_run(tmp_path / method, method=method, factors=['neuron', 'group', 'block'], source='x', target_macs=0.5,
+                  method_options=dict(order='a long word'))
+    section, = sections(summarize(read_runs(find_runs([tmp_path], pytest.fail), pytest.fail), [], pytest.fail))
+    figure = error_figure(section, 'macs')
+    figure.draw_without_rendering()
+    box = figure.axes[0].get_legend().get_window_extent()
+    assert 0 <= box.x0 and box.x1 <= figure.bbox.x1 and 0 <= box.y0
+    assert 0.6 * figure.bbox.width < figure.axes[0].get_window_extent().width
 
 
 @pytest.mark.parametrize('value, form, text', [

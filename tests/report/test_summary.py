@@ -95,14 +95,28 @@ def test_paths_of_a_runs_own_seed_do_not_tell_seeds_apart(summaries):
     assert sorted(s.setting for s in found) == ['MACs 0.5, source first-seed*', 'MACs 0.5, source second-seed*']
 
 
+def test_runs_matched_to_others_are_one_line_whatever_these_have_left(summaries):
+    """L1 at the MACs that SSS leaves, seed by seed: 40 % and 60 %; a second γ is matched by a second line."""
+    settings = dict(model='cifar_resnet20', method='l1')
+    found = summaries(**{f'{gamma}-{seed}': dict(settings, seed=seed, macs=(100, 40 + 20 * seed),
+                                                 source=f'r/dense-{seed}', match=f'runs/sss-gamma{gamma}-seed{seed}')
+                         for gamma in (0.1, 0.2) for seed in (0, 1)})
+    assert [s.setting for s in found] == [f'equal MACs, match sss-gamma{gamma}-seed*' for gamma in (0.1, 0.2)]
+    assert all(s.macs == pytest.approx((50, math.sqrt(200), 2)) for s in found)
+    found, = summaries(**{f'one-{seed}': dict(settings, seed=seed, match=f'runs/a-seed{seed}') for seed in (0, 1, 2)})
+    assert (found.label, found.seeds) == ('l1 block, equal MACs', [0, 1, 2])
+
+
 def test_lines_of_the_same_strength_say_what_else_differs(summaries):
     found = summaries(a=dict(CUT, epochs=3), b=dict(CUT, epochs=4), c=dict(CUT, gamma=0.2))
     assert sorted(s.setting for s in found) == ['γ 0.1, epochs 3', 'γ 0.1, epochs 4', 'γ 0.2']
 
 
-def test_the_default_factors_are_those_that_are_named(summaries):
-    found = summaries(a=dict(CUT, seed=0), b=dict(CUT, seed=1, factors=None))
-    assert len(found) == 1 and found[0].seeds == [0, 1]
+@pytest.mark.parametrize('one, other', [(dict(), dict(factors=None)), (dict(), dict(image_size=16)),
+                                        (dict(data='imagenet'), dict(data='imagenet', image_size=224))])
+def test_a_default_is_the_same_when_it_is_named(summaries, one, other):
+    found, = summaries(a=dict(CUT, seed=0, **one), b=dict(dict(CUT, seed=1), **other))
+    assert found.seeds == [0, 1] and found.data == one.get('data', 'digits')
 
 
 def test_options_of_a_method_are_its_setting(summaries):
@@ -110,6 +124,21 @@ def test_options_of_a_method_are_its_setting(summaries):
                               kind='neuron'))
     assert found.label == 'ssl neuron, strength 0.001'
     assert found.flops == 2 * found.macs.mean       # VGG
+
+
+def test_what_is_fine_tuned_and_other_variants_are_lines_of_their_own(summaries):
+    """SSL as it comes out of training, and cut and fine-tuned; scratch training with two budgets."""
+    ssl = dict(model='cifar_vgg16', method='ssl', factors=['neuron'], kind='neuron')
+    found = summaries(a=dict(ssl, method_options=dict(strength=0.001)), b=dict(ssl, source='runs/a', match='runs/s'),
+                      c=dict(ssl, source='runs/a', method_options=dict(images=9, spare=['norm5_']), target_macs=0.5),
+                      e=dict(ssl, method='scratch', source='runs/s', method_options=dict(budget='epochs')),
+                      f=dict(ssl, method='scratch', source='runs/s', method_options=dict(budget='compute')),
+                      g=dict(ssl, method='l1', source='runs/d', target_macs=0.5))
+    assert [(s.series, s.setting) for s in found] == [
+        ('l1 neuron', 'MACs 0.5'), ('scratch neuron, budget compute', ''), ('scratch neuron, budget epochs', ''),
+        ('ssl neuron', 'strength 0.001'), ('ssl neuron, fine-tuned', 'equal MACs'),
+        ('ssl neuron, fine-tuned', 'MACs 0.5')]
+    assert found[4].label == 'ssl neuron, fine-tuned, equal MACs'
 
 
 def test_the_same_run_twice_is_one_sample(summaries, notes, tmp_path):
@@ -137,8 +166,8 @@ def test_data_sets_are_never_mixed(summaries, notes):
 @pytest.mark.parametrize('settings, models', [
     (dict(WHOLE, model='resnet50', data='imagenet'), ['ResNet-50']),
     (dict(CUT, model='resnet50', data='imagenet', macs=(4_089_184_256, 2_800_000_000)), ['ResNet-32']),
-    (dict(WHOLE, model='resnet50', data='imagenet', image_size=224, structure='resnet41'),
-     ['ResNet-41 scratch-E', 'ResNet-41 scratch-B']),
+    (dict(WHOLE, model='resnet50', data='imagenet', image_size=224, structure='resnet41'), ['ResNet-41 scratch-E']),
+    (dict(WHOLE, model='resnet50', data='imagenet', structure='resnet41', epochs=117), ['ResNet-41 scratch-B']),
     (dict(CUT, model='resnet50', data='imagenet', image_size=64), []),
     (dict(CUT, model='resnet50', data='imagenet', model_options=dict(depths=[1, 1, 1, 1])), []),
     (dict(CUT, model='resnet50', data='folder'), []),
@@ -151,4 +180,6 @@ def test_the_paper_stands_beside_its_own_data_and_networks_only(summaries, setti
 
 def test_a_missing_published_row_is_one_line(summaries, notes):
     summaries(a=dict(CUT, data='cifar10', seed=0), b=dict(CUT, data='cifar10', gamma=0.2))
-    assert notes == ['no published row for cifar10, cifar_resnet20, sss: those columns stay empty']
+    assert notes == ['no published row for cifar_resnet20 on cifar10 (sss): nothing stands beside it']
+    summaries(**{'c/a': dict(CUT, data='cifar10'), 'c/b': dict(CUT, data='cifar10', method='l1', source='x')})
+    assert notes[1:] == ['no published row for cifar_resnet20 on cifar10 (sss, l1): nothing stands beside it']

@@ -1,20 +1,11 @@
 """A plan of small runs on the shipped digits: a fraction of a second each, besides the start of their processes."""
+from pathlib import Path
+
 import pytest
 
 from sss_gluon.files import write_text
 
-CONFIG = '''
-model: cifar_resnet20
-model_options: {depths: [1, 1, 1], widths: [8, 8, 16]}
-image_size: 8
-augment_pad: 1
-augment_flip: false
-epochs: 2
-schedule: constant
-learning_rate: 0.05
-factors: [neuron, block]
-gamma: 0.1
-'''
+CONFIG = (Path(__file__).parents[1] / 'small.yaml').read_text('utf-8')
 PLAN = '''
 title: A small plan
 entries:

@@ -93,6 +93,15 @@ def test_a_run_that_is_needed_and_was_not_asked_for(desk):
     assert outcome.failed == {'b': 'it needs a, which is not finished and was not asked for'}
 
 
+@pytest.mark.parametrize('precision, processes', [('float32', ['train,prune']), ('bfloat16', ['train', 'prune'])])
+def test_what_follows_training_in_bfloat16_has_a_process_of_its_own(precision, processes, desk, monkeypatch):
+    plan = load_plan(desk('title: t\nentries:\n  - {name: a, config: configs/small.yaml, '
+                          f'set: {{precision: {precision}}}, steps: [train, prune]}}\n'))
+    fake(monkeypatch, 'import sys; print(sys.argv[1], file=open("steps", "a"))')
+    assert sweep(plan, log=lambda line: None).finished == ('a',)
+    assert Path('steps').read_text().split() == processes
+
+
 def test_runs_that_another_sweep_holds_are_left_to_it(small, monkeypatch):
     plan, lines = load_plan(small), []
     fake(monkeypatch, '')

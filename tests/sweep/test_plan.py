@@ -4,9 +4,7 @@ from pathlib import Path
 import pytest
 
 from sss_gluon.errors import SSSError
-from sss_gluon.files import write_text
 from sss_gluon.sweep import load_plan
-from sss_gluon.sweep.plan import with_budget
 
 LINKED = '''
 title: Linked
@@ -60,28 +58,24 @@ def test_a_run_inherits_the_grids_of_those_it_needs(desk, tmp_path):
     runs = {run.name: run for run in plan.runs}
     assert [name for name in runs if name.startswith('l1')] == ['l1-gamma0.2-seed0', 'l1-gamma0.2-seed1']
     run = runs['l1-gamma0.2-seed1']
-    assert run.needs == ('dense-seed1', 'sss-gamma0.2-seed1') and run.match == 'sss-gamma0.2-seed1'
-    assert run.config.source == str(tmp_path / 'runs/plan/dense-seed1') and run.config.seed == 1
+    assert run.needs == ('dense-seed1', 'sss-gamma0.2-seed1') and run.config.seed == 1
+    assert run.config.source == str(tmp_path / 'runs/plan/dense-seed1') and run.config.target_macs is None
+    assert run.config.match == str(tmp_path / 'runs/plan/sss-gamma0.2-seed1')
     scratch = [run for name, run in runs.items() if name.startswith('scratch')]
     assert [run.needs for run in scratch] == [(f'sss-gamma{g}-seed{s}',) for g in (0.1, 0.2) for s in (0, 1)]
     assert scratch[2].config.gamma == 0.1 and scratch[3].config.seed == 1       # of inherited values seed alone is set
-    trial = {run.name: run for run in load_plan(desk(LINKED), smoke=True).runs}
-    assert trial['l1-gamma0.2-seed0'].config.target_macs == 0.5 and trial['l1-gamma0.2-seed0'].match is None
 
 
-def test_the_budget_is_what_the_matched_run_has_left(desk, tmp_path):
-    plan = load_plan(desk(LINKED))
-    run = next(run for run in plan.runs if run.match)
-    file = plan.folder / run.match / 'evaluation.csv'
-    write_text(file, 'network,top1,macs\ndense,0.9,3000\ncompact,0.9,1000\n')
-    found = with_budget(run, plan.folder)
-    assert found.config.target_macs == 0.3333 and 'target_macs=0.3333' in found.arguments
-    assert found.config.run == str(run.path)
-    for text, words in (('network,macs\ndense,3\ncompact,3\n', 'lost nothing'), ('network,macs\ndense,3\n', 'evaluate'),
-                        ('', 'does not say')):
-        write_text(file, text)
-        with pytest.raises(SSSError, match=words):
-            with_budget(run, plan.folder)
+@pytest.mark.parametrize('smoke, more, target', [(True, '', 0.5), (False, ', target_macs: 0.7', 0.7)])
+def test_a_given_budget_is_not_matched(desk, smoke, more, target):
+    plan = load_plan(desk(LINKED.replace('epochs: 3', f'epochs: 3{more}')), smoke=smoke)
+    run = next(run for run in plan.runs if run.name.startswith('l1'))
+    assert run.config.target_macs == target and run.config.match is None and run.needs == ('dense-seed0',)
+
+
+def test_a_trial_may_say_another_budget(desk):
+    text = LINKED.replace('match: sss}', 'match: sss, smoke: {target_macs: 0.9}}')
+    assert {run.config.target_macs for run in load_plan(desk(text), smoke=True).runs} == {None, 0.9}
 
 
 def test_shards_and_expressions_share_out_all_runs_and_keep_those_that_belong_together(desk):
@@ -131,7 +125,8 @@ def test_plans_that_are_wrong(desk, tmp_path, text, words):
     assert not (tmp_path / 'made').exists() and not (tmp_path / 'runs').exists()
 
 
-@pytest.mark.parametrize('override, words', [('seed', 'key=value'), ('run=x', 'run= is different'), ('gama=1', 'gamma'),
+@pytest.mark.parametrize('override, words', [('seed', 'key=value'), ('run=x', 'run= is different'),
+                                             ('match=x', 'match= is different'), ('gama=1', 'gamma'),
                                              ('seed=[0', 'the command line')])
 def test_settings_of_the_command_line_that_are_wrong(desk, override, words):
     with pytest.raises(SSSError, match=words):
