@@ -14,5 +14,5 @@ def reason(error: Exception) -> str:
     """What an error of MXNet says, on one line, without the place in its C++ source where it was noticed."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     told = [line for line in lines if 'Error' in line or 'Check failed' in line]
-    text = re.sub(r'\[\d\d:\d\d:\d\d\] \S+:\d+: ', '', (told or lines)[-1])
+    text = re.sub(r'\[\d\d:\d\d:\d\d\] \S+:\d+: |OpenCV\(\S+\) \S+:\d+: error: ', '', (told or lines)[-1])
     return re.sub(r'^(\w*Error: )+', '', re.sub(r'Check failed: .*?: ', '', text)).strip()

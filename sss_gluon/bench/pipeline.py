@@ -1,16 +1,20 @@
-"""Images per second of the input pipeline against those of training."""
+"""Images per second of the input: in memory, against those of training; and of ImageNet, from RecordIO files."""
 from __future__ import annotations
 
 import json
 import sys
+import tempfile
 import time
 from itertools import chain, count, islice
+from pathlib import Path
 from typing import Dict
 
 import numpy as np
+from PIL import Image
 
-from ..data import Augmentation, TrainBatches
-from ..data.images import ImageSet
+from ..data import Augmentation, ImageSet, RecordSet, digits, train_batches
+from ..data.imagenet import MEAN, SIZE, STD
+from ..data.pack import pack_images
 from .settings import Settings
 from .timing import Measurement, interleaved, ratio, timed
 from .training import Step
@@ -18,6 +22,10 @@ from .worker import Worker, python, serve
 
 IMAGES = 20_000     # about 60 MB: more than caches hold, as with CIFAR
 BATCHES = 50
+PHOTOS = 256
+# Of ResNet-50 with MXNet. Source: NVIDIA/DeepLearningExamples, MxNet/Classification/RN50v1.5, training performance
+NEEDED = ('ResNet-50 trains 384 (float32) or 1,376 (mixed precision) images/s on a V100, 1,022 (TF32) or 2,180 on an '
+          'A100, says NVIDIA')
 
 
 def input_pipeline(settings: Settings, name: str) -> Dict[str, Measurement]:
@@ -30,22 +38,56 @@ def input_pipeline(settings: Settings, name: str) -> Dict[str, Measurement]:
     return {'pipeline': ratio(seconds, 'training', 'pipeline', note=f'{rate:,.0f} augmented images/s')}
 
 
-def main(batch: int, shape) -> None:
-    """A process that answers with the seconds that a batch takes."""
+def imagenet_input(settings: Settings) -> Dict[str, Measurement]:
+    """Images a second on one core: JPEG files of ImageNet's size decoded and augmented as in training."""
+    batch = settings.batch
+    with Worker(python('pipeline', json.dumps(dict(batch=batch))), settings.cores[:1]) as worker:
+        rates = [batch / worker.ask()['seconds'] for _ in range(1 + settings.rounds)][1:]
+        size = worker.hello['bytes']
+    return {'images': Measurement(float(np.median(rates)), *np.percentile(rates, (25, 75)).tolist(),
+                                  f'JPEG files of {size / 1000:.0f} kB; {NEEDED}')}
+
+
+def main(batch: int, shape=None) -> None:
+    """A process that answers with the seconds that a batch takes; without a shape, of photographs in a file."""
+    with tempfile.TemporaryDirectory() as folder:
+        if shape:
+            images, steps, hello = _noise(shape), BATCHES, {}
+            augmentation = Augmentation([128.0] * shape[0], [64.0] * shape[0])
+        else:
+            images, steps, augmentation = _photographs(Path(folder)), max(1, PHOTOS // batch), Augmentation(MEAN, STD)
+            hello = dict(bytes=images.rec.stat().st_size / len(images))
+        batches = train_batches(images, batch, augmentation, seed=0)
+        endless = chain.from_iterable(batches.epoch(i) for i in count())
+
+        def work() -> dict:
+            for _ in islice(endless, 4):        # those that were prepared ahead, in time that was not measured
+                pass
+            begin = time.perf_counter()
+            for _ in islice(endless, steps):
+                pass
+            return dict(seconds=(time.perf_counter() - begin) / steps)
+
+        serve(hello, work)
+
+
+def _noise(shape) -> ImageSet:
     random = np.random.RandomState(0)
-    images = ImageSet(random.randint(0, 256, (IMAGES, *shape)).astype('uint8'), np.zeros(IMAGES, 'int32'))
-    batches = TrainBatches(images, batch, Augmentation([128.0] * shape[0], [64.0] * shape[0]), seed=0)
-    endless = chain.from_iterable(batches.epoch(i) for i in count())
+    return ImageSet(random.randint(0, 256, (IMAGES, *shape)).astype('uint8'), np.zeros(IMAGES, 'int32'))
 
-    def work() -> dict:
-        for _ in islice(endless, 4):        # those that were prepared ahead, in time that was not measured
-            pass
-        begin = time.perf_counter()
-        for _ in islice(endless, BATCHES):
-            pass
-        return dict(seconds=(time.perf_counter() - begin) / BATCHES)
 
-    serve({}, work)
+def _photographs(folder: Path) -> RecordSet:
+    """500 x 375 pixels, as most of ImageNet: digits of 32 x 32 beside each other, in files as large as ImageNet's."""
+    random, found = np.random.RandomState(0), digits.load().train.images[:, 0]
+    side, rows, columns = found.shape[1], 12, 16
+    (folder / 'images/digits').mkdir(parents=True)
+    for number in range(PHOTOS):
+        tiles = found[random.randint(0, len(found), (rows, columns, 3))]        # a digit for every colour
+        pixels = tiles.transpose(0, 3, 1, 4, 2).reshape(rows * side, columns * side, 3)
+        photo = Image.fromarray(pixels).resize((512, 384), Image.BICUBIC).crop((0, 0, 500, 375))
+        photo.save(folder / f'images/digits/{number}.jpg', quality=95)
+    pack_images(folder / 'images', folder / 'records')
+    return RecordSet.open(folder / 'records/train', SIZE)
 
 
 if __name__ == '__main__':

@@ -1,24 +1,30 @@
-"""Data sets as uint8 arrays, augmentation of whole batches, and the batches a network is trained on."""
+"""Data sets as uint8 arrays or files of records, their augmentation, and the batches a network is trained on."""
 from __future__ import annotations
 
 import difflib
 from functools import partial
 from pathlib import Path
-from typing import Callable, Dict, Optional, Union
+from typing import Callable, Dict, Iterator, Optional, Tuple, Union
+
+import numpy as np
 
 from ..errors import SSSError
-from . import cifar, digits, fashion_mnist, folder
+from . import batches, cifar, digits, fashion_mnist, folder, imagenet
 from .augment import Augmentation
-from .batches import TrainBatches, evaluation_batches
+from .batches import TrainBatches
 from .images import DataSet, ImageSet
+from .record_batches import RecordBatches, record_evaluation_batches
+from .records import RecordSet
 
-__all__ = ['Augmentation', 'DATA_SETS', 'DataSet', 'ImageSet', 'TrainBatches', 'evaluation_batches', 'load']
+__all__ = ['Augmentation', 'DATA_SETS', 'DataSet', 'ImageSet', 'RecordBatches', 'RecordSet', 'TrainBatches',
+           'evaluation_batches', 'load', 'train_batches']
 
 DATA_SETS: Dict[str, Callable[..., DataSet]] = {
     'digits': digits.load,
     'fashion-mnist': fashion_mnist.load,
     **{name: partial(cifar.load, name) for name in cifar.FORMATS},
     'folder': folder.load,
+    'imagenet': imagenet.load,
 }
 
 
@@ -29,7 +35,7 @@ def load(name: str, root: Union[None, str, Path] = None, validation: Optional[in
     Parameters
     ----------
     name : str
-        digits, fashion-mnist, cifar10, cifar100 or folder.
+        digits, fashion-mnist, cifar10, cifar100, folder or imagenet.
     root : str or Path, optional
         The folder that holds the files. Default: $SSS_GLUON_DATA/name if that variable is set, else a folder
         in the user's cache; fashion-mnist looks into the folder of Debian's package first; digits ship with
@@ -38,7 +44,7 @@ def load(name: str, root: Union[None, str, Path] = None, validation: Optional[in
         Number of images held out of the training images, the same ones in every run. Default: none; for
         digits 300.
     size : int, optional
-        Side of the images in pixels, for digits and folder.
+        Side of the images in pixels, for digits, folder and imagenet (default 224).
     download : bool
         Whether files that are not there may be downloaded (into ``root`` if it is given).
 
@@ -52,3 +58,17 @@ def load(name: str, root: Union[None, str, Path] = None, validation: Optional[in
         raise SSSError(f'data set {name!r} is unknown; did you mean {nearest}? '
                        f'(known: {", ".join(DATA_SETS)})')
     return DATA_SETS[name](root=root, validation=validation, size=size, download=download)
+
+
+def train_batches(images: Union[ImageSet, RecordSet], batch_size: int, augmentation: Augmentation, seed: int,
+                  shard: Tuple[int, int] = (0, 1)) -> Union[TrainBatches, RecordBatches]:
+    """Training batches of images in memory (`TrainBatches`) or in a file of records (`RecordBatches`)."""
+    kind = RecordBatches if isinstance(images, RecordSet) else TrainBatches
+    return kind(images, batch_size, augmentation, seed, shard)
+
+
+def evaluation_batches(images: Union[ImageSet, RecordSet], batch_size: int,
+                       augmentation: Augmentation) -> Iterator[Tuple[np.ndarray, np.ndarray, int]]:
+    """All images in their order, normalised only: (x, y, valid), see `sss_gluon.data.batches.evaluation_batches`."""
+    prepare = record_evaluation_batches if isinstance(images, RecordSet) else batches.evaluation_batches
+    return prepare(images, batch_size, augmentation)

@@ -1,4 +1,4 @@
-"""Random crop, flip and normalisation of a whole batch at once.
+"""What is done to training images; and random crop, flip and normalisation of a whole batch at once.
 
 On one core about 200,000 images of CIFAR's size per second: a window view of the padded batch is as fast as a
 loop over images and six times faster than indexing every pixel; normalising in place is seven times faster
@@ -13,6 +13,8 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from ..errors import SSSError
+
+KINDS = ('pad-crop', 'resized-crop', 'facebook')
 
 
 class Draw(NamedTuple):
@@ -31,21 +33,35 @@ class Draw(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Augmentation:
-    """What is done to training images: zero-pad, crop at random, flip at random, normalise.
+    """What is done to training images: cropped at random, flipped at random, normalised.
 
     Parameters
     ----------
     mean, std : array_like
         Per channel, shape (C,), in units of 0..255 (`DataSet.mean`, `DataSet.std`).
     pad : int
-        Zero pixels added on every side before a crop of the original size; 0: no crop. The paper's recipe: 4.
+        Of pad-crop: zero pixels added on every side before a crop of the original size; 0: no crop. The paper's
+        recipe: 4.
     flip : bool
         Mirror half of the images left to right.
+    kind : str, optional
+        Default: the first that the images allow (``AUGMENTATIONS`` of `ImageSet` and `RecordSet`).
+
+        pad-crop
+            For images in memory: a crop of the original size out of the padded image. Done here.
+        resized-crop
+            For files of records: a crop of 8 to 100 % of the area and an aspect ratio of 3/4 to 4/3, resized (cubic)
+            to the size of the input. PeleeNet's recipe; source: Szegedy et al., Going Deeper with Convolutions.
+        facebook
+            The same, then brightness, contrast and saturation times 0.6 to 1.4 in any order, and noise along the
+            principal components of ImageNet's colours, of standard deviation 0.1. Source: the authors' code, which has
+            it from Facebook's fb.resnet.torch. Done by MXNet's reader, as the one before.
     """
     mean: np.ndarray
     std: np.ndarray
     pad: int = 4
     flip: bool = True
+    kind: Optional[str] = None
 
     def __post_init__(self):
         for name in ('mean', 'std'):
@@ -55,6 +71,8 @@ class Augmentation:
                            'entry per channel, std above 0')
         if self.pad < 0:
             raise SSSError(f'pad={self.pad} must not be negative')
+        if self.kind not in (None, *KINDS):
+            raise SSSError(f'augmentation {self.kind!r} is unknown; use {", ".join(KINDS)}')
 
     def __call__(self, images: np.ndarray, generator: np.random.Generator) -> np.ndarray:
         """uint8 (B, C, H, W) -> float32 (B, C, H, W), randomly cropped and flipped, normalised."""

@@ -44,20 +44,12 @@ class TrainBatches:
 
     def __init__(self, images: ImageSet, batch_size: int, augmentation: Augmentation, seed: int,
                  shard: Tuple[int, int] = (0, 1)):
+        check_batches(images, batch_size, augmentation, seed, shard)
         index, count = shard
-        if not 1 <= batch_size <= len(images):
-            raise SSSError(f'batch size {batch_size} must be from 1 to the number of training images, '
-                           f'{len(images)}')
         side = min(images.shape[1:])
         if augmentation.pad > side:
             raise SSSError(f'pad={augmentation.pad} (augment_pad: in a configuration) must not be more than the side '
                            f'of the images, {side}')
-        if count < 1 or not 0 <= index < count:
-            raise SSSError(f'shard {index} of {count} does not exist')
-        if batch_size % count:
-            raise SSSError(f'batch size {batch_size} cannot be shared by {count} workers: make it a multiple')
-        if not 0 <= seed < 2 ** 32:
-            raise SSSError(f'seed {seed} must be from 0 to {2 ** 32 - 1}')
         self.images = images
         self.batch_size = batch_size
         self.augmentation = augmentation
@@ -68,6 +60,10 @@ class TrainBatches:
     def __len__(self) -> int:
         """Steps in an epoch."""
         return len(self.images) // self.batch_size
+
+    def images_in(self, step: int) -> int:
+        """How many images of the global batch of a step count: all."""
+        return self.batch_size
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
         """The batches of an epoch (0, 1, …) from step ``start`` on.
@@ -92,6 +88,22 @@ class TrainBatches:
             batch = order[step * self.batch_size:(step + 1) * self.batch_size][self._part]
             yield (self.augmentation.apply(self.images.images[batch], draw.part(self._part)),
                    self.images.labels[batch].astype(np.float32))
+
+
+def check_batches(images, batch_size: int, augmentation: Augmentation, seed: int, shard: Tuple[int, int]) -> None:
+    """Raise SSSError where training batches of an `ImageSet` or `RecordSet` cannot be made."""
+    index, count = shard
+    if not 1 <= batch_size <= len(images):
+        raise SSSError(f'batch size {batch_size} must be from 1 to the number of training images, {len(images)}')
+    if count < 1 or not 0 <= index < count:
+        raise SSSError(f'shard {index} of {count} does not exist')
+    if batch_size % count:
+        raise SSSError(f'batch size {batch_size} cannot be shared by {count} workers: make it a multiple')
+    if not 0 <= seed < 2 ** 32:
+        raise SSSError(f'seed {seed} must be from 0 to {2 ** 32 - 1}')
+    if augmentation.kind not in (None, *images.AUGMENTATIONS):
+        raise SSSError(f'augmentation={augmentation.kind} is not for these images; use '
+                       f'{" or ".join(images.AUGMENTATIONS)}')
 
 
 def evaluation_batches(images: ImageSet, batch_size: int,

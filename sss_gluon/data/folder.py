@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional, Tuple, Union
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 
 from ..errors import SSSError
 from .images import DataSet, ImageSet
 
 # Only formats that Pillow decodes itself: others (EPS) would start programs on what the file says.
-_FORMATS = ('PNG', 'JPEG', 'BMP', 'GIF', 'WEBP', 'TIFF', 'PPM')
+FORMATS = ('PNG', 'JPEG', 'BMP', 'GIF', 'WEBP', 'TIFF', 'PPM')
 _GRAY_MODES = ('1', 'L', 'LA', 'La', 'I', 'I;16', 'I;16B', 'I;16L')
 _THREADS = 4
 
@@ -101,7 +101,7 @@ def _header(path: Path) -> _Header:
     if path.exists() and not path.is_file():     # to open a pipe would wait for ever
         raise SSSError(f'{path}: is no image but a folder or device; remove it')
     try:
-        with Image.open(path, formats=_FORMATS) as image:
+        with open_image(path) as image:
             turned = image.getexif().get(0x0112) in (5, 6, 7, 8)     # EXIF orientations that swap the sides
             width, height = image.size[::-1] if turned else image.size
             return _Header(image.mode in _GRAY_MODES, width, height)
@@ -121,13 +121,24 @@ def _common_size(images: List[Tuple[Path, _Header]]) -> Tuple[int, int]:
 def _pixels(path: Path, gray: bool, height: int, width: int) -> np.ndarray:
     """uint8 (1 or 3, height, width)."""
     try:
-        with Image.open(path, formats=_FORMATS) as stored:
-            image = ImageOps.exif_transpose(stored)     # decodes, and turns a camera's image upright
-        if image.mode.startswith('I'):           # 16 bits per pixel: the upper 8
-            image = Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))
-        image = image.convert('L' if gray else 'RGB')
+        with open_image(path) as stored:
+            image = upright(stored, 'L' if gray else 'RGB')
         if image.size != (width, height):
             image = image.resize((width, height), Image.BILINEAR)
     except Exception as error:                   # as above
         raise _not_an_image(path, error) from error
     return np.asarray(image).reshape(height, width, -1).transpose(2, 0, 1)
+
+
+def open_image(source) -> Image.Image:
+    """An image of a listed format, from a path or a file; decoded when its pixels are asked for."""
+    ImageFile.LOAD_TRUNCATED_IMAGES = False      # GluonCV, once imported, lets half an image pass for a whole one
+    return Image.open(source, formats=FORMATS)
+
+
+def upright(stored: Image.Image, mode: str = 'RGB') -> Image.Image:
+    """An opened image in 8 bits per channel, without alpha, turned as the camera was held."""
+    image = ImageOps.exif_transpose(stored)     # decodes
+    if image.mode.startswith('I'):              # 16 bits per pixel: the upper 8
+        image = Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))
+    return image.convert(mode)

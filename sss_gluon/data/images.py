@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from numbers import Integral
-from typing import Optional, Tuple, Union
+from typing import ClassVar, Optional, Tuple, Union
 
 import numpy as np
 
@@ -28,6 +28,8 @@ class ImageSet:
     SSSError
         A dtype or shape is another one.
     """
+    AUGMENTATIONS: ClassVar[Tuple[str, ...]] = ('pad-crop',)        # kinds of augmentation; the first is the default
+
     images: np.ndarray
     labels: np.ndarray
 
@@ -51,6 +53,12 @@ class ImageSet:
     def take(self, indices: np.ndarray) -> ImageSet:
         """The images and labels at ``indices``, copied."""
         return ImageSet(self.images[indices], self.labels[indices])
+
+    def part(self, index: int, count: int) -> ImageSet:
+        """The ``index``-th of ``count`` contiguous parts of almost the same size, not copied."""
+        ends = np.linspace(0, len(self), count + 1).astype(int)
+        part = slice(ends[index], ends[index + 1])
+        return ImageSet(self.images[part], self.labels[part])
 
     def pad_to(self, size: int) -> ImageSet:
         """Zero-pad the images to at least ``size`` x ``size`` pixels, centred (an odd row or column last).
@@ -129,9 +137,11 @@ class DataSet:
 
     def pad_to(self, size: int) -> DataSet:
         """All images padded by `ImageSet.pad_to`; ``mean`` and ``std`` are those of the padded images."""
+        train = self.train.pad_to(size)
+        if train is self.train:     # all have one size
+            return self
         validation = None if self.validation is None else self.validation.pad_to(size)
-        return DataSet.build(self.name, self.train.pad_to(size), self.test.pad_to(size), self.classes,
-                             validation)
+        return DataSet.build(self.name, train, self.test.pad_to(size), self.classes, validation)
 
 
 def hold_out(images: ImageSet, count: int) -> Tuple[ImageSet, ImageSet]:
@@ -150,12 +160,17 @@ def hold_out(images: ImageSet, count: int) -> Tuple[ImageSet, ImageSet]:
     SSSError
         ``count`` is no whole number from 1 to ``len(images) - 1``.
     """
-    if not isinstance(count, Integral) or not 0 < count < len(images):
-        raise SSSError(f'cannot hold out {count!r} of {len(images)} images: give a whole number from 1 to '
-                       f'{len(images) - 1}')
+    check_count(count, images)
     # RandomState: NumPy promises that its stream never changes; a Generator's may, and the split with it.
     order = np.random.RandomState(_HOLD_OUT_SEED).permutation(len(images))
     return images.take(np.sort(order[count:])), images.take(np.sort(order[:count]))
+
+
+def check_count(count: int, images) -> None:
+    """Raise SSSError if so many images cannot be held out of ``images``."""
+    if not isinstance(count, Integral) or not 0 < count < len(images):
+        raise SSSError(f'cannot hold out {count!r} of {len(images)} images: give a whole number from 1 to '
+                       f'{len(images) - 1}')
 
 
 def check_labels(labels: np.ndarray, classes: int, where: str) -> None:

@@ -6,8 +6,10 @@ import threading
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from sss_gluon.data import ImageSet, digits
+from sss_gluon.data.recordio import image_record
 
 
 def idx_bytes(array):
@@ -95,3 +97,28 @@ def serve(monkeypatch):
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+@pytest.fixture(scope='session')
+def photograph():
+    """A function that makes a colour image of so many pixels: a digit scaled up, another one in every channel."""
+    found = digits.load().train.images[:, 0]
+
+    def make(number, width=48, height=40):
+        channels = [Image.fromarray(found[(7 * number + i) % len(found)]) for i in range(3)]
+        return Image.merge('RGB', [channel.resize((width, height), Image.BICUBIC) for channel in channels])
+    return make
+
+
+@pytest.fixture(scope='session')
+def write_records():
+    """A function that writes stem.rec, .idx and .lst of image files, each with its number for a label."""
+    def write(stem, files):
+        records = [image_record(i, i, content) for i, content in enumerate(files)]
+        offsets = np.cumsum([0] + [len(record) for record in records])
+        stem.parent.mkdir(parents=True, exist_ok=True)
+        stem.with_suffix('.rec').write_bytes(b''.join(records))
+        stem.with_suffix('.idx').write_text(''.join(f'{i}\t{offsets[i]}\n' for i in range(len(records))))
+        stem.with_suffix('.lst').write_text(''.join(f'{i}\t{i}\t{i}.jpg\n' for i in range(len(records))))
+        return stem
+    return write

@@ -11,14 +11,14 @@ from sss_gluon.errors import SSSError
 
 @pytest.mark.parametrize('name, nearest', [
     ('cifar-10', 'cifar10'), ('cifar_100', 'cifar100'), ('fashion_mnist', 'fashion-mnist'),
-    ('mnist', 'fashion-mnist'), ('digit', 'digits'), ('Folder', 'folder')])
+    ('mnist', 'fashion-mnist'), ('digit', 'digits'), ('Folder', 'folder'), ('imagnet', 'imagenet')])
 def test_unknown_name(name, nearest):
     with pytest.raises(SSSError, match=f'data set {name!r} is unknown; did you mean {nearest}'):
         load(name)
 
 
 def test_names():
-    assert list(DATA_SETS) == ['digits', 'fashion-mnist', 'cifar10', 'cifar100', 'folder']
+    assert list(DATA_SETS) == ['digits', 'fashion-mnist', 'cifar10', 'cifar100', 'folder', 'imagenet']
 
 
 def test_loading_data_needs_no_mxnet():

@@ -1,0 +1,44 @@
+"""ImageNet, or other images, packed into RecordIO files by ``sss-gluon data imagenet-rec``."""
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Optional, Union
+
+import numpy as np
+
+from ..errors import SSSError
+from .download import data_folder
+from .images import DataSet, check_count, check_labels
+from .recordio import read_classes
+from .records import RecordSet
+
+# Of ImageNet's pixels; source: the authors' code
+MEAN = (123.68, 116.28, 103.53)
+STD = (58.395, 57.12, 57.375)
+SIZE, LARGEST = 224, 4096
+
+
+def load(root: Union[None, str, Path] = None, validation: Optional[int] = None, size: Optional[int] = None,
+         download: bool = True) -> DataSet:
+    """train.rec to train on, val.rec to test on; see `sss_gluon.data.load` for the parameters.
+
+    The folder holds train and val as .rec, .idx and .lst, and classes.txt. ``validation`` images are the first of
+    train.rec, which are any ones, because the images were shuffled when they were packed.
+    """
+    folder = data_folder('imagenet', root)
+    size = SIZE if size is None else size
+    if not 1 <= size <= LARGEST:
+        raise SSSError(f'imagenet: size={size} (image_size: in a configuration) must be from 1 to {LARGEST} pixels')
+    for name in ('train.rec', 'val.rec'):
+        if not (folder / name).is_file():
+            raise SSSError(f'imagenet: there is no {folder / name}; make it with: sss-gluon data imagenet-rec IMAGES '
+                           f'{folder}, or name the folder that holds it (root=, or data_root: in a configuration)')
+    classes = len(read_classes(folder / 'classes.txt'))
+    train, test = (RecordSet.open(folder / part, size) for part in ('train', 'val'))
+    for part, images in (('train.lst', train), ('val.lst', test)):
+        check_labels(images.labels, classes, str(folder / part))
+    held = None
+    if validation:
+        check_count(validation, train)
+        train, held = train.between(validation), train.between(0, validation)
+    return DataSet('imagenet', train, held, test, classes, np.array(MEAN, np.float32), np.array(STD, np.float32))

@@ -1,0 +1,157 @@
+"""Batches from RecordIO files, decoded and augmented by MXNet's reader in threads of its own.
+
+Facts about ``mx.io.ImageRecordIter`` of MXNet 1.9.1 that this file is built around, found by trial and in its source:
+``reset()`` races, so every epoch gets a reader of its own; without ``seed_aug`` the augmentation depends on the threads
+and is the same in every epoch, with it on the place of an image in its batch only; of a part (``num_parts``) with no
+record it reads at random; a part smaller than a batch is an error. A record that is no image is an error in training,
+but ends an evaluation with the whole process (it divides by the height): packing lets none through.
+"""
+from __future__ import annotations
+
+import os
+from typing import Iterator, Tuple
+
+import numpy as np
+
+from ..errors import SSSError, reason
+from .augment import Augmentation
+from .batches import check_batches, in_background
+from .records import CUBIC, RecordSet
+
+DECODED = 128       # images that the reader makes at a time, where batches are smaller: so many draws are different
+RESIZED_CROP = dict(random_resized_crop=True, min_random_area=0.08, max_random_area=1.0, min_aspect_ratio=3 / 4,
+                    max_aspect_ratio=4 / 3, inter_method=CUBIC)
+FACEBOOK = dict(RESIZED_CROP, brightness=0.4, contrast=0.4, saturation=0.4, pca_noise=0.1)
+OPTIONS = {'resized-crop': RESIZED_CROP, 'facebook': FACEBOOK}
+
+
+class RecordBatches:
+    """Augmented batches of a `RecordSet`, in another order in every epoch; the interface of `TrainBatches`.
+
+    Each shard reads a contiguous part of the file, always the same, in an order and with an augmentation that depend on
+    (seed, epoch, shard). Every image is there once in an epoch. Where the images of a shard do not fill its batches,
+    images are repeated under the label -1: they do not count, and a gradient is to be divided by ``images_in(step)``.
+    To enter an epoch later, what comes before is decoded and dropped.
+
+    Parameters
+    ----------
+    images : RecordSet
+    batch_size : int
+        Global batch size, over all shards.
+    augmentation : Augmentation
+        Its ``kind`` is facebook (the default) or resized-crop.
+    seed : int
+        From 0 to 2**32 - 1.
+    shard : (int, int)
+        Index of this shard and number of shards.
+
+    Raises
+    ------
+    SSSError
+        The batch is larger than the set or not divisible by the number of shards, or a number is out of range.
+    """
+
+    def __init__(self, images: RecordSet, batch_size: int, augmentation: Augmentation, seed: int,
+                 shard: Tuple[int, int] = (0, 1)):
+        check_batches(images, batch_size, augmentation, seed, shard)
+        if not images.at_end:
+            raise SSSError(f'{images.rec}: training images go to the end of the file; hold out the first ones')
+        self.images, self.batch_size, self.augmentation, self.seed = images, batch_size, augmentation, seed
+        self._index, count = shard
+        most = -(-len(images) // count)     # as the reader divides them: the last parts may be smaller, or empty
+        self._sizes = [min(most, max(0, len(images) - i * most)) for i in range(count)]
+        self._share = batch_size // count
+
+    def __len__(self) -> int:
+        """Steps in an epoch, the same on every shard."""
+        return -(-len(self.images) // self.batch_size)
+
+    def images_in(self, step: int) -> int:
+        """How many images of the global batch of a step count."""
+        return sum(self._counting(size, step) for size in self._sizes)
+
+    def _counting(self, size: int, step: int) -> int:
+        return min(self._share, max(0, size - step * self._share))
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
+        """The batches of an epoch (0, 1, …) from step ``start`` on.
+
+        Yields
+        ------
+        x : numpy.ndarray
+            float32, shape (batch_size / shards, 3, H, W).
+        y : numpy.ndarray
+            float32, shape (batch_size / shards,): labels; -1 for images that do not count.
+        """
+        if epoch < 0 or not 0 <= start <= len(self):
+            raise SSSError(f'there is no step {start} of epoch {epoch}: an epoch has {len(self)} steps')
+        return in_background(self._prepare(epoch, start))
+
+    def _prepare(self, epoch: int, start: int) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
+        pieces = self._pieces(epoch)
+        x = y = None
+        for step in range(len(self)):
+            x, y = next(pieces, (x, y))     # when its own are used up, the last ones again
+            if step >= start:
+                counting = self._counting(self._sizes[self._index], step)
+                labels = np.full(self._share, -1, np.float32)
+                labels[:counting] = y[:counting]
+                yield self.augmentation.normalise(x), labels
+
+    def _pieces(self, epoch: int) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
+        """Images (uint8) and labels in portions of one batch; what is too much at the end does not count."""
+        source = self._index if self._sizes[self._index] else 0     # who has none shows others, which do not count
+        size, share = self._sizes[source], self._share
+        chunk = max(1, min(DECODED, size) // share) * share if size >= share else size
+        seeds = np.random.SeedSequence((self.seed, epoch, self._index)).generate_state(2) >> 2      # positive ints
+        kind = self.augmentation.kind or self.images.AUGMENTATIONS[0]
+        for x, y in _read(self.images, chunk, shuffle=True, seed=int(seeds[0]), seed_aug=int(seeds[1]),
+                          rand_mirror=self.augmentation.flip, num_parts=len(self._sizes), part_index=source,
+                          **OPTIONS[kind]):
+            for first in range(0, chunk, share):
+                yield _filled(x[first:first + share], share), y[first:first + share]
+
+
+def record_evaluation_batches(images: RecordSet, batch_size: int,
+                              augmentation: Augmentation) -> Iterator[Tuple[np.ndarray, np.ndarray, int]]:
+    """All images in their order: short side resized, centre cut out, normalised. See `evaluation_batches`."""
+    if batch_size < 1:
+        raise SSSError(f'batch size {batch_size} must be at least 1')
+    chunk = min(batch_size, len(images))
+
+    def prepare():
+        left = len(images)
+        for x, y in _read(images, chunk, resize=images.short_side, inter_method=CUBIC):
+            valid = min(chunk, left)
+            yield augmentation.normalise(_filled(x, batch_size)), _filled(y, batch_size), valid
+            left -= valid
+            if not left:        # the file may go on with images of others
+                return
+
+    return in_background(prepare())
+
+
+def _filled(array: np.ndarray, count: int) -> np.ndarray:
+    """``array`` over and over, up to ``count`` entries."""
+    return array if len(array) == count else np.resize(array, (count, *array.shape[1:]))
+
+
+def _read(images: RecordSet, batch_size: int, **options) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
+    """uint8 (batch_size, 3, H, W) and float32 labels; the last batch is filled up with images from the start."""
+    import mxnet as mx  # the rest of this package does without
+    try:
+        reader = mx.io.ImageRecordIter(
+            path_imgrec=str(images.rec), path_imgidx=images.index_file, data_shape=images.shape, dtype='uint8',
+            batch_size=batch_size, round_batch=True, preprocess_threads=_threads(), device_id=-1, verbose=False,
+            **options)
+        for batch in reader:
+            yield batch.data[0].asnumpy(), batch.label[0].asnumpy()
+    except mx.base.MXNetError as error:
+        raise SSSError(f'{images.rec}: cannot be read: {reason(error)}') from error
+
+
+def _threads() -> int:
+    """The cores of this process, or fewer, where OMP_NUM_THREADS says so: several workers may share a machine."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+    asked = os.environ.get('OMP_NUM_THREADS', '')
+    return max(1, min(cores, int(asked))) if asked.isdigit() else cores
