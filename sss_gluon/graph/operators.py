@@ -46,7 +46,7 @@ def _multiply(a, b):
     return a * b
 
 
-IDENTITY = ('_copy', 'BlockGrad', 'Dropout', 'Cast', 'amp_cast', 'identity', '_contrib_AdaptiveAvgPooling2D',
+IDENTITY = ('_copy', 'BlockGrad', 'Dropout', 'Cast', 'identity', '_contrib_AdaptiveAvgPooling2D',
             '_contrib_BilinearResize2D')
 
 RULES: Dict[str, Rule] = {

@@ -13,7 +13,7 @@ from ..errors import SSSError, reason
 from .ir import Node, Program, from_symbol, rewritten, unique_names
 
 NARROW = ('float16', 'bfloat16')
-CASTS = ('Cast', 'amp_cast')
+AMP = ('amp_cast', 'amp_multicast')         # casts that do nothing where everything is float32
 
 
 def trace(net: gluon.HybridBlock, input_shape: Sequence[int], values: bool = True) -> Program:
@@ -35,7 +35,8 @@ def trace(net: gluon.HybridBlock, input_shape: Sequence[int], values: bool = Tru
 
     Notes
     -----
-    A Program is float32: parameters of a narrower type are widened, and casts to such a type left out.
+    A Program is float32: parameters of a narrower type are widened, casts to such a type and those of MXNet's AMP left
+    out.
     """
     symbol = _symbol(net)
     input_shape = tuple(int(size) for size in input_shape)
@@ -112,8 +113,8 @@ def _renamed(program: Program, parameters, structural, prefix: str) -> Program:
             owner[node] = owner[node.inputs[0].node]
 
     def replace(node: Node, inputs):
-        if node.op in CASTS and node.get('dtype') in NARROW:
-            return {0: inputs[0]}
+        if node.op in AMP or node.op == 'Cast' and node.get('dtype') in NARROW:
+            return dict(enumerate(inputs))
         if not node.is_variable:
             name = node.name[len(prefix):] if prefix and node.name.startswith(prefix) else node.name
             layers = [owner[entry.node] for entry in node.inputs if owner.get(entry.node)]

@@ -25,6 +25,7 @@ from .config import Config
 from .devices import contexts
 from .latency import latencies
 from .network import load_data, network_of
+from .precision import require_float32
 from .run import RunFolder
 
 LATENCY_BATCHES = (1, 64)
@@ -43,7 +44,8 @@ class Trained(NamedTuple):
 
 
 def load_run(path: Union[str, Path], device: str = 'cpu', log=print) -> Trained:
-    """Network and data of a run folder, on one device, whatever it was trained on."""
+    """Network and data of a run folder, on one device and in float32, whatever it was trained with."""
+    require_float32(f'what follows the training of {path}')
     run = RunFolder.open(path)
     config = run.config()
     config.devices = [device]

@@ -24,10 +24,10 @@ class Pressure(NamedTuple):
     multiplier: float = 1.0
 
 
-def mean_gradients(net: gluon.Block, loss, batches, context) -> Dict[str, object]:
+def mean_gradients(net: gluon.Block, loss, batches, context, scale: float = 1.0) -> Dict[str, object]:
     """{factor name: mean gradient of the loss per image} over some batches, in training mode.
 
-    Running statistics are put back afterwards: the network is as it was.
+    Running statistics are put back afterwards: the network is as it was. ``scale`` is the loss scale.
     """
     frozen = [p for p in net.collect_params().values() if p.grad_req == 'null']
     before = [p.data(context).copy() for p in frozen]
@@ -35,15 +35,15 @@ def mean_gradients(net: gluon.Block, loss, batches, context) -> Dict[str, object
     for x, y in batches:
         x, y = mx.nd.array(x, ctx=context), mx.nd.array(y, ctx=context)
         with autograd.record():
-            total = loss(net(x), y).sum()
+            total = scale * (loss(net(x), y) * (y >= 0)).sum()      # -1: there to fill the batch
         total.backward()
         for name, _, parameter in scaling_factors(net):
             sums[name] = sums.get(name, 0) + parameter.grad(context).asnumpy()
         net.collect_params().zero_grad()    # with accumulation they add up by themselves
-        images += len(x)
+        images += int((y >= 0).sum().asscalar())
     for parameter, value in zip(frozen, before):
         parameter.data(context)[:] = value
-    return {name: total / images for name, total in sums.items()}
+    return {name: total / (images * scale) for name, total in sums.items()}
 
 
 def smallest(net, gradients, gamma: float, multipliers: Dict[str, float], count: int = 5) -> List[Pressure]:

@@ -165,7 +165,7 @@ def _measured(trained: Trained, nets, differ, folder: Path) -> List[Exported]:
             net.net.hybridize(static_alloc=True, static_shape=True)
     seconds = {}
     for batch in LATENCY_BATCHES:
-        images = mx.nd.array(plain(data).normalise(np.resize(data.test.images, (batch,) + data.shape)))
+        images = mx.nd.array(plain(data).normalise(np.resize(data.test.images[:batch], (batch,) + data.shape)))
         seconds[batch] = alternately({i: lambda net=net, images=images: net.net(images).wait_to_read()
                                       for i, net in enumerate(nets)})
     return [Exported(net.name, net.runtime, net.files, sum((folder / file).stat().st_size for file in net.files),

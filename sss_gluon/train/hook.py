@@ -16,11 +16,11 @@ class Penalty:
     Arrays are fetched anew in every call (``parameter.data()``): the trainer may move them.
     """
 
-    def before_update(self, batch_size: int) -> None:
-        """After the gradients, which are sums over ``batch_size`` images, are there."""
+    def before_update(self, batch_size: float) -> None:
+        """After the gradients are there: sums over images, ``batch_size`` times as large as their mean."""
 
     def after_update(self, learning_rate: float) -> None:
-        """After the optimizer's step."""
+        """After the optimizer's step, unless it was skipped."""
 
     def values(self) -> Dict[str, np.ndarray]:
         """{factor name: size of every structure}, 0 where it is gone; logged in place of the factors."""

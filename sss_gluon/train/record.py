@@ -11,6 +11,7 @@ from ..factors import ScalingFactor, factor_values
 from ..graph import count, load, remaining
 from .accuracy import Accuracy
 from .config import Config
+from .precision import LossScaler
 from .run import RunFolder
 
 
@@ -28,9 +29,11 @@ class Recorder:
     """Writes the tables of a run; metrics.csv holds what a rerun gives again bit for bit, times are in timing.csv."""
 
     def __init__(self, run: RunFolder, config: Config, net, factors: List[ScalingFactor], input_shape,
-                 values: Optional[Callable[[], Dict[str, np.ndarray]]] = None):
+                 values: Optional[Callable[[], Dict[str, np.ndarray]]] = None,
+                 loss_scaler: Optional[LossScaler] = None):
         self.run, self.config, self.net, self.factors, self.input_shape = run, config, net, factors, input_shape
         self.values = values or partial(factor_values, net)     # or what a penalty has in their place
+        self.loss_scaler = loss_scaler
         self.before = count(load(run.source), input_shape) if run.has_selection() else None
         self.text = ''              # 'x of y alive', for the progress bar
         self._left = self._dense = None
@@ -61,6 +64,10 @@ class Recorder:
             row.update({f'{kind}s_alive': left, f'{kind}s': total})
         row.update(params=self._dense.params, params_left=self._left.params, macs=self._dense.macs,
                    macs_left=self._left.macs)
+        scale = ''
+        if self.loss_scaler:
+            row.update(loss_scale=f'{self.loss_scaler.scale:g}', skipped=self.loss_scaler.skipped)
+            scale = f'  loss scale {row["loss_scale"]}, {row["skipped"]} skipped'
         self.run.metrics.append(row)
         self.run.timing.append(dict(epoch=epoch, train_seconds=f'{train_seconds:.3f}',
                                     images_per_second=f'{images_per_second:.1f}',
@@ -73,7 +80,7 @@ class Recorder:
             self._write_tensorboard(epoch, row, values)
         return (f'epoch {epoch:3d}/{self.config.epochs}  loss {trained.loss:.4f}  accuracy {trained.top1:.1%}  '
                 f'{part} {result.top1:.1%}  rate {learning_rate:.3g}  {images_per_second:.0f} images/s'
-                + (f'  {self.text}' if self.text else ''))
+                + scale + (f'  {self.text}' if self.text else ''))
 
     def _write_tensorboard(self, epoch, row, values) -> None:
         for key, value in row.items():

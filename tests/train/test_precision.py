@@ -1,0 +1,455 @@
+"""The loss scale by hand, overflows that change nothing, float16 weights against float64, and what is refused."""
+import mxnet as mx
+import numpy as np
+import pytest
+from mxnet import autograd, gluon, nd
+from mxnet.gluon import nn
+
+from sss_gluon import ScaledBatchNorm, ScaledConv2D, compact, get_model, make_trainer, scaling_factors
+from sss_gluon.errors import SSSError
+from sss_gluon.factors import factor_values
+from sss_gluon.graph import count
+from sss_gluon.train import flat, precision, train
+from sss_gluon.train.checkpoint import read_checkpoint
+from sss_gluon.train.config import Config, check, load_config
+from sss_gluon.train.diagnosis import mean_gradients
+from sss_gluon.train.hook import Hook, Penalty
+from sss_gluon.train.loop import Interrupted, Training
+from sss_gluon.train.precision import LOSS_SCALE, LossScaler, active, mixed, overflow, widened
+from sss_gluon.train.trainer import named_parameters
+
+SIZE, BATCH = 16, 4
+SETTINGS = dict(gamma=2.0, learning_rate=0.1, wd=1e-2, clip_gradient=0.02)
+
+
+# The scale
+
+def test_the_scale_by_hand():
+    scaler, seen = LossScaler(scale=16.0, period=3), []
+    for overflowed in (0, 0, 0, 0, 0, 1, 1, 0, 0, 0, 0):
+        scaler.update(bool(overflowed))
+        seen.append((scaler.scale, scaler.good, scaler.skipped))
+    assert seen == [(16, 1, 0), (16, 2, 0), (32, 0, 0), (32, 1, 0), (32, 2, 0), (16, 0, 1), (8, 0, 2), (8, 1, 2),
+                    (8, 2, 2), (16, 0, 2), (16, 1, 2)]
+
+
+def test_the_scale_of_float16_doubles_after_2000_updates_up_to_a_bound():
+    scaler = precision.loss_scaler('float16')
+    assert scaler.scale == 65536
+    for _ in range(1999):
+        scaler.update(False)
+    assert (scaler.scale, scaler.good) == (65536, 1999)
+    scaler.update(False)
+    assert (scaler.scale, scaler.good) == (131072, 0)
+    for _ in range(20000):
+        scaler.update(False)
+    assert scaler.scale == 2 ** 24
+    assert precision.loss_scaler('bfloat16') is None and precision.loss_scaler('float32') is None
+
+
+def test_gradients_that_are_never_finite_end_the_run():
+    scaler = LossScaler()
+    for _ in range(30):
+        scaler.update(True)
+    assert scaler.scale == 2.0 ** -14
+    with pytest.raises(SSSError, match='not finite even with a loss scale of 6.10352e-05: training diverged'):
+        scaler.update(True)
+
+
+def test_the_state_of_a_scale():
+    scaler, other = LossScaler(64.0, 5), LossScaler()
+    for overflowed in (False, True, False, False):
+        scaler.update(overflowed)
+    other.set_state(scaler.state())
+    assert (other.scale, other.good, other.skipped) == (32.0, 2, 1)
+    for wrong in ([32.0, 2.0], [0.0, 2.0, 1.0], [np.inf, 2.0, 1.0], [np.nan, 0.0, 0.0], [3.0, 0.0, 0.0],
+                  [32.0, -1.0, 0.0]):
+        with pytest.raises(SSSError, match='some file: the loss scale .* is none'):
+            other.set_state(np.array(wrong), 'some file')
+
+
+@pytest.mark.parametrize('value', [np.inf, -np.inf, np.nan])
+@pytest.mark.parametrize('place', range(4))
+def test_overflow_is_seen_wherever_it_is(place, value):
+    """Among many arrays, of both types, on both devices."""
+    arrays = [nd.ones((3, 2)) for _ in range(450)] + [nd.ones((5,), dtype='float16'), nd.zeros((2,), ctx=mx.cpu(1)),
+                                                      nd.full((1,), 3e38)]
+    assert not overflow(arrays) and not overflow([])
+    arrays[(0, 449, 450, 451)[place]][-1:] = value
+    assert overflow(iter(arrays))
+
+
+# Updates
+
+def build(fill, devices=1):
+    net = fill(get_model('cifar_resnet20', 4, factors=('neuron', 'block'), depths=(2, 1, 1), widths=(4, 6, 8)))
+    net.collect_params().reset_ctx([mx.cpu(i) for i in range(devices)])
+    net.hybridize(static_alloc=True, static_shape=True)
+    return net
+
+
+def step(net, trainer, number, break_it=None):
+    """One step on images that depend on its number; ``break_it(net)`` comes between gradients and update."""
+    random, loss = np.random.RandomState(number), gluon.loss.SoftmaxCrossEntropyLoss()
+    images = random.standard_normal((BATCH, 3, SIZE, SIZE)).astype('float32')
+    labels = random.randint(0, 4, BATCH)
+    for i, context in enumerate(trainer._contexts):
+        share = slice(i, None, len(trainer._contexts))
+        with autograd.record():
+            error = loss(net(nd.array(images[share], ctx=context)), nd.array(labels[share], ctx=context))
+            error = trainer.scaled(error)
+        error.backward()
+    if break_it:
+        break_it(net)
+    trainer.step(BATCH)
+    nd.waitall()
+
+
+def outcome(net, trainer):
+    """What is trained, on every device, and the optimizer's state; without the loss scale."""
+    arrays = {f'{name} {i}': array.asnumpy() for name, p in named_parameters(net) if p.grad_req != 'null'
+              for i, array in enumerate(p.list_data())}
+    return dict(arrays, **{name: array for name, array in trainer.states().items() if name != LOSS_SCALE})
+
+
+def assert_equal(found, expected):
+    assert list(found) == list(expected)
+    for name, value in expected.items():
+        assert found[name].tobytes() == value.tobytes(), name
+
+
+@pytest.mark.parametrize('devices', [1, 2])
+@pytest.mark.parametrize('aggregate', [True, False])
+def test_a_scaled_loss_gives_the_same_network_bit_for_bit(aggregate, devices, fill):
+    """A power of two rounds nothing, and the bound is one of unscaled gradients."""
+    ends = []
+    for scaler in (None, LossScaler(2.0 ** 20, period=2)):
+        net = build(fill, devices)
+        trainer = make_trainer(net, aggregate=aggregate, loss_scaler=scaler, **SETTINGS)
+        for number in range(5):
+            step(net, trainer, number)
+        ends.append(outcome(net, trainer))
+    assert_equal(ends[1], ends[0])
+    assert scaler.scale == 2.0 ** 22 and trainer.states()[LOSS_SCALE].tolist() == [2.0 ** 22, 1, 0]
+
+
+BROKEN = {      # parameter, device, value
+    'a factor': ('stage1.1.conv2.factor', 0, np.inf),
+    'a BatchNorm, on the second device': ('norm.gamma', 1, -np.inf),
+    'a weight with an update of its own': ('stage3.0.conv2.weight', 1, np.nan),
+}
+
+
+@pytest.mark.parametrize('aggregate', [True, False])
+@pytest.mark.parametrize('case', BROKEN)
+def test_an_overflow_skips_weights_and_factors_together(case, aggregate, fill, monkeypatch):
+    name, device, value = BROKEN[case]
+    monkeypatch.setattr(flat, 'SMALL', 400)
+
+    def break_it(net):
+        gradient = dict(named_parameters(net))[name].list_grad()[device]
+        gradient.reshape(-1)[-1:] = value
+
+    ends = []
+    for broken in (True, False):
+        net, scaler = build(fill, 2), LossScaler(1024.0)
+        trainer = make_trainer(net, aggregate=aggregate, loss_scaler=scaler, **SETTINGS)
+        for number in range(4):
+            if number != 2:
+                step(net, trainer, number)
+                assert not trainer.overflowed
+            elif broken:
+                before = outcome(net, trainer)
+                step(net, trainer, number, break_it)
+                assert_equal(outcome(net, trainer), before)
+                assert trainer.overflowed and (scaler.scale, scaler.skipped) == (512.0, 1)
+        ends.append(outcome(net, trainer))
+        assert trainer.optimizer.num_update == 3
+    assert_equal(ends[0], ends[1])      # as if that step had never been
+
+
+def test_a_skipped_update_uses_its_gradients_up(fill):
+    net = build(fill)
+    trainer = make_trainer(net, loss_scaler=LossScaler(), **SETTINGS)
+    step(net, trainer, 0, lambda net: net.stem.weight.list_grad()[0].__setitem__(slice(0, 1), np.nan))
+    assert trainer.overflowed
+    with pytest.raises(UserWarning, match='has not been updated by backward'):
+        trainer.step(BATCH)
+
+
+def test_states_with_a_loss_scale(fill):
+    net, scaler = build(fill), LossScaler(8.0, period=2)
+    trainer = make_trainer(net, loss_scaler=scaler, **SETTINGS)
+    for number in range(3):
+        step(net, trainer, number)
+    states = trainer.states()
+    again = make_trainer(net, loss_scaler=LossScaler(), **SETTINGS)
+    again.set_states(states)
+    assert_equal(again.states(), states)
+    assert (again.loss_scaler.scale, again.loss_scaler.good) == (16.0, 1)
+    plain = make_trainer(net, **SETTINGS)
+    plain.set_states(states)        # without a scale of its own it needs none
+    assert LOSS_SCALE not in plain.states() and plain.optimizer.num_update == 3
+    again.set_states(plain.states())
+    assert again.loss_scaler.scale == 16.0
+    with pytest.raises(SSSError, match='states: the loss scale .* is none'):
+        again.set_states(dict(states, **{LOSS_SCALE: np.array([5.0, 0, 0])}))
+
+
+def test_no_loss_scale_with_updates_on_the_store(fill):
+    with pytest.raises(SSSError, match='update_on_kvstore=True .* loss_scaler'):
+        make_trainer(build(fill, 2), update_on_kvstore=True, loss_scaler=LossScaler())
+
+
+# A run
+
+def run_with_scale(config, monkeypatch, broken=(), stop=None, hook=None):
+    """A run with a loss scale in float32; the loss is infinite in some steps, and a signal is sent in another one."""
+    monkeypatch.setattr(precision, 'loss_scaler', lambda _: LossScaler(256.0, period=12))
+    plain, said = Training.step, []
+
+    def broken_step(self, epoch, number, *batch):
+        scaled = self.trainer.scaled
+        if (epoch, number) in broken:
+            self.trainer.scaled = lambda loss: scaled(loss) * np.inf
+        results = plain(self, epoch, number, *batch)
+        self.trainer.scaled = scaled
+        if (epoch, number) == stop:
+            self.stop.append(15)
+        return results
+
+    monkeypatch.setattr(Training, 'step', broken_step)
+    try:
+        run = train(config, said.append, hook)
+    finally:
+        monkeypatch.undo()
+    return run, said
+
+
+def arrays(run):
+    return read_checkpoint(max(run.checkpoints.iterdir(), key=lambda path: path.stem))[0]
+
+
+def test_a_run_continues_with_its_loss_scale_bit_for_bit(configure, monkeypatch):
+    """Epochs of 18 steps: 3 are good, one is not: 128; 12 are good: 256; 10 are good, one is not: 128; 9 are good."""
+    broken = {(0, 3), (1, 8)}
+    whole, said = run_with_scale(configure('whole', factors=['neuron', 'block']), monkeypatch, broken)
+    found = arrays(whole)
+    assert found[f'state:{LOSS_SCALE}'].tolist() == [128.0, 9, 2] and found['state:num_update'] == 34
+    assert [(row['loss_scale'], row['skipped']) for row in whole.metrics.rows()] == [('256', '1'), ('128', '2')]
+    assert any(line.startswith('epoch   2/2') and 'loss scale 128, 2 skipped' in line for line in said)
+
+    config = configure('stopped', factors=['neuron', 'block'])
+    with pytest.raises(Interrupted):
+        run_with_scale(config, monkeypatch, broken, stop=(1, 10))
+    again, _ = run_with_scale(config, monkeypatch, broken)
+    assert_equal(arrays(again), found)
+    assert again.metrics.rows() == whole.metrics.rows()
+
+
+class Watched(Hook, Penalty):
+    """A method that only notes what it is told."""
+
+    def __init__(self):
+        self.before, self.after = [], 0
+
+    def penalty(self, config, net, input_shape):
+        self.net = net
+        return self
+
+    def before_update(self, batch_size):
+        self.before.append(batch_size)
+
+    def after_update(self, learning_rate):
+        self.after += 1
+
+    def values(self):
+        return factor_values(self.net)
+
+
+def test_methods_add_to_scaled_gradients_and_know_of_skipped_updates(configure, monkeypatch):
+    hook = Watched()
+    run_with_scale(configure(epochs=1), monkeypatch, {(0, 3), (0, 17)}, hook=hook)
+    assert hook.before == [64 * 256.0] * 4 + [64 * 128.0] * 12 + [64 * 256.0] * 2 and hook.after == 16
+
+
+def test_the_diagnosis_knows_no_scale(fill):
+    net = build(fill)
+    random, loss = np.random.RandomState(0), gluon.loss.SoftmaxCrossEntropyLoss()
+    batches = [(random.standard_normal((BATCH, 3, SIZE, SIZE)).astype('float32'), random.randint(0, 4, BATCH))]
+    plain, scaled = (mean_gradients(net, loss, batches, mx.cpu(), scale) for scale in (1.0, 1024.0))
+    assert_equal(scaled, plain)
+
+
+# float16 weights
+
+def reference(values, gradients, factors, lr, gamma, wd, momentum, batch):
+    """NAG for weights, equations 10-12 for factors, in float64: (values, momenta)."""
+    values = {name: value.astype('float64') for name, value in values.items()}
+    states = {name: np.zeros_like(value) for name, value in values.items()}
+    for step in gradients:
+        for name, gradient in step.items():
+            g, w, v = gradient.astype('float64') / batch, values[name], states[name]
+            if name in factors:
+                z = w - lr * g
+                s = np.sign(z) * np.maximum(0, np.abs(z) - lr * gamma)
+                states[name] = s - w + momentum * v
+                values[name] = np.maximum(0, s + momentum * states[name])
+            else:
+                g = g + (0 if name.endswith(('bias', 'beta')) else wd) * w
+                states[name] = momentum * v + g
+                values[name] = w - lr * (g + momentum * states[name])
+    return values, states
+
+
+class Half(nn.HybridSequential):
+    """Large and small float16 weights beside float32 factors and BatchNorm."""
+
+    def __init__(self):
+        super().__init__()
+        self.add(ScaledConv2D(6, 3, in_channels=4, kind='neuron'), ScaledBatchNorm(6, kind='group', groups=3),
+                 nn.Dense(5, in_units=6))
+
+
+@pytest.mark.parametrize('aggregate', [True, False])
+def test_float16_weights_follow_float64(aggregate):
+    """150 steps of gradients that are given: float16 has no convolutions on a CPU."""
+    random, batch, scale = np.random.RandomState(0), 8, 512.0
+    net = Half()
+    net.initialize(mx.init.Normal(0.5))
+    net.cast('float16')
+    trained = {name: p for name, p in named_parameters(net) if p.grad_req != 'null'}
+    factors = [f'{factor.name}.factor' for factor in scaling_factors(net)]
+    wide = [name for name, p in trained.items() if p.dtype == np.float32 or p.dtype == 'float32']
+    assert sorted(wide) == ['0.factor', '1.beta', '1.factor', '1.gamma']
+    settings = dict(gamma=0.05, learning_rate=0.1, wd=1e-2, momentum=0.9)
+    trainer = make_trainer(net, multi_precision=True, aggregate=aggregate, loss_scaler=LossScaler(scale), **settings)
+    begin = {name: p.data().asnumpy() for name, p in trained.items()}
+    given = []
+    for _ in range(150):
+        given.append({name: (batch * 0.1 * random.standard_normal(p.shape)).astype('float16')
+                      for name, p in trained.items()})
+        for name, p in trained.items():
+            p.grad()[:] = nd.array(given[-1][name].astype('float32') * scale).astype(p.dtype)
+            p.data()._fresh_grad = True
+        trainer.step(batch)
+    values, states = reference(begin, given, factors, 0.1, 0.05, 1e-2, 0.9, batch)
+    found = trainer.states()
+    assert trainer.loss_scaler.skipped == 0
+    for name, p in trained.items():
+        master = p.data().asnumpy() if name in wide else found[f'{name}@float32']
+        assert master.dtype == found[name].dtype == np.float32
+        assert np.abs(master - values[name]).max() <= 1e-5 * max(1, np.abs(values[name]).max()), name
+        assert np.abs(found[name] - states[name]).max() <= 1e-5 * max(1, np.abs(states[name]).max()), name
+        if name not in wide:
+            assert p.data().asnumpy().tobytes() == master.astype('float16').tobytes()
+    zeros = np.concatenate([values[name] == 0 for name in factors])
+    assert 0 < zeros.sum() and all(((trained[n].data().asnumpy() == 0) == (values[n] == 0)).all() for n in factors)
+
+    again = make_trainer(net, multi_precision=True, aggregate=aggregate, loss_scaler=LossScaler(), **settings)
+    again.set_states(found)
+    assert_equal(again.states(), found)
+    for one in (again, trainer):        # an overflow of float16: 65504 is its largest number
+        net[2].weight.grad()[:] = 65504.0
+        net[2].weight.grad()[:] *= 2
+        for p in trained.values():
+            p.data()._fresh_grad = True
+        one.step(batch)
+        assert one.overflowed and one.loss_scaler.scale == scale / 2
+        assert_equal({n: a for n, a in one.states().items() if n != LOSS_SCALE},
+                     {n: a for n, a in found.items() if n != LOSS_SCALE})
+
+
+# What AMP puts into networks
+
+class Cast(nn.HybridBlock):
+    """With or without the casts of AMP, around a block that is gone and in front of the output."""
+
+    def __init__(self, casts):
+        super().__init__(prefix='net_')
+        self.casts = casts
+        with self.name_scope():
+            self.first = nn.Conv2D(6, 3, padding=1, in_channels=3)
+            self.inner = ScaledConv2D(6, 3, padding=1, in_channels=6, kind='neuron')
+            self.last = nn.Conv2D(6, 3, padding=1, in_channels=6)
+            self.output = nn.Dense(4, in_units=6 * 8 * 8)
+
+    def hybrid_forward(self, F, x):
+        def cast(x, dtype):
+            return F.amp_cast(x, dtype=dtype) if self.casts else x
+        x = cast(F.relu(cast(self.first(cast(x, precision.bfloat16)), 'float32')), 'float16')
+        y = self.last(F.relu(self.inner(x)))
+        if self.casts:
+            x, y = F.amp_multicast(x, y, num_outputs=2)
+        return cast(self.output(cast(F.flatten(x + y), 'float32')), 'float32')
+
+
+def test_counts_and_compact_networks_know_no_casts(fill, set_factors, batch):
+    kept = {'inner': [1, 0, 0.5, 0, 1, 0]}
+    plain, casts = (set_factors(fill(Cast(casts)), kept) for casts in (False, True))
+    x = batch(2, 3, 8, 8)
+    assert count(casts, x.shape) == count(plain, x.shape)
+    found, expected = compact(casts, x.shape), compact(plain, x.shape)
+    assert [(n.op, n.name) for n in found.program.nodes()] == [(n.op, n.name) for n in expected.program.nodes()]
+    assert found.after == expected.after and found.after.macs < found.before.macs and not found.unhandled
+    np.testing.assert_array_equal(found.net(x).asnumpy(), expected.net(x).asnumpy())
+
+
+def bfloat16_works():
+    try:
+        precision.try_bfloat16()
+    except SSSError:
+        return False
+    return True
+
+
+NEEDS_BFLOAT16 = pytest.mark.skipif(not bfloat16_works(), reason='bfloat16 needs oneDNN on a CPU with AVX-512')
+
+
+@NEEDS_BFLOAT16
+def test_a_compact_network_computes_in_bfloat16_with_the_same_parameters(fill, zero, batch):
+    """AMP does not reach a SymbolBlock: its symbol gets the casts, and nothing that is counted or exported has them."""
+    x = batch(4, 3, 16, 16)
+    small = compact(zero(fill(get_model('cifar_resnet20', depths=(1, 1, 1), widths=(4, 6, 8),
+                                        factors=('neuron', 'block')))), x.shape).net
+    net, expected = mixed(small, 'bfloat16'), small(x).asnumpy()
+    assert active() == 'float32' and mixed(small, 'float32') is small
+    assert all(a is b for a, b in zip(net.collect_params().values(), small.collect_params().values()))
+    found = widened(net(x)).asnumpy()
+    error = np.abs(found - expected).max() / np.abs(expected).max()
+    assert 1e-4 < error < 0.05
+    assert count(net, x.shape) == count(small, x.shape)
+    assert not any('amp' in node.op for node in compact(net, x.shape).program.nodes())
+    with autograd.record():
+        loss = net(x).square().sum()
+    loss.backward()
+    assert all(p.grad().dtype == np.float32 for p in net.collect_params().values() if p.grad_req != 'null')
+
+
+# What is refused
+
+@pytest.mark.parametrize('settings, words', [
+    (['precision=float16'], 'precision=float16 cannot run on cpu: MXNet has no float16 convolutions for CPUs; use '
+                            'precision=bfloat16 or float32 there'),
+    (['precision=float16', 'devices=[gpu0,cpu1]', 'batch_size=64'], 'precision=float16 cannot run on cpu1'),
+    (['precision=bfloat16', 'devices=[gpu0]'], 'precision=bfloat16 cannot run on gpu0: MXNet 1.9.1 has bfloat16 for '
+                                               'CPUs only; use precision=float16 or float32 there'),
+    (['precision=float64'], 'precision=float64 is unknown; did you mean float'),
+])
+def test_precisions_that_a_device_has_not(settings, words):
+    with pytest.raises(SSSError) as error:
+        load_config(None, settings)
+    assert words in str(error.value) and len(str(error.value).splitlines()) == 1
+
+
+def test_precisions_that_devices_have():
+    assert Config().precision == 'float32'
+    check(Config(precision='float16', devices=['gpu0', 'gpu1']))
+    check(Config(precision='bfloat16', devices=['cpu0', 'cpu1']))
+
+
+def test_a_run_does_not_change_its_precision(configure):
+    train(configure(epochs=1), lambda line: None)
+    with pytest.raises(SSSError, match='begun with other settings .*precision: float32 -> bfloat16'):
+        train(configure(epochs=1, precision='bfloat16'), lambda line: None)
+    assert active() == 'float32'
