@@ -84,7 +84,7 @@ def _train(options):
     else:
         config = load_config(path, options.overrides)
     run = train(config)
-    for figure in draw(run):
+    for figure in draw(run) if run.chief else ():
         print(f'figure: {figure}')
 
 
@@ -187,6 +187,50 @@ def _sweep(options):
     return 1 if outcome.failed else 0
 
 
+def _data_arguments(parser):
+    parser.add_argument('what', choices=('imagenet-rec',), help='images in folders to RecordIO files')
+    parser.add_argument('src', metavar='SRC', help='holds train/ and val/ with a folder for each class')
+    parser.add_argument('dst', metavar='DST', help='data_root of the runs')
+    parser.add_argument('--part', choices=('train', 'val'), help='only this one; or what SRC is, a folder of classes')
+    parser.add_argument('--workers', type=int, metavar='N', help='threads that decode; default one for each core')
+    parser.add_argument('--short-side', type=int, metavar='PIXELS', help='shrink larger images (default: as they are)')
+    parser.add_argument('--quality', type=int, default=95, help='of JPEG files that are made, 1 to 100 (default 95)')
+    parser.add_argument('--seed', type=int, default=0, help='of the order of the images')
+
+
+def _data(options):
+    from .data.pack import pack_images
+    for packed in pack_images(options.src, options.dst, options.part, options.workers, options.short_side,
+                              options.quality, options.seed):
+        print(packed)
+
+
+def _launch_arguments(parser):
+    parser.add_argument('--workers', type=int, default=1, metavar='N', help='on each machine (default 1)')
+    parser.add_argument('--servers', type=int, default=1, metavar='N', help='of ps-lite on each machine (default 1)')
+    parser.add_argument('--hosts', metavar='FILE', help='machines to reach by ssh, one in a line; default this one')
+    parser.add_argument('--machine', metavar='I/N', help='this is the I-th of N machines, from 0; for Slurm')
+    parser.add_argument('--root', metavar='HOST:PORT', help='of the scheduler, on the first machine')
+    parser.add_argument('--through', choices=('ps-lite', 'horovodrun', 'mpirun'), default='ps-lite',
+                        help='what joins the workers (default ps-lite)')
+    parser.add_argument('--logs', metavar='DIR', help='of one log for each process; default logs/DATE-TIME')
+    parser.add_argument('--restarts', type=int, default=0, metavar='N',
+                        help='begin a job that failed again from its last checkpoint, so often')
+    parser.add_argument('arguments', nargs=argparse.REMAINDER, metavar='train ...', help='what every worker runs')
+
+
+def _launch(options):
+    from .launch import Job, launch, read_hosts
+    machine = None
+    if options.machine:
+        index, _, count = options.machine.partition('/')
+        if not (index.isdecimal() and count.isdecimal()):
+            raise SSSError(f'--machine {options.machine} is not of the form I/N, such as 0/2')
+        machine = int(index), int(count)
+    launch(options.arguments, Job(options.workers, options.servers, read_hosts(options.hosts) if options.hosts else (),
+                                  machine, options.root, options.through, options.logs, options.restarts))
+
+
 def _bench_arguments(parser):
     parser.add_argument('--only', metavar='REGEX', help='rows whose name it is found in')
     parser.add_argument('--list', action='store_true', help='print the rows and measure nothing')
@@ -234,6 +278,8 @@ VERBS = {
     'prune': (_prune, _run_argument, 'cut a trained network to what its factors leave, check it and export it'),
     'evaluate': (_evaluate, _evaluate_arguments, 'accuracy, size and latency of the networks of a run'),
     'export': (_export, _export_arguments, 'write the network for inference: MXNet symbol, ONNX or INT8, checked'),
+    'data': (_data, _data_arguments, 'pack images into RecordIO files; goes on where an earlier call stopped'),
+    'launch': (_launch, _launch_arguments, 'train with several workers, on this machine or many'),
     'sweep': (_sweep, _sweep_arguments, 'the runs of a plan: train what is missing, continue, skip what is finished'),
     'count': (_count, _count_arguments, 'parameters and MACs, layer by layer, before and after'),
     'report': (_report, _report_arguments, 'runs beside each other and beside the paper: tables, figures, one page'),

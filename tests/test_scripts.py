@@ -1,6 +1,7 @@
 """The scripts of tables and figures: thin, each with its plan, and every one of them carried out for real (--smoke)."""
 import os
 import re
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,7 @@ from sss_gluon.sweep import load_plan, progress
 ROOT = Path(__file__).resolve().parents[1]
 PLANS = {path.stem: path for path in (ROOT / 'configs/plans').glob('*.yaml')}
 SCRIPTS = {name: ROOT / f'scripts/{name}.sh' for name in PLANS}
-CLUSTER = ROOT / 'scripts/cluster/slurm_array.sh'
+OTHERS = [ROOT / 'scripts/reproduce.sh', *sorted((ROOT / 'scripts/cluster').glob('*.sh'))]
 
 # Stands in for setup.sh, which installs: the package is the one under test, the output goes to a folder of the test
 SET_UP = '''
@@ -39,7 +40,7 @@ def test_scripts_are_thin_and_say_what_they_cost(name):
     assert title, lines[-1]
 
 
-@pytest.mark.parametrize('script', [*SCRIPTS.values(), CLUSTER, ROOT / 'scripts/reproduce.sh'], ids=lambda p: p.stem)
+@pytest.mark.parametrize('script', [*SCRIPTS.values(), *OTHERS], ids=lambda p: p.stem)
 def test_scripts_are_valid(script):
     assert subprocess.run(['bash', '-n', str(script)]).returncode == 0
 
@@ -79,12 +80,43 @@ def test_every_script_runs_with_smoke_and_writes_its_report(tmp_path):
             assert list((plan.folder / 'report').rglob(f'*.{suffix}')), (name, suffix)
 
 
-def test_the_slurm_script_hands_its_arguments_to_one_sweep(tmp_path):
-    """With a program in the place of sss-gluon: no cluster was used to test it."""
-    program = tmp_path / '.venv/bin/sss-gluon'
-    program.parent.mkdir(parents=True)
-    program.write_text('#!/usr/bin/env bash\nprintf "%s\\n" "$@"\n', 'utf-8')
-    program.chmod(0o755)
-    done = subprocess.run(['bash', str(CLUSTER), 'plan.yaml', '--data-root', 'a b'], capture_output=True, text=True,
-                          env=dict(os.environ, SLURM_SUBMIT_DIR=str(tmp_path)))
-    assert done.stdout.splitlines() == ['sweep', 'plan.yaml', '--data-root', 'a b', '--devices', 'gpu0']
+# Programs in the place of those of a cluster: no cluster was used to test the scripts.
+PROGRAMS = {
+    'sss-gluon': 'printf "%s\\n" "$@"; exit "${STATUS:-0}"',
+    'srun': 'shift; exec "$@"',
+    'scontrol': 'case $1 in show) echo n1 && echo n2 ;; requeue) echo requeued ;; esac',
+}
+SLURM = dict(SLURM_NODEID='1', SLURM_NNODES='2', SLURM_JOB_ID='45', SLURM_JOB_NODELIST='n[1-2]')
+LAUNCHED = ['launch', '--machine', '1/2', '--root', 'n1:20045', '--logs', 'logs/45', 'train', 'a.yaml', 'x=a b']
+CLUSTER = {     # script: arguments, environment, what it prints, exit status
+    'array': ('slurm_array', ['plan.yaml', '--data-root', 'a b'], {},
+              ['sweep', 'plan.yaml', '--data-root', 'a b', '--devices', 'gpu0'], 0),
+    'job': ('slurm_train', ['a.yaml', 'x=a b'], SLURM, LAUNCHED, 0),
+    'job, stopped': ('slurm_train', ['a.yaml', 'x=a b'], dict(SLURM, STATUS='143'),
+                     LAUNCHED + ['stopped and saved', 'requeued'], 143),
+    'job, failed': ('slurm_train', ['a.yaml', 'x=a b'], dict(SLURM, STATUS='2'), LAUNCHED + ['requeued'], 2),
+    'job, failed often': ('slurm_train', ['a.yaml', 'x=a b'], dict(SLURM, STATUS='2', SLURM_RESTART_COUNT='3'),
+                          LAUNCHED, 2),
+    'ssh': ('ssh_train', ['hosts', 'a.yaml', 'x=a b'], {},
+            ['launch', '--hosts', 'hosts', '--restarts', '3', 'train', 'a.yaml', 'x=a b'], 0),
+    'horovod': ('horovod_train', ['4', 'a.yaml'], {},
+                ['launch', '--workers', '4', '--through', 'horovodrun', '--restarts', '3', 'train', 'a.yaml'], 0),
+    'horovod on hosts': ('horovod_train', ['4', 'a.yaml'], dict(HOSTS='h', THROUGH='mpirun'),
+                         ['launch', '--workers', '4', '--hosts', 'h', '--through', 'mpirun', '--restarts', '3', 'train',
+                          'a.yaml'], 0),
+}
+
+
+@pytest.mark.parametrize('case', CLUSTER)
+def test_scripts_for_clusters_hand_their_arguments_on(case, tmp_path):
+    name, arguments, environment, said, status = CLUSTER[case]
+    scripts, programs = tmp_path / 'scripts/cluster', tmp_path / '.venv/bin'
+    scripts.mkdir(parents=True)
+    programs.mkdir(parents=True)
+    shutil.copy(str(ROOT / f'scripts/cluster/{name}.sh'), str(scripts))
+    for program, text in PROGRAMS.items():
+        (programs / program).write_text(f'#!/usr/bin/env bash\n{text}\n', 'utf-8')
+        (programs / program).chmod(0o755)
+    done = subprocess.run(['bash', str(scripts / f'{name}.sh'), *arguments], capture_output=True, text=True,
+                          env=dict(os.environ, SLURM_SUBMIT_DIR=str(tmp_path), **environment))
+    assert done.stdout.splitlines() == said and done.returncode == status, done.stderr

@@ -8,10 +8,11 @@ from typing import Callable, Dict, List, NamedTuple, Optional
 from ..errors import SSSError
 from .deployment import compact_seconds, latency, onnx_runtime
 from .memory import training_memory
-from .pipeline import input_pipeline
+from .pipeline import imagenet_input, input_pipeline
 from .pytorch import against_pytorch
 from .timing import Measurement
 from .training import factor_step, update
+from .workers import workers
 
 AT_MOST, AT_LEAST, REPORT = 'at most', 'at least', 'report'
 
@@ -75,6 +76,8 @@ def _table() -> List[Benchmark]:
                           dict(name=name), 'pytorch'))
     rows.append(Benchmark('pipeline', f'images/s: augmentation on 1 core ÷ training {name}', AT_LEAST, 20.0,
                           input_pipeline, dict(name=name), 'pipeline'))
+    rows.append(Benchmark('imagenet-input', 'images/s on 1 core: ImageNet decoded and augmented for training', REPORT,
+                          None, imagenet_input, {}, 'images'))
     rows.append(Benchmark('compact', 'seconds to cut resnet50 to ResNet-26 and verify it at 224', AT_MOST, 10.0,
                           compact_seconds, dict(name='resnet50'), 'seconds'))
     for name, removed, align in (('resnet50', 'to ResNet-26', 1), ('resnext50_32x4d', 'less half of its groups', 1),
@@ -90,6 +93,12 @@ def _table() -> List[Benchmark]:
             rows.append(Benchmark(f'onnx-{name}-batch{batch}',
                                   f'images/s of {what}, batch {batch}: ONNX Runtime ÷ MXNet', AT_LEAST, 1.5,
                                   onnx_runtime, dict(name=name, batch=batch), 'onnx'))
+    name = 'cifar_resnet20'
+    for key, what in (('weak', f'training images/s of {name}, a core each: 2 workers ÷ 1'),
+                      ('strong', f'training images/s of {name}, a core each: 2 workers ÷ 1, the batch shared'),
+                      ('share', f'part of the step of {name} that 2 workers spend on sums'),
+                      ('keys', f'step of {name} with 2 workers: sums in buffers ÷ parameter by parameter')):
+        rows.append(Benchmark(f'workers-{key}-{name}', what, REPORT, None, workers, dict(name=name), key))
     return rows
 
 

@@ -1,13 +1,16 @@
 """Loss, top-1 and top-5 of a network on a set of images."""
 from __future__ import annotations
 
-from typing import NamedTuple
+from contextlib import contextmanager
+from typing import Iterator, List, NamedTuple, Optional, Tuple
 
 import mxnet as mx
 import numpy as np
 from mxnet import gluon
 
 from ..data import Augmentation, ImageSet, evaluation_batches
+from .precision import widened
+from .workers import Workers
 
 
 class Accuracy(NamedTuple):
@@ -19,11 +22,29 @@ class Accuracy(NamedTuple):
 
 
 def evaluate_images(net: gluon.Block, images: ImageSet, augmentation: Augmentation, batch_size: int,
-                    context) -> Accuracy:
-    """Run all images through the network in inference mode."""
+                    context, workers: Optional[Workers] = None) -> Accuracy:
+    """Run all images through the network in inference mode.
+
+    Several workers take a part each, all with the running statistics of the first one, which are those it saves.
+    """
+    if workers is None or workers.size == 1:
+        return _mean(_sums(net, images, augmentation, batch_size, context))
+    parts, sums = min(workers.size, len(images)), (0, 0, 0, 0)
+    with _statistics_of_the_first(net, workers):
+        if workers.rank < parts:
+            sums = _sums(net, images.part(workers.rank, parts), augmentation, batch_size, context)
+    return _mean(workers.total('accuracy', sums))
+
+
+def _mean(sums) -> Accuracy:
+    loss, correct, among_five, images = (float(value) for value in sums)
+    return Accuracy(loss / images, correct / images, among_five / images, int(images))
+
+
+def _sums(net, images, augmentation, batch_size, context) -> Tuple[float, int, int, int]:
     loss, correct, among_five, total = 0.0, 0, 0, 0
     for x, y, valid in evaluation_batches(images, batch_size, augmentation):
-        output = net(mx.nd.array(x, ctx=context)).asnumpy()[:valid].astype('float64')
+        output = widened(net(mx.nd.array(x, ctx=context))).asnumpy()[:valid].astype('float64')
         label = y[:valid].astype(int)
         own = output[np.arange(valid), label]
         peak = output.max(axis=1)
@@ -34,4 +55,23 @@ def evaluate_images(net: gluon.Block, images: ImageSet, augmentation: Augmentati
         correct += int((ahead == 0).sum())
         among_five += int((ahead < 5).sum())
         total += valid
-    return Accuracy(loss / total, correct / total, among_five / total, total)
+    return loss, correct, among_five, total
+
+
+@contextmanager
+def _statistics_of_the_first(net: gluon.Block, workers: Workers) -> Iterator[None]:
+    """Running statistics are of each device, as in the paper; what is saved, and judged, are the first one's."""
+    running = [p.list_data()[0] for p in net.collect_params().values() if p.grad_req == 'null']
+    own = [array.asnumpy() for array in running]
+    flat = np.concatenate([array.ravel() for array in own])
+    first = workers.gather('statistics', flat)[0]
+    _fill(running, np.split(first, np.cumsum([array.size for array in own])[:-1]))
+    try:
+        yield
+    finally:
+        _fill(running, own)
+
+
+def _fill(arrays: List[mx.nd.NDArray], values: List[np.ndarray]) -> None:
+    for array, value in zip(arrays, values):
+        array[:] = value.reshape(array.shape)

@@ -1,7 +1,8 @@
 """Checkpoints: weights, factors, optimizer state, position and configuration of a run in one .npz file.
 
 ``param:NAME`` and ``state:NAME`` are arrays under structural names, ``device1:NAME`` the running statistics of further
-devices, ``position`` JSON text as bytes. Written under a temporary name and renamed; nothing in it is ever executed.
+devices (those of all workers, one after the other), ``position`` JSON text as bytes. Written under a temporary name and
+renamed; nothing in it is ever executed.
 """
 from __future__ import annotations
 
@@ -19,6 +20,7 @@ from ..errors import SSSError
 from ..files import read_npz, write_npz
 from .config import Config, save_config
 from .trainer import FactorTrainer, named_parameters
+from .workers import ALONE, Workers
 
 FORMAT = 'sss_gluon checkpoint 1'
 
@@ -36,16 +38,16 @@ class Position:
 
 
 def save_checkpoint(folder: Path, net: gluon.Block, trainer: FactorTrainer, position: Position,
-                    config: Config, keep: int) -> Path:
-    """Write a checkpoint and delete all but the newest ``keep``; one with values that are not finite is refused."""
+                    config: Config, keep: int, workers: Workers = ALONE) -> Path:
+    """Write a checkpoint and delete all but the newest ``keep``; one with values that are not finite is refused.
+
+    Called by every worker; the first one writes.
+    """
     mx.nd.waitall()     # with static_shape, parameters read without it can be those of an earlier step
     arrays = {f'state:{name}': array for name, array in trainer.states().items()}
     for name, parameter in named_parameters(net):
-        copies = parameter.list_data()
-        arrays[f'param:{name}'] = copies[0].asnumpy()
-        if parameter.grad_req == 'null':        # running statistics are per device
-            for i, copy in enumerate(copies[1:], 1):
-                arrays[f'device{i}:{name}'] = copy.asnumpy()
+        arrays[f'param:{name}'] = parameter.list_data()[0].asnumpy()
+    arrays.update(_statistics(net, workers))
     broken = [name for name, array in arrays.items() if not np.isfinite(array).all()]
     if broken:
         where = f'epoch {position.epoch + 1}, step {position.step}' if position.step else f'epoch {position.epoch}'
@@ -54,12 +56,28 @@ def save_checkpoint(folder: Path, net: gluon.Block, trainer: FactorTrainer, posi
     arrays['position'] = np.frombuffer(text.encode(), np.uint8)
     suffix = f'-step-{position.step:06d}' if position.step else ''
     path = folder / f'epoch-{position.epoch:04d}{suffix}.npz'
+    if not workers.chief:
+        return path
     write_npz(path, arrays)
     found = checkpoints(folder)
     mine = found.index(path)
     for other in found[:max(0, mine + 1 - keep)] + found[mine + 1:]:    # one of a later position was damaged
         other.unlink()
     return path
+
+
+def _statistics(net: gluon.Block, workers: Workers) -> Dict[str, np.ndarray]:
+    """Running statistics of all devices but the very first, of which ``param:`` holds them."""
+    running = [(name, p) for name, p in named_parameters(net) if p.grad_req == 'null']
+    if not running:
+        return {}
+    devices = len(running[0][1].list_data())
+    mine = [np.concatenate([p.list_data()[i].asnumpy().ravel() for _, p in running]) for i in range(devices)]
+    table = workers.gather('statistics of devices', np.stack(mine)).reshape(workers.size * devices, -1)
+    ends = np.cumsum([np.prod(p.shape) for _, p in running])[:-1]
+    return {f'device{k}:{name}': values.reshape(p.shape)
+            for k, row in enumerate(table) if k
+            for (name, p), values in zip(running, np.split(row, ends))}
 
 
 def way_back(folder: Path) -> str:
@@ -74,11 +92,23 @@ def checkpoints(folder: Path) -> List[Path]:
     return sorted(folder.glob('epoch-*.npz'), key=lambda path: [int(n) for n in re.findall(r'\d+', path.stem)])
 
 
-def load_latest(folder: Path, net, trainer: Optional[FactorTrainer], log=print) -> Optional[Position]:
+def load_latest(folder: Path, net, trainer: Optional[FactorTrainer], log=print,
+                workers: Workers = ALONE) -> Optional[Position]:
     """Take over the newest checkpoint that is whole; None when there is none at all.
 
-    A damaged one is passed over with a line that says so; when all are damaged that is an error.
+    A damaged one is passed over with a line that says so; when all are damaged that is an error. So it is when a
+    worker does not see the checkpoint that the first one sees.
     """
+    position = _load_latest(folder, net, trainer, log, workers)
+    seen = workers.gather('position', np.array([position.epoch, position.step] if position else [-1, -1], 'float64'))
+    other = np.flatnonzero((seen != seen[0]).any(axis=1))
+    if other.size:
+        raise SSSError(f'worker {other[0]} does not see the checkpoint in {folder} that worker 0 sees; put run= on a '
+                       f'file system that all workers share')
+    return position
+
+
+def _load_latest(folder, net, trainer, log, workers):
     found = checkpoints(folder)
     for path in reversed(found):
         try:
@@ -86,7 +116,7 @@ def load_latest(folder: Path, net, trainer: Optional[FactorTrainer], log=print) 
         except SSSError as error:
             log(f'{error}; trying the checkpoint before it')
             continue
-        restore(path, arrays, net, trainer)
+        restore(path, arrays, net, trainer, workers.rank)
         return position
     if found:
         raise SSSError(f'all {len(found)} checkpoints in {folder} are damaged or of another version; delete them to '
@@ -115,8 +145,8 @@ def read_checkpoint(path: Path) -> Tuple[Dict[str, np.ndarray], Position]:
     return arrays, position
 
 
-def restore(path: Path, arrays: Dict[str, np.ndarray], net, trainer: Optional[FactorTrainer]) -> None:
-    """Put the arrays of a checkpoint into a network of the same model, and into its trainer."""
+def restore(path: Path, arrays: Dict[str, np.ndarray], net, trainer: Optional[FactorTrainer], rank: int = 0) -> None:
+    """Put the arrays of a checkpoint into a network of the same model, and into its trainer, of one worker."""
     named = named_parameters(net)
     stored = {key[len('param:'):] for key in arrays if key.startswith('param:')}
     strange = stored.symmetric_difference(name for name, _ in named)
@@ -130,7 +160,8 @@ def restore(path: Path, arrays: Dict[str, np.ndarray], net, trainer: Optional[Fa
                            f'{parameter.shape} here')
     for name, parameter in named:
         parameter.set_data(mx.nd.array(arrays[f'param:{name}'], dtype=arrays[f'param:{name}'].dtype))
-        for i, copy in enumerate(parameter.list_data()[1:], 1):
+        copies = parameter.list_data()
+        for i, copy in enumerate(copies, rank * len(copies)):
             if f'device{i}:{name}' in arrays:
                 copy[:] = arrays[f'device{i}:{name}']
     if trainer is not None:

@@ -12,7 +12,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from ..data.augment import KINDS as AUGMENTATIONS
 from ..errors import SSSError
+from .precision import PRECISIONS, check_devices
 
 
 @dataclass
@@ -37,13 +39,15 @@ class Config:
     method_options: Dict[str, Any] = field(default_factory=dict)    # of that method: strength, images, kinds, ...
     source: Optional[str] = None                # run folder of the trained network that the method starts from
     target_macs: Optional[float] = None         # share of the MACs of the whole network that is to be left
+    match: Optional[str] = None                 # in its place: run folder whose compact network says that share
 
     # data
-    data: str = 'digits'                        # digits, fashion-mnist, cifar10, cifar100, folder
+    data: str = 'digits'                        # digits, fashion-mnist, cifar10, cifar100, folder, imagenet
     data_root: Optional[str] = None
     validation: Optional[int] = None            # images held out of the training images
-    image_size: Optional[int] = None            # digits and folder
-    augment_pad: int = 4                        # random crop after padding by so many pixels
+    image_size: Optional[int] = None            # digits, folder and imagenet (default 224)
+    augmentation: Optional[str] = None          # pad-crop; of imagenet facebook (its default) or resized-crop
+    augment_pad: int = 4                        # pad-crop: random crop after padding by so many pixels
     augment_flip: bool = True
 
     # optimization
@@ -67,7 +71,8 @@ class Config:
 
     # machine
     devices: List[str] = field(default_factory=lambda: ['cpu'])     # cpu, cpu0, cpu1, gpu0, ...
-    kvstore: str = 'device'
+    kvstore: str = 'device'                     # of several workers: dist_sync, dist_device_sync, horovod
+    precision: str = 'float32'                  # or, inside of layers: float16 on GPUs, bfloat16 on CPUs
 
     # files
     checkpoint_every: int = 1                   # epochs
@@ -81,8 +86,11 @@ KEYS = tuple(f.name for f in fields(Config))
 LISTS = ('factors', 'devices', 'schedule_epochs')
 MAPPINGS = ('model_options', 'gamma_mult', 'method_options')
 CHOICES = {'schedule': ('step', 'cosine', 'constant'), 'gamma_weighting': ('uniform', 'macs'),
-           'kvstore': ('device', 'local')}
+           'augmentation': AUGMENTATIONS,
+           'kvstore': ('device', 'local', 'dist_sync', 'dist_device_sync', 'horovod'),
+           'precision': PRECISIONS}
 OPTIONAL = tuple(f.name for f in fields(Config) if f.default is None)
+PROBLEMS = (OmegaConfBaseException, YAMLError, ValueError, OSError, TypeError, IndexError, RecursionError)
 LARGEST_FILE = 10 ** 5      # values
 LARGEST = 2 ** 31 - 1       # products of two or three such numbers are still float32
 MINIMA = {'epochs': 1, 'batch_size': 1, 'accumulation': 1, 'gamma': 0, 'weight_decay': 0, 'learning_rate': 0,
@@ -114,13 +122,23 @@ def load_config(path: Union[str, Path, None], overrides: Sequence[str] = ()) -> 
         for key in layer:
             if key in MAPPINGS and not layer._get_node(key):        # {} takes back what the base says
                 merged[key] = {}
-            part = _parse(source, lambda layer=layer, key=key: OmegaConf.masked_copy(layer, [key]), key)
-            merged = _parse(source, lambda merged=merged, part=part: OmegaConf.merge(merged, part), key)
+        merged = _merge(merged, layer, source)
     if path and not merged.run:
         merged.run = str(Path('runs') / Path(path).resolve().parent.name / Path(path).stem)
     config = _parse(str(path or 'the command line'), lambda: OmegaConf.to_object(merged))
     check(config)
     return config
+
+
+def _merge(merged: DictConfig, layer: DictConfig, source: str) -> DictConfig:
+    """A layer over those below it, in one go; setting by setting only where one of them is to be blamed."""
+    try:
+        return OmegaConf.merge(merged, layer)
+    except PROBLEMS:
+        for key in layer:
+            part = _parse(source, lambda key=key: OmegaConf.masked_copy(layer, [key]), key)
+            merged = _parse(source, lambda part=part, below=merged: OmegaConf.merge(below, part), key)
+        return merged
 
 
 def save_config(config: Config) -> str:
@@ -132,7 +150,7 @@ def check(config: Config) -> None:
     """Ranges and choices that types do not express."""
     for key, choices in CHOICES.items():
         value = getattr(config, key)
-        if value not in choices:
+        if value not in choices and not (value is None and key in OPTIONAL):
             near = difflib.get_close_matches(str(value), choices, n=1, cutoff=0.0)[0]
             raise SSSError(f'{key}={value} is unknown; did you mean {near}? Choices: {", ".join(choices)}')
     for key, minimum in MINIMA.items():
@@ -149,9 +167,12 @@ def check(config: Config) -> None:
         raise SSSError(f'target_macs={config.target_macs} must be more than 0 and less than 1: the share of the MACs '
                        f'that is to be left')
     if config.method == 'sss':
-        for key in ('method_options', 'source', 'target_macs'):
+        for key in ('method_options', 'source', 'target_macs', 'match'):
             if getattr(config, key):
                 raise SSSError(f'{key} is for the methods sss is compared with; set method=, or leave {key} out')
+    if config.match is not None and config.target_macs is not None:
+        raise SSSError(f'target_macs={config.target_macs} and match={config.match} both say how much is to be left; '
+                       f'leave one of them out')
     if config.warmup_epochs >= config.epochs:
         raise SSSError(f'warmup_epochs={config.warmup_epochs:g} must be less than epochs={config.epochs}')
     given = sorted({'name', 'classes', 'factors', 'in_channels'} & set(config.model_options))
@@ -159,6 +180,10 @@ def check(config: Config) -> None:
         raise SSSError(f'model_options: {given[0]} is no option of its own; model, data and factors say it')
     if not config.devices:
         raise SSSError('devices=[] names no device; use cpu, or gpu0, gpu1, ...')
+    strange = [name for name in config.devices if not isinstance(name, str)]
+    if strange:
+        raise SSSError(f'devices: {strange[0]!r} is not the name of a device; use cpu, cpu1, gpu0, gpu1, ...')
+    check_devices(config.precision, config.devices)
     share = len(config.devices) * config.accumulation
     if config.batch_size % share:
         nearest = max(share, round(config.batch_size / share) * share)
@@ -215,7 +240,7 @@ def _layers(path: Path, depth: int = 0):
 def _parse(source: str, read, key: str = ''):
     try:
         return read()
-    except (OmegaConfBaseException, YAMLError, ValueError, OSError, TypeError, IndexError, RecursionError) as error:
+    except PROBLEMS as error:
         where, text = f'{key}: ' if key else '', str(error).splitlines()[0]
         if getattr(error, 'full_key', None):
             where = f'{error.full_key}: '

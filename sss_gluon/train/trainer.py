@@ -17,6 +17,7 @@ from ..graph.fold import fold
 from ..graph.trace import trace
 from ..structures.rebuild import factor_variable, fill_typical
 from .flat import FlatBuffers
+from .precision import LOSS_SCALE, LossScaler, overflow
 
 NO_DECAY = r'(bias|beta)$'      # authors' code: weight decay on weights and BatchNorm.gamma only
 MASTER = '@float32'             # marks the float32 copy of a float16 weight among the states
@@ -27,15 +28,20 @@ class FactorTrainer(gluon.Trainer):
 
     Loading keeps the optimizer of this trainer: γ, learning rate and schedule come from the configuration, momenta
     and the number of updates from the file. Made by ``make_trainer``; ``gamma_multipliers`` is {factor name: multiplier
-    of γ}, ``aggregate`` updates small parameters through ``FlatBuffers``, with ``views`` or without.
+    of γ}, ``aggregate`` updates small parameters through ``FlatBuffers``, with ``views`` or without. Where the
+    gradients overflow with a ``loss_scaler``, ``step`` changes nothing but the scale, counts no update, and
+    ``overflowed`` is True: momenta, and the schedule, are then as if the step had never been.
     """
 
     def __init__(self, named_parameters, optimizer, gamma_multipliers: Dict[str, float], aggregate: bool, views: bool,
-                 **kwargs):
+                 loss_scaler: Optional[LossScaler] = None, **kwargs):
         self.names = [name for name, _ in named_parameters]
         self.gamma_multipliers = gamma_multipliers
+        self.loss_scaler, self.overflowed = loss_scaler, False
         super().__init__([parameter for _, parameter in named_parameters], optimizer, **kwargs)
         self._flat: List[FlatBuffers] = []
+        self._keys: Dict[Tuple[int, int], int] = {}     # of buffers on the store
+        self._stepping = self._gathered = False
         if aggregate:
             trained = {i: p for i, p in enumerate(self._params) if p.grad_req != 'null'}
             self._flat = [FlatBuffers(trained, device, updater, views)
@@ -53,23 +59,91 @@ class FactorTrainer(gluon.Trainer):
         for buffers in self._flat:
             buffers.bind(self.optimizer)
 
-    def _update(self, ignore_stale_grad=False):
-        if not self._flat or ignore_stale_grad or self._update_on_kvstore:
-            super()._update(ignore_stale_grad)
-            return
-        scaler = getattr(self, '_amp_loss_scaler', None)
-        if scaler is not None and scaler.has_overflow(self._params):
-            return
+    @property
+    def loss_scale(self) -> float:
+        """What gradients are multiplied by until ``step`` divides them."""
+        return self.loss_scaler.scale if self.loss_scaler else 1.0
+
+    def scaled(self, loss: mx.nd.NDArray) -> mx.nd.NDArray:
+        """What to call ``backward`` on, to be computed while recording: the loss times the loss scale."""
+        return loss * self.loss_scale if self.loss_scaler else loss
+
+    def _check_and_rescale_grad(self, scale):
+        super()._check_and_rescale_grad(scale / self.loss_scale)
+
+    def step(self, batch_size, ignore_stale_grad=False):
+        """gluon.Trainer.step, with the buffers of small parameters summed over devices and workers.
+
+        A few large messages take the place of one for every parameter; ``p.grad()`` of a small parameter is then that
+        of its device alone. ``allreduce_grads`` and ``update`` are for those who want to see, or change, the sums.
+        """
+        self._stepping = bool(self._flat) and not ignore_stale_grad
+        try:
+            super().step(batch_size, ignore_stale_grad)
+        finally:
+            self._stepping = self._gathered = False
+
+    def _allreduce_grads(self):
+        if not self._stepping or self._update_on_kvstore:
+            super()._allreduce_grads()
+        elif self._kvstore:
+            self._gather()
+            if self._all_fresh():
+                for key, arrays in self.messages().items():
+                    self._kvstore.pushpull(key, arrays, priority=-key)
+
+    def messages(self) -> Dict[int, List[mx.nd.NDArray]]:
+        """{key: the array of every device} of all that ``step`` sums, over devices and workers."""
+        self._bind()
+        found = {}
+        for place, segments in enumerate(zip(*(buffers.segments for buffers in self._flat))):
+            arrays = [segment.grad for segment in segments]
+            name = place, arrays[0].size
+            if name not in self._keys:
+                self._keys[name] = len(self._params) + len(self._keys)
+                if self._kvstore:
+                    self._kvstore.broadcast(self._keys[name], mx.nd.zeros_like(arrays[0]), mx.nd.zeros_like(arrays[0]))
+            found[self._keys[name]] = arrays
+        served = set(self._flat[0].served) if self._flat else ()
+        found.update((i, p.list_grad()) for i, p in self._trained() if i not in served)
+        return found
+
+    def _trained(self):
+        return [(i, p) for i, p in enumerate(self._params) if p.grad_req != 'null']
+
+    def _gather(self):
         self._bind()
         for buffers in self._flat:
             buffers.gather()
-        trained = [(i, p) for i, p in enumerate(self._params) if p.grad_req != 'null']
-        arrays = [array for _, p in trained for array in p._data]
-        if not all(array._fresh_grad for array in arrays):
+        self._gathered = self._stepping
+
+    def _all_fresh(self) -> bool:
+        """Was every gradient computed since the last step?"""
+        return all(array._fresh_grad for _, p in self._trained() for array in p._data)
+
+    def _update(self, ignore_stale_grad=False):
+        if hasattr(self, '_amp_loss_scaler'):
+            raise SSSError('amp.init_trainer gives this trainer a loss scale that looks at the gradients of one device '
+                           'and one worker only; use make_trainer(loss_scaler=LossScaler()) and trainer.scaled(loss)')
+        flat = bool(self._flat) and not ignore_stale_grad and not self._update_on_kvstore
+        if flat and not self._gathered:
+            self._gather()
+        if not ignore_stale_grad and not self._all_fresh():
             super()._update()       # which says what is wrong
             return
-        for array in arrays:
-            array._fresh_grad = False
+        trained = self._trained()
+        if self.loss_scaler:
+            sums = self.messages() if flat else {i: p.list_grad() for i, p in trained}
+            self.overflowed = overflow(array for arrays in sums.values() for array in arrays)
+            self.loss_scaler.update(self.overflowed)
+        if not flat and not self.overflowed:
+            super()._update(ignore_stale_grad)
+            return
+        for _, p in trained:
+            for array in p._data:
+                array._fresh_grad = False
+        if self.overflowed:
+            return
         for device, (updater, buffers) in enumerate(zip(self._updaters, self._flat)):
             self.optimizer._set_current_context(self._contexts[device].device_id)
             served = set(buffers.served)
@@ -79,7 +153,7 @@ class FactorTrainer(gluon.Trainer):
                 updater(*zip(*single))
 
     def states(self) -> Dict[str, np.ndarray]:
-        """{structural name: momentum} of the parameters, and ``num_update``."""
+        """{structural name: momentum} of the parameters, ``num_update``, and the loss scale if there is one."""
         self._refuse_on_kvstore()
         mx.nd.waitall()
         arrays = {'num_update': np.asarray(self.optimizer.num_update)}
@@ -88,6 +162,8 @@ class FactorTrainer(gluon.Trainer):
             arrays[self.names[index]] = momentum.asnumpy()
             if master is not None:
                 arrays[self.names[index] + MASTER] = master.asnumpy()
+        if self.loss_scaler:
+            arrays[LOSS_SCALE] = self.loss_scaler.state()
         return arrays
 
     def set_states(self, arrays: Dict[str, np.ndarray], source: str = 'the states') -> None:
@@ -96,7 +172,7 @@ class FactorTrainer(gluon.Trainer):
         arrays = dict(arrays)
         if 'num_update' not in arrays:
             raise SSSError(f'{source}: num_update is missing, these are not states of an apgnag trainer')
-        updates = int(arrays.pop('num_update'))
+        updates, scale = int(arrays.pop('num_update')), arrays.pop(LOSS_SCALE, None)
         index = {name: i for i, name in enumerate(self.names)}
         for name, array in arrays.items():
             plain = name[:-len(MASTER)] if name.endswith(MASTER) else name
@@ -109,6 +185,8 @@ class FactorTrainer(gluon.Trainer):
         missing = [name for name in trained if name not in arrays]
         if missing and arrays:
             raise SSSError(f'{source}: the state of {missing[0]} is missing ({len(missing)} in all)')
+        if self.loss_scaler and scale is not None:
+            self.loss_scaler.set_state(scale, source)
         for updater, context in zip(self._updaters, self._contexts):
             updater.states.clear()
             for name in trained if arrays else ():
@@ -155,7 +233,8 @@ def make_trainer(net: gluon.Block, gamma: float = 0.01, learning_rate: Optional[
                  wd: float = 0.0, kvstore='device', gamma_mult: Optional[Dict[str, float]] = None,
                  gamma_weighting: str = 'uniform', input_shape: Optional[Sequence[int]] = None, lr_scheduler=None,
                  update_on_kvstore: bool = False, non_negative: bool = True, clip_gradient: Optional[float] = None,
-                 multi_precision: bool = False, no_decay: str = NO_DECAY, aggregate: bool = True) -> FactorTrainer:
+                 multi_precision: bool = False, no_decay: str = NO_DECAY, aggregate: bool = True,
+                 loss_scaler: Optional[LossScaler] = None) -> FactorTrainer:
     """A gluon.Trainer that trains weights with NAG and scaling factors with APG.
 
     Parameters
@@ -191,6 +270,9 @@ def make_trainer(net: gluon.Block, gamma: float = 0.01, learning_rate: Optional[
         Update all small parameters at once, which gives the same numbers in a fraction of the time (``train/flat.py``).
         In networks of ``get_model`` that have not trained yet gradients, and the parameters of BatchNorm, biases and
         factors, move into common buffers: fetch ``p.data()`` and ``p.grad()`` after this call, not before.
+    loss_scaler : LossScaler, optional
+        For float16 (``train/precision.py``): call ``backward`` on ``trainer.scaled(loss)``; an update whose gradients
+        are not all finite is skipped, on all devices and workers, for weights and factors.
 
     Returns
     -------
@@ -199,6 +281,9 @@ def make_trainer(net: gluon.Block, gamma: float = 0.01, learning_rate: Optional[
     named = named_parameters(net)
     if isinstance(kvstore, str) and 'dist' not in kvstore and len(named[0][1].list_ctx()) == 1:
         update_on_kvstore = False
+    if update_on_kvstore and loss_scaler:
+        raise SSSError('update_on_kvstore=True updates each parameter before the gradients of all are known, and '
+                       'loss_scaler has to see them first; use update_on_kvstore=False')
     exempt_from_decay(net, no_decay)
     if lr_scheduler is None:
         learning_rate = 0.1 if learning_rate is None else learning_rate
@@ -216,7 +301,7 @@ def make_trainer(net: gluon.Block, gamma: float = 0.01, learning_rate: Optional[
         clip_gradient=clip_gradient, lr_scheduler=lr_scheduler, multi_precision=multi_precision,
         param_dict={i: parameter for i, (_, parameter) in enumerate(named)})
     views = hasattr(net, 'spec') and not _has_run(net)
-    return FactorTrainer(named, optimizer, multipliers, aggregate, views, kvstore=kvstore,
+    return FactorTrainer(named, optimizer, multipliers, aggregate, views, loss_scaler, kvstore=kvstore,
                          update_on_kvstore=update_on_kvstore)
 
 

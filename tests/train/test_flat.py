@@ -211,3 +211,29 @@ def test_stale_gradients_can_be_ignored(narrow, fill):
     trainer.step(4, ignore_stale_grad=True)
     changed = {key for key, value in outcome(net, trainer).items() if value.tobytes() != before[key].tobytes()}
     assert all('factor' in key or key == 'num_update' for key in changed) and len(changed) <= 3
+
+
+@pytest.mark.parametrize('views', [True, False], ids=['views', 'copies'])
+def test_few_messages_carry_all_gradients(views, narrow, fill, monkeypatch):
+    """A step is the sum over devices and one update, as with allreduce_grads() and update()."""
+    found = []
+    for separately in (False, True):
+        net, size = build(narrow, fill, devices=2)
+        if not views:
+            del net.spec
+        trainer = make_trainer(net, **SETTINGS)
+        if separately:
+            def step(batch_size, trainer=trainer):
+                trainer.allreduce_grads()
+                trainer.update(batch_size)
+            monkeypatch.setattr(trainer, 'step', step)
+        train(net, trainer, size)
+        found.append(outcome(net, trainer))
+    assert found[0].keys() == found[1].keys()
+    for name, value in found[1].items():
+        assert value.tobytes() == found[0][name].tobytes(), name
+    trained = [p for p in net.collect_params().values() if p.grad_req != 'null']
+    messages = trainer.messages()
+    assert len(messages) == 3 < len(trained)        # factors, decayed parameters, the others
+    assert all(len(arrays) == 2 for arrays in messages.values())
+    assert sum(arrays[0].size for arrays in messages.values()) == sum(np.prod(p.shape) for p in trained)

@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# One run on several nodes, all their GPUs, over ps-lite: a worker and a server on each node.
+#   sbatch --nodes=4 scripts/cluster/slurm_train.sh configs/imagenet/resnet50_block.yaml data_root=DIR 'devices=[gpu0,gpu1,gpu2,gpu3]'
+# The run folder must be shared by the nodes. When a process of any node dies, all end, and the job is queued again:
+# it continues from its last checkpoint. Five minutes before the time is over everything is saved.
+#SBATCH --job-name=sss
+#SBATCH --ntasks-per-node=1
+#SBATCH --gres=gpu:4
+#SBATCH --cpus-per-task=32
+#SBATCH --time=24:00:00
+#SBATCH --signal=TERM@300
+#SBATCH --requeue
+#SBATCH --open-mode=append
+#SBATCH --output=slurm-%j.log
+set -euo pipefail
+cd "${SLURM_SUBMIT_DIR:-.}"
+export PATH=$PWD/.venv/bin:$PATH        # made by `SSS_GLUON_MXNET=mxnet-cu117==1.9.1 bash scripts/quickstart.sh`
+read -r head < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
+root=$head:$((20000 + SLURM_JOB_ID % 20000))
+status=0
+srun --kill-on-bad-exit=1 bash -c 'exec sss-gluon launch --machine "$SLURM_NODEID/$SLURM_NNODES" --root "$0" --logs "logs/$SLURM_JOB_ID" train "$@"' \
+    "$root" "$@" || status=$?
+case $status in
+    0) ;;
+    143) echo 'stopped and saved' && scontrol requeue "$SLURM_JOB_ID" ;;
+    *) [ "${SLURM_RESTART_COUNT:-0}" -ge 3 ] || scontrol requeue "$SLURM_JOB_ID" ;;
+esac
+exit "$status"

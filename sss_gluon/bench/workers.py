@@ -1,0 +1,124 @@
+"""Several workers on this machine against one: what they gain, and what their messages cost.
+
+``python -m sss_gluon.bench.workers NAME SETTINGS FILE`` is one of the workers; the first one writes what it measured.
+"""
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Dict
+
+import mxnet as mx
+import numpy as np
+
+from ..errors import SSSError
+from ..files import write_text
+from ..launch.processes import Machine
+from ..launch.run import free_port
+from ..launch.supervise import supervise
+from ..train import make_trainer
+from ..train.workers import Workers, join
+from .settings import Settings, Skipped
+from .timing import Measurement, interleaved, ratio, timed
+from .training import DECAY, GAMMA, MOMENTUM, RATE, Step
+
+COUNT = 2
+
+
+def workers(settings: Settings, name: str) -> Dict[str, Measurement]:
+    """Training steps of two workers, a core each, with the same number of images as one worker has, or half of it.
+
+    ``weak``: images/s of two ÷ one. ``strong``: the same with the batch of one shared by both. ``share``: part of a
+    step that is spent on sums. ``keys``: a step ÷ one that sends every parameter by itself.
+    """
+    if len(settings.cores) < COUNT and not settings.quick:
+        raise Skipped(f'it needs {COUNT} cores')
+    machine = Machine(0, 1, COUNT, 1, '127.0.0.1', free_port())
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / 'measured.json'
+        command = [sys.executable, '-m', __name__, name, json.dumps(asdict(settings)), str(file)]
+        processes = [process if process.environment['DMLC_ROLE'] != 'worker' else process._replace(command=command)
+                     for process in machine.processes(())]
+        processes = [process._replace(environment={**process.environment, 'OMP_NUM_THREADS': '1',
+                                                   'OMP_PROC_BIND': 'false'}) for process in processes]
+        outcome = supervise(processes, Path(folder), lambda line: None)
+        if outcome.problem or not file.exists():
+            raise SSSError(f'the workers failed: {outcome.problem}')
+        measured = json.loads(file.read_text('utf-8'))
+    seconds = {key: np.array(values) for key, values in measured['seconds'].items()}
+    flat, each = measured['flat'], measured['each']
+    share = 1 - seconds['alone'] / seconds['flat']
+    low, value, high = np.percentile(share, (25, 50, 75))
+    sent = f'{flat["messages"]} messages of {flat["bytes"] / 1e6:.2f} MB in all, {each["messages"]} one by one'
+    return {'weak': ratio(seconds, 'single', 'flat', COUNT), 'strong': ratio(seconds, 'single', 'half'),
+            'share': Measurement(float(value), float(low), float(high), sent),
+            'keys': ratio(seconds, 'flat', 'each', note=sent)}
+
+
+def measure(settings: Settings, name: str, job: Workers) -> dict:
+    """In one of the workers: seconds of every kind of step, all workers taking the same one at the same time."""
+    shape = (settings.batch,) + settings.image_shape(name)
+    half = (max(1, settings.batch // job.size),) + shape[1:]
+
+    def step(shape, store='local', aggregate=True):
+        net = settings.net(name)
+        return Step(net, shape, make_trainer(net, GAMMA, RATE, MOMENTUM, DECAY, kvstore=store, aggregate=aggregate))
+
+    steps = {'single': step(shape), 'alone': step(shape), 'flat': step(shape, Shifted(job.store, 0)),
+             'half': step(half, Shifted(job.store, 1)), 'each': step(shape, Shifted(job.store, 2), False)}
+
+    def together(key):
+        turn = timed(steps[key]) if key != 'single' or job.chief else lambda: 0.0
+
+        def wait_and_turn():
+            job.barrier()
+            return turn()
+        return wait_and_turn
+
+    seconds = interleaved({key: together(key) for key in steps}, settings.rounds)
+    return dict(seconds={key: list(values) for key, values in seconds.items()},
+                flat=traffic(steps['flat'].trainer), each=traffic(steps['each'].trainer))
+
+
+class Shifted(mx.kvstore.KVStoreBase):
+    """A store of a job for one of several trainers, whose keys would be the same."""
+
+    def __init__(self, store, place: int):
+        self._store, self._first = store, 10 ** 5 * place
+
+    def broadcast(self, key, value, out, priority=0):
+        self._store.broadcast(self._first + key, value, out, priority)
+
+    def pushpull(self, key, value, out=None, priority=0):
+        self._store.pushpull(self._first + key, value, out, priority)
+
+    @staticmethod
+    def is_capable(capability):
+        return False
+
+    type = property(lambda self: self._store.type)
+    rank = property(lambda self: self._store.rank)
+    num_workers = property(lambda self: self._store.num_workers)
+
+
+def traffic(trainer) -> Dict[str, int]:
+    """What one worker sends in a step, and gets back."""
+    arrays = [arrays[0] for arrays in trainer.messages().values()]
+    return dict(messages=len(arrays), bytes=sum(array.size * array.dtype().itemsize for array in arrays))
+
+
+def main(name: str, settings: str, file: str) -> None:
+    fields = json.loads(settings)
+    job = join('local')
+    os.sched_setaffinity(0, {fields['cores'][job.rank % len(fields['cores'])]})
+    measured = measure(Settings(**fields), name, job)
+    if job.chief:
+        write_text(file, json.dumps(measured))
+
+
+if __name__ == '__main__':
+    main(*sys.argv[1:])

@@ -1,0 +1,165 @@
+"""Watching processes from outside: a worker that waits for one that died hears of nothing, not even of a signal."""
+from __future__ import annotations
+
+import ctypes
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence
+
+from ..errors import SSSError
+from .processes import Process
+
+POLL = 0.2          # seconds
+PATIENCE = 20.0     # seconds that servers have to end after the workers, and processes after SIGTERM
+SIGNALS = tuple(getattr(signal, name) for name in ('SIGINT', 'SIGTERM', 'SIGHUP') if hasattr(signal, name))
+STOPPED = (128 + signal.SIGTERM, -signal.SIGTERM)
+PR_SET_PDEATHSIG = 1
+
+
+class Outcome(NamedTuple):
+    """``problem``: None, or which process died and how; ``signal_number``: of the signal that stopped the job."""
+    problem: Optional[str]
+    signal_number: Optional[int] = None
+
+
+def supervise(processes: Sequence[Process], logs: Path, log: Callable[[str], None], echo: str = '') -> Outcome:
+    """Start processes and wait for the workers among them; when any process dies, end them all.
+
+    Signals are passed on to the workers, which save together and end; a second one ends everything.
+
+    Parameters
+    ----------
+    processes : sequence of Process
+        Those whose names begin with 'worker' decide when the job is done.
+    logs : Path
+        Folder of one log for each.
+    log : callable
+        Takes a line of text.
+    echo : str
+        Name of the process whose output is shown here too.
+    """
+    running = _Running(logs, log)
+    with _signals() as arrived:
+        try:
+            for process in processes:
+                running.start(process, process.name == echo)
+            return running.watch(arrived)
+        finally:
+            running.end()
+
+
+class _Running:
+    def __init__(self, logs: Path, log):
+        self.logs, self.log = logs, log
+        self.children: Dict[str, subprocess.Popen] = {}
+        self.echoes: List[threading.Thread] = []
+
+    def start(self, process: Process, echo: bool) -> None:
+        path = self.path(process.name)
+        words = ' '.join(f'{key}={shlex.quote(value)}' for key, value in process.environment.items())
+        self.log(f'{process.name}: {words} {" ".join(map(shlex.quote, process.command))} > {path}')
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with open(path, 'ab') as file:
+                child = subprocess.Popen(process.command, env={**os.environ, **process.environment},
+                                         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE if echo else file,
+                                         stderr=subprocess.STDOUT, start_new_session=True, preexec_fn=_die_with_parent)
+        except OSError as error:
+            raise SSSError(f'{process.name} cannot be started: {error}') from error
+        self.children[process.name] = child
+        if echo:
+            thread = threading.Thread(target=_copy, args=(child.stdout, path), daemon=True)
+            thread.start()
+            self.echoes.append(thread)
+
+    def path(self, name: str) -> Path:
+        return self.logs / f'{name.replace(" ", "-")}.log'
+
+    def watch(self, arrived: List[int]) -> Outcome:
+        """Until the workers are done, or something dies."""
+        passed_on, served_until = 0, float('inf')
+        while True:
+            codes = {name: child.poll() for name, child in self.children.items()}
+            workers = {name: code for name, code in codes.items() if name.startswith('worker')}
+            stopped = bool(arrived) and all(code in STOPPED for code in workers.values())
+            if stopped or all(code == 0 for code in workers.values()):
+                return Outcome(None, arrived[0] if stopped else None)
+            expected = (None, 0, *STOPPED) if arrived else (None, 0)
+            if any(code == 0 for name, code in codes.items() if name not in workers):
+                served_until = min(served_until, time.monotonic() + PATIENCE)       # the workers end as well
+            for name, code in codes.items():
+                if code not in expected or (code == 0 and name not in workers and time.monotonic() > served_until):
+                    return Outcome(f'{name} {self._fate(name, code)}', arrived[0] if arrived else None)
+            if len(arrived) > 1:
+                return Outcome('ended without saving, after a second signal', arrived[0])
+            if len(arrived) > passed_on:
+                passed_on = len(arrived)
+                for name in workers:
+                    self.children[name].send_signal(signal.SIGTERM)
+            time.sleep(POLL)
+
+    def _fate(self, name: str, code: int) -> str:
+        if code < 0:
+            return f'was ended by {signal.Signals(-code).name}; its log is {self.path(name)}'
+        lines = self.path(name).read_text('utf-8', 'replace').strip().splitlines()
+        said = f' ({lines[-1].strip()})' if lines else ''
+        return f'ended with exit status {code}{said}; its log is {self.path(name)}'
+
+    def end(self) -> None:
+        """Leave nothing running; servers get the time to end by themselves where all workers are done."""
+        done = all(child.poll() is not None for name, child in self.children.items() if name.startswith('worker'))
+        limit = time.monotonic() + (PATIENCE if done and self.children else 0)
+        while time.monotonic() < limit and any(child.poll() is None for child in self.children.values()):
+            time.sleep(POLL)
+        for child in self.children.values():
+            if child.poll() is None:
+                child.terminate()
+        limit = time.monotonic() + 1
+        while time.monotonic() < limit and any(child.poll() is None for child in self.children.values()):
+            time.sleep(POLL)
+        for child in self.children.values():
+            if child.poll() is None:
+                child.kill()
+            child.wait()
+        for thread in self.echoes:
+            thread.join(PATIENCE)
+
+
+def _copy(pipe, path: Path) -> None:
+    """The output of a process to its log and to this one's."""
+    with open(path, 'ab') as file:
+        for line in pipe:
+            file.write(line)
+            file.flush()
+            try:
+                sys.stdout.write(line.decode('utf-8', 'replace'))
+                sys.stdout.flush()
+            except (OSError, ValueError):       # closed: the log goes on
+                pass
+
+
+def _die_with_parent() -> None:
+    """In a new process: a launcher that is killed takes what it started with it (Linux)."""
+    if sys.platform == 'linux':
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+@contextmanager
+def _signals() -> Iterator[List[int]]:
+    """A list of the signals that have arrived."""
+    arrived: List[int] = []
+    previous = {}
+    if threading.current_thread() is threading.main_thread():
+        previous = {number: signal.signal(number, lambda number, frame: arrived.append(number)) for number in SIGNALS}
+    try:
+        yield arrived
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -1,0 +1,81 @@
+"""Jobs of several processes on this machine, started by the command line in a folder of their own."""
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = str(Path(__file__).resolve().parents[2])
+
+# A network whose BatchNorm uses running statistics in training too, so that a batch can be split without a difference.
+FROZEN = '''
+from mxnet.gluon import nn
+from sss_gluon import get_model
+
+
+def net(classes, in_channels):
+    net = get_model('cifar_resnet20', classes=classes, in_channels=in_channels, depths=[1, 1, 1], widths=[8, 8, 16],
+                    factors=['neuron'])
+    net.apply(freeze)
+    return net
+
+
+def freeze(block):
+    if isinstance(block, nn.BatchNorm):
+        block._kwargs['use_global_stats'] = True
+'''
+CONFIG = '''
+data: digits
+image_size: 8
+model: cifar_resnet20
+model_options: {depths: [1, 1, 1], widths: [4, 8, 16]}
+epochs: 2
+batch_size: 64
+learning_rate: 0.05
+gamma: 0.05
+schedule_epochs: [1]
+augment_pad: 1
+run: run
+'''
+
+
+class Folder:
+    """Where a job runs."""
+
+    def __init__(self, path):
+        self.path = path
+        (path / 'frozen.py').write_text(FROZEN)
+        (path / 'config.yaml').write_text(CONFIG)
+
+    def start(self, *arguments, **options):
+        return subprocess.Popen([sys.executable, '-m', 'sss_gluon.cli', *map(str, arguments)], cwd=self.path, text=True,
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                env={**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': ROOT}, **options)
+
+    def run(self, *arguments, timeout=300):
+        """(exit status, output, errors) of sss-gluon."""
+        process = self.start(*arguments)
+        output, errors = process.communicate(timeout=timeout)
+        assert 'Traceback' not in errors and 'Traceback' not in output, output + errors
+        return process.returncode, output, errors
+
+    def launch(self, workers, *arguments):
+        return self.run('launch', '--workers', workers, '--logs', 'logs', 'train', 'config.yaml', *arguments)
+
+    def arrays(self, run='run'):
+        """{name: array} of the newest checkpoint of a run."""
+        newest = max((self.path / run / 'checkpoints').glob('*.npz'), key=lambda path: path.stem)
+        with np.load(newest) as file:
+            return {name: file[name] for name in file.files if name != 'position'}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return Folder(tmp_path)
+
+
+@pytest.fixture(scope='module')
+def shared_folder(tmp_path_factory):
+    return Folder(tmp_path_factory.mktemp('job'))

@@ -1,0 +1,140 @@
+"""What is started, in which words, and how the end of each process is judged; nothing here trains."""
+import re
+import sys
+
+import pytest
+
+from sss_gluon import SSSError
+from sss_gluon.launch import Job, launch, read_hosts
+from sss_gluon.launch.processes import Machine, Process
+from sss_gluon.launch.run import _processes
+from sss_gluon.launch.supervise import Outcome, supervise
+from sss_gluon.train import Interrupted
+
+
+def test_processes_of_a_machine():
+    first = Machine(0, 2, 2, 1, 'head', 9091).processes(['train', 'x.yaml'])
+    second = Machine(1, 2, 2, 1, 'head', 9091).processes(['train', 'x.yaml'])
+    assert [process.name for process in first] == ['scheduler', 'server 0', 'worker 0', 'worker 1']
+    assert [process.name for process in second] == ['server 1', 'worker 2', 'worker 3']
+    for process in first + second:
+        words = process.environment
+        assert words['DMLC_NUM_WORKER'] == '4' and words['DMLC_NUM_SERVER'] == '2'
+        assert words['DMLC_PS_ROOT_URI'] == 'head' and words['DMLC_PS_ROOT_PORT'] == '9091'
+        assert words['DMLC_ROLE'] == process.name.split()[0]
+        assert process.name.startswith('worker') == ('train' in process.command)
+    assert [process.environment.get('SSS_GLUON_RANK') for process in second] == [None, '2', '3']
+
+
+COMMANDS = {
+    'ssh': (Job(workers=2, hosts=('ann', 'me@bob')),
+            ['ssh -tt -o BatchMode=yes ann', '--machine 0/2 --root ann:9091 --workers 2 --servers 1 --logs',
+             'train x.yaml']),
+    'horovodrun': (Job(workers=2, hosts=('ann', 'bob'), through='horovodrun'),
+                   ['horovodrun --gloo -np 4 -H ann:2,bob:2', 'train x.yaml']),
+    'mpirun': (Job(workers=2, through='mpirun'), ['mpirun -np 2', '--oversubscribe', 'train x.yaml']),
+}
+
+
+@pytest.mark.parametrize('case', COMMANDS)
+def test_commands_of_other_launchers(case, tmp_path):
+    job, words = COMMANDS[case]
+    processes, echo = _processes(['train', 'x.yaml'], job, tmp_path)
+    said = ' '.join(processes[0].command)
+    assert processes[0].name == echo and len(processes) == (len(job.hosts) if case == 'ssh' else 1)
+    for word in words:
+        assert word in said
+
+
+def python(name, text, **environment):
+    return Process(name, [sys.executable, '-c', text], environment)
+
+
+FOREVER = 'import time; time.sleep(100)'
+ENDS = {
+    'all well': ({'scheduler': 'pass', 'worker 0': 'pass', 'worker 1': 'pass'}, None),
+    'servers end first': ({'server 0': 'pass', 'worker 0': 'import time; time.sleep(1)'}, None),
+    'a server that stays is ended': ({'server 0': FOREVER, 'worker 0': 'pass'}, None),
+    'a worker fails': ({'server 0': FOREVER, 'worker 0': FOREVER, 'worker 1': "print('why'); raise SystemExit(3)"},
+                       r'worker 1 ended with exit status 3 \(why\); its log is .*worker-1.log'),
+    'a server is killed': ({'server 0': 'import os; os.kill(os.getpid(), 9)', 'worker 0': FOREVER},
+                           'server 0 was ended by SIGKILL'),
+    'a server ends before its time': ({'server 0': 'pass', 'worker 0': FOREVER},
+                                      'server 0 ended with exit status 0'),
+}
+
+
+@pytest.mark.parametrize('case', ENDS)
+def test_ends(case, tmp_path, monkeypatch):
+    monkeypatch.setattr('sss_gluon.launch.supervise.PATIENCE', 1.5)
+    scripts, expected = ENDS[case]
+    lines = []
+    outcome = supervise([python(name, text) for name, text in scripts.items()], tmp_path, lines.append)
+    if expected is None:
+        assert outcome == Outcome(None)
+    else:
+        assert re.search(expected, outcome.problem) and outcome.signal_number is None
+    assert len(lines) == len(scripts) and all(sys.executable in line for line in lines)
+
+
+def test_output_of_the_first_worker_is_shown_and_kept(tmp_path, capfd):
+    supervise([python('worker 0', "print('one')"), python('worker 1', "print('two')")], tmp_path, lambda line: None,
+              'worker 0')
+    assert capfd.readouterr().out == 'one\n'
+    assert (tmp_path / 'worker-0.log').read_text() == 'one\n' and (tmp_path / 'worker-1.log').read_text() == 'two\n'
+
+
+SAVES = '''
+import os, signal, sys, time
+signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))
+print('ready', flush=True)
+if {first}:
+    os.kill(os.getppid(), signal.SIGINT)
+time.sleep(100)
+'''
+
+
+def test_signals_are_passed_on_to_the_workers(tmp_path):
+    outcome = supervise([python('server 0', FOREVER), python('worker 0', SAVES.format(first=True)),
+                         python('worker 1', SAVES.format(first=False))], tmp_path, lambda line: None)
+    assert outcome == Outcome(None, 2)
+
+
+WRONG = {
+    'another verb': (['prune', 'run'], Job(), 'launch is for train'),
+    'nothing': ([], Job(), 'launch is for train'),
+    'no workers': (['train', 'x'], Job(workers=0), '--workers 0 must be at least 1'),
+    'a machine too many': (['train', 'x'], Job(machine=(2, 2), root='a:1'), '--machine 2/2 must be a number from 0'),
+    'no root': (['train', 'x'], Job(machine=(0, 2)), '--machine needs --root HOST:PORT'),
+    'half a root': (['train', 'x'], Job(machine=(0, 2), root='a'), '--root a is not of the form HOST:PORT'),
+    'no Horovod': (['train', 'x'], Job(through='horovodrun'), 'horovodrun is not installed'),
+}
+
+
+@pytest.mark.parametrize('case', WRONG)
+def test_wrong_jobs(case, tmp_path, monkeypatch):
+    monkeypatch.setenv('PATH', str(tmp_path))
+    arguments, job, words = WRONG[case]
+    with pytest.raises(SSSError, match=words):
+        launch(arguments, job)
+
+
+HOSTS = {'a\n\n# b\nme@c-1.example # d\n': ('a', 'me@c-1.example')}
+WRONG_HOSTS = {'': 'names no host', '# a\n': 'names no host', 'a b\n': "'a b' is not the name", '-oX\n': "'-oX' is not"}
+
+
+@pytest.mark.parametrize('text', [*HOSTS, *WRONG_HOSTS])
+def test_hosts(text, tmp_path):
+    (tmp_path / 'hosts').write_text(text)
+    if text in HOSTS:
+        assert read_hosts(tmp_path / 'hosts') == HOSTS[text]
+        return
+    with pytest.raises(SSSError, match=WRONG_HOSTS[text]):
+        read_hosts(tmp_path / 'hosts')
+
+
+def test_a_stopped_job_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr('sss_gluon.launch.run.supervise', lambda *args: Outcome(None, 15))
+    with pytest.raises(Interrupted, match='the same command continues') as caught:
+        launch(['train', 'x'], Job(logs=tmp_path))
+    assert caught.value.signal_number == 15

@@ -1,0 +1,201 @@
+"""Several workers are one run: same parameters, same zeros, same logs; stopped and continued together."""
+import csv
+import importlib.util
+import os
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sss_gluon import SSSError
+from sss_gluon.train import Config, train
+from sss_gluon.train.workers import Workers
+
+HOROVOD = importlib.util.find_spec('horovod') is not None and shutil.which('horovodrun') is not None
+FROZEN = ('model=frozen:net', 'model_options={}', 'factors=null', 'gamma=0.1', 'weight_decay=0.001')
+
+
+def factors(arrays):
+    return {name: value for name, value in arrays.items() if name.startswith('param:') and name.endswith('factor')}
+
+
+@pytest.fixture(scope='module')
+def alone(shared_folder):
+    """The run of one process that the jobs are compared with; its BatchNorm is frozen."""
+    status, _, errors = shared_folder.run('train', 'config.yaml', *FROZEN, 'run=alone')
+    assert status == 0, errors
+    return shared_folder
+
+
+def assert_the_run_of_one(folder, run):
+    """Parameters and momenta to rounding, the same zeros, the same logs."""
+    expected, found = folder.arrays('alone'), folder.arrays(run)
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, rtol=2e-4, atol=2e-6, err_msg=name)
+    zeros = {name: value == 0 for name, value in factors(expected).items()}
+    assert sum(zero.sum() for zero in zeros.values()) > 5 and not all(zero.all() for zero in zeros.values())
+    for name, zero in zeros.items():
+        np.testing.assert_array_equal(found[name] == 0, zero, err_msg=name)
+    with open(folder.path / 'alone/metrics.csv') as a, open(folder.path / run / 'metrics.csv') as b:
+        rows = list(zip(csv.DictReader(a), csv.DictReader(b)))
+    assert len(rows) == 2
+    for one, other in rows:
+        assert one['top1'] == other['top1'] and one['neurons_alive'] == other['neurons_alive']
+        assert float(one['train_loss']) == pytest.approx(float(other['train_loss']), rel=1e-5)
+        assert float(one['loss']) == pytest.approx(float(other['loss']), rel=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('workers,settings', [(1, ()), (2, ()), (4, ('kvstore=local',)),
+                                              (2, ('devices=[cpu0,cpu1]', 'accumulation=2'))])
+def test_workers_give_the_run_of_one(workers, settings, alone):
+    run = f'run{workers}{len(settings)}'
+    status, _, errors = alone.launch(workers, *FROZEN, *settings, f'run={run}')
+    assert status == 0, errors
+    assert_the_run_of_one(alone, run)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not HOROVOD, reason='Horovod is not installed: bash scripts/cluster/install_horovod.sh')
+def test_horovod_gives_the_run_of_one(alone):
+    status, _, errors = alone.run('launch', '--workers', 2, '--through', 'horovodrun', '--logs', 'logs', 'train',
+                                  'config.yaml', *FROZEN, 'run=horovod')
+    assert status == 0, errors
+    assert_the_run_of_one(alone, 'horovod')
+
+
+@pytest.mark.slow
+def test_statistics_of_every_worker_are_kept_and_a_stopped_job_ends_like_another(folder):
+    """Masks, running statistics and all: bit for bit, because a sum of two does not depend on who comes first."""
+    settings = ('factors=[block, neuron]', 'epochs=3')
+    assert folder.launch(2, *settings, 'run=whole')[0] == 0
+    job = folder.start('launch', '--workers', 2, '--logs', 'logs', 'train', 'config.yaml', *settings)
+    for line in job.stdout:
+        if line.startswith('epoch   1'):
+            break
+    job.send_signal(signal.SIGTERM)
+    _, errors = job.communicate(timeout=120)
+    assert job.returncode == 128 + signal.SIGTERM and 'the same command continues' in errors, errors
+    assert any((folder.path / 'run/checkpoints').iterdir())
+    status, output, errors = folder.launch(2, *settings)
+    assert status == 0 and 'continuing after epoch' in output, errors
+    expected, found = folder.arrays('whole'), folder.arrays()
+    assert expected.keys() == found.keys() and any(name.startswith('device1:') for name in found)
+    for name, value in expected.items():
+        assert value.tobytes() == found[name].tobytes(), name
+    first = next(name for name in found if name.startswith('device1:'))
+    assert (found[first] != found[first.replace('device1:', 'param:')]).any()     # each has seen other images
+    for name in ('metrics.csv', 'factors.csv'):
+        assert (folder.path / 'run' / name).read_bytes() == (folder.path / 'whole' / name).read_bytes()
+
+
+@pytest.mark.slow
+def test_another_number_of_workers_continues(folder):
+    assert folder.run('train', 'config.yaml', 'epochs=1')[0] == 0
+    status, output, errors = folder.launch(2)
+    assert status == 0 and 'continuing after epoch 1' in output, errors
+    assert len((folder.path / 'run/metrics.csv').read_text().splitlines()) == 3
+
+
+@pytest.mark.parametrize('size,settings,words', [
+    (3, {}, 'batch size 64 cannot be shared by 3 workers'),
+    (4, dict(accumulation=32), 'gives each of 4 workers 16 images, which cannot be split over 1 devices x 32'),
+])
+def test_batches_that_workers_cannot_share(size, settings, words, tmp_path, monkeypatch):
+    workers = Workers()
+    workers.size = size
+    monkeypatch.setattr('sss_gluon.train.loop.join', lambda kvstore: workers)
+    monkeypatch.setattr(workers, 'give_up', lambda: None)
+    with pytest.raises(SSSError, match=words):
+        train(Config(run=str(tmp_path / 'run'), image_size=8, **settings))
+
+
+def processes(parent):
+    """{name: number} of the processes that a launcher started, as they are named in its messages."""
+    found = {}
+    for path in Path('/proc').glob('[0-9]*'):
+        try:
+            if int((path / 'stat').read_text().rpartition(')')[2].split()[1]) == parent:
+                words = dict(word.partition('=')[::2] for word in (path / 'environ').read_text().split('\0'))
+                rank = words.get('SSS_GLUON_RANK', '0')
+                found[words['DMLC_ROLE'] + ('' if words['DMLC_ROLE'] == 'scheduler' else f' {rank}')] = int(path.name)
+        except (OSError, KeyError):     # it has ended, or is not one of them
+            continue
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('role', ['worker 0', 'worker 1', 'server 0', 'scheduler'])
+def test_when_one_dies_all_end_soon_and_the_same_command_continues(role, folder):
+    job = folder.start('launch', '--workers', 2, '--logs', 'logs', 'train', 'config.yaml', 'epochs=8')
+    for line in job.stdout:
+        if line.startswith('epoch   1'):
+            break
+    started = processes(job.pid)
+    assert len(started) == 4
+    os.kill(started[role], signal.SIGKILL)
+    begin = time.monotonic()
+    _, errors = job.communicate(timeout=60)
+    assert time.monotonic() - begin < 30
+    assert job.returncode == 2 and f'{role} was ended by SIGKILL' in errors, errors
+    assert 'The same command continues' in errors and 'Traceback' not in errors
+    assert not any(Path(f'/proc/{number}').exists() for number in started.values())
+    status, output, errors = folder.launch(2, 'epochs=8')
+    assert status == 0 and 'continuing after epoch' in output, errors
+
+
+@pytest.mark.slow
+def test_a_launcher_that_is_killed_takes_its_processes_with_it(folder):
+    job = folder.start('launch', '--workers', 2, '--logs', 'logs', 'train', 'config.yaml', 'epochs=40')
+    for line in job.stdout:
+        if line.startswith('epoch   1'):
+            break
+    started = processes(job.pid)
+    job.kill()
+    job.communicate(timeout=30)
+    limit = time.monotonic() + 30
+    while any(alive(number) for number in started.values()) and time.monotonic() < limit:
+        time.sleep(0.1)
+    assert len(started) == 4 and not any(alive(number) for number in started.values())
+
+
+def alive(number):
+    try:
+        return Path(f'/proc/{number}/stat').read_text().rpartition(')')[2].split()[0] != 'Z'
+    except OSError:
+        return False
+
+
+@pytest.mark.slow
+def test_a_job_that_failed_is_begun_again(folder):
+    """Worker 1 dies in the second epoch, once."""
+    (folder.path / 'fatal.py').write_text('''
+import os, signal
+from pathlib import Path
+from sss_gluon.train.loop import Training
+from frozen import net as network
+
+once = Training.run_epoch
+
+
+def run_epoch(self, epoch):
+    if epoch == 1 and self.workers.rank == 1 and not Path('died').exists():
+        Path('died').touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    once(self, epoch)
+
+
+Training.run_epoch = run_epoch
+
+
+def net(classes, in_channels):
+    return network(classes, in_channels)
+''')
+    status, output, errors = folder.run('launch', '--workers', 2, '--restarts', 1, '--logs', 'logs', 'train',
+                                        'config.yaml', 'model=fatal:net', 'model_options={}', 'factors=null')
+    assert status == 0, errors
+    assert 'worker 1 was ended by SIGKILL' in output and 'Beginning again from the last checkpoint, 1 of 1' in output
+    assert 'continuing after epoch 1' in output
