@@ -3,7 +3,7 @@
 # that fails does not stop the others; what is there is reported, and the exit status is 1.
 #
 #   --dry-run          print the runs, their state and costs, and do nothing
-#   --smoke            everything for real on small data, in a minute or two, in runs/smoke
+#   --smoke            everything for real on small data, in minutes, in runs/smoke
 #   --devices gpu0     devices of a run          --data-root DIR    folder of the data set
 #   --runs DIR         where the runs go         --only REGEX, --shard I/N    some of the runs
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import tempfile
 import zipfile
 import zlib
@@ -40,6 +41,13 @@ def replacing(path: Union[str, Path]) -> Iterator[str]:
     finally:
         if temporary and os.path.exists(temporary):
             os.unlink(temporary)
+
+
+def clear_temporaries(folder: Path) -> None:
+    """Delete what ``replacing`` left in a folder when its process was killed; nobody else may be writing there."""
+    for path in folder.glob('.*'):
+        if re.fullmatch(r'\..+\.[a-z0-9_]{8}\.\w+', path.name) and path.is_file():
+            path.unlink()
 
 
 def _umask() -> int:

@@ -2,11 +2,16 @@
 import sss_gluon  # noqa: F401  (first: MXNet needs names that NumPy removed)
 
 # isort: split
+import signal
+
 import mxnet as mx
 import numpy as np
 import pytest
 
 from sss_gluon.factors import scaling_factors
+
+# A job in the background (`bash scripts/test.sh &`) ignores Ctrl-C, and so would every process that a test starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A narrow or shallow variant of each network, so that it can be run quickly, and the size of its input.
 NARROW = {

@@ -24,22 +24,12 @@ from PIL import Image
 
 from sss_gluon.cli import main
 from sss_gluon.data import digits
+from sss_gluon.data.pack import pack_images
 from sss_gluon.train.loop import Training
 
 ROOT = Path(__file__).resolve().parents[1]
 
-CONFIG = '''
-model: cifar_resnet20
-model_options: {depths: [1, 1, 1], widths: [8, 8, 16]}
-image_size: 8
-augment_pad: 1
-augment_flip: false
-epochs: 2
-schedule: constant
-factors: [neuron, block]
-learning_rate: 0.05
-gamma: 0.1
-'''
+CONFIG = (ROOT / 'tests/small.yaml').read_text('utf-8')
 
 SYNTAX = 'def net(classes, in_channels):\n    return (\n'
 FLAT = 'from mxnet.gluon import nn\n\n\ndef net(classes, in_channels):\n    return nn.Dense(classes)\n'
@@ -179,6 +169,14 @@ def idx(*shape, size=None):
     return header + bytes(np.prod(shape) if size is None else size)
 
 
+def records():
+    """rec/train and rec/val as .rec, .idx and .lst: 12 images of 2 classes."""
+    def prepare(desk):
+        images(classes=2, parts=('train', 'val'))(desk)
+        pack_images(desk / 'img', desk / 'rec')
+    return prepare
+
+
 def cifar(size):
     def prepare(desk):
         (desk / 'cifar').mkdir()
@@ -208,6 +206,7 @@ RAISED = f'{MINE}: epochs raised from 2 to 3\n'
 FOLDER = NEW + 'data=folder data_root=img image_size=null batch_size=4'
 FASHION = NEW + 'data=fashion-mnist data_root=fashion image_size=null'
 CIFAR = NEW + 'data=cifar10 data_root=cifar image_size=null'
+IMAGENET = NEW + 'data=imagenet data_root=rec batch_size=4'
 COMPACT = NEW + f'factors=null structure={STRUCTURE}'
 BOTH_DAMAGED = f'all 2 checkpoints in {MINE}/checkpoints are damaged or of another version; delete them to begin again'
 PASSED = 'trying the checkpoint before it'
@@ -242,6 +241,8 @@ KEYS = settings(
     ('augment_pad=9', 'pad=9 (augment_pad: in a configuration) must not be more than the side of the images, 8'),
     ('seed=-1', 'seed=-1 must be a number from 0'), ('data_root=/nowhere', 'data_root: in a configuration'),
     ('data=mnist', "data set 'mnist' is unknown; did you mean fashion-mnist?"),
+    ('augmentation=face', 'augmentation=face is unknown; did you mean facebook? Choices: pad-crop, resized-crop, face'),
+    ('augmentation=facebook', 'augmentation=facebook is not for these images; use pad-crop'),
     ('data=cifar10', 'leave out size=8 (image_size: in a configuration)'),
     ('data=folder', 'data_root: in a configuration'),
     ('model=cifar_resnet', "model 'cifar_resnet' is unknown; did you mean 'cifar_resnet20'?"),
@@ -256,7 +257,9 @@ KEYS = settings(
     ('factors=[neurons]', "cifar_resnet20 has no 'neurons' structures; factors may be any of neuron, block, or [] for"),
     ('factors=group', "cifar_resnet20 has no 'group' structures"), ('factors={a: b}', 'is not of the form [a, b]'),
     ('devices=gpu0', 'gpu0 was asked for'), ('devices=[gpu99]', 'gpu99 was asked for'), ('devices=[tpu]', "'tpu'"),
-    ('devices=[cpu0,cpu0]', 'names a device twice'), ('devices=cpu99999999999999', "'cpu99999999999999' is unknown"),
+    ('devices=[[1]]', 'devices: [1] is not the name of a device'),
+    ('devices=[cpu0,cpu0]', 'names a device twice'),
+    ('devices=cpu99999999999999', "'cpu99999999999999' is unknown"),
     ('init=nothing.params', 'params file nothing.params does not exist'),
     ('init=notes', 'is not a readable params file'),
     (f'init={PARAMS}', 'is of another network: after 3 arrays that fit'),
@@ -294,6 +297,13 @@ FILES = [
 RUNS = [
     Row('train no run', (), 'train notes', 'notes is not a run folder: it has no config.yaml'),
     Row('prune nothing', (), 'prune nothing', 'there is no folder nothing'),
+    Row('pack nothing', (), 'data imagenet-rec nothing out', 'there is no folder nothing'),
+    Row('launch nothing', (), 'launch', 'launch is for train'),
+    Row('launch another verb', (), 'launch prune nothing', 'launch is for train, not for'),
+    Row('launch on no hosts', (), 'launch --hosts nothing train small.yaml', 'list of hosts nothing cannot be read'),
+    Row('half a machine', (), 'launch --machine 1 train small.yaml', '--machine 1 is not of the form I/N'),
+    Row('one of no workers', (), NEW + 'kvstore=dist_sync', 'this process was not launched as one of them'),
+    Row('no Horovod', (), NEW + 'kvstore=horovod', 'kvstore=horovod needs Horovod with MXNet'),
     Row('prune a file', (), 'prune small.yaml', 'small.yaml is not a run folder: it has no config.yaml'),
     Row('prune no run', (), 'prune notes', 'notes is not a run folder: it has no config.yaml'),
     Row('evaluate nothing', (), 'evaluate nothing', 'there is no folder nothing'),
@@ -480,6 +490,16 @@ DATA = [Row(name, prepare, command, words) for command, rows in {
         ('a wrong label', (cifar(30730000), lambda desk: _first_byte(desk / 'cifar/data_batch_1.bin', 99)),
          'data_batch_1.bin: label 99 of image 0 is outside 0..9'),
         ('no archive', (put('cifar/cifar-10-binary.tar.gz', 'x'),), 'delete it and get it again')),
+    IMAGENET: (
+        ('no folder', (), 'there is no rec/train.rec; make it with: sss-gluon data imagenet-rec IMAGES rec'),
+        ('no index', (records(), drop('rec/train.idx')), 'rec/train.idx: cannot be read: No such file or directory'),
+        ('cut short', (records(), change('rec/val.rec', half)), 'rec/val.rec: is cut short, damaged, or not the file'),
+        ('a shorter list', (records(), change('rec/train.lst', lambda text: text[:text.rindex(b'\n', 0, -1) + 1])),
+         'rec/train.lst lists 11 images'),
+        ('no classes', (records(), drop('rec/classes.txt')), 'rec/classes.txt: cannot be read: No such file'),
+        ('fewer classes', (records(), put('rec/classes.txt', 'c0\n')), 'train.lst: label 1 of image'),
+        ('crops of another kind', (records(), change('small.yaml', lambda text: text + b'augmentation: pad-crop\n')),
+         'augmentation=pad-crop is not for these images; use facebook or resized-crop')),
 }.items() for name, prepare, words in rows]
 
 

@@ -19,12 +19,12 @@ PLANS = [path for path in FILES if path.parent.name == 'plans']
 CIFAR = dict(epochs=240, learning_rate=0.1, schedule='step', schedule_epochs=[120, 160, 200], schedule_factor=0.1,
              batch_size=64, momentum=0.9, weight_decay=1e-4, augment_pad=4, augment_flip=True)
 RESNET50 = dict(epochs=100, learning_rate=0.1, schedule='step', schedule_epochs=[30, 60, 90], schedule_factor=0.1,
-                batch_size=128, momentum=0.9, weight_decay=1e-4, image_size=224)
+                batch_size=128, momentum=0.9, weight_decay=1e-4, image_size=224, augmentation=None)
 RECIPES = {('cifar10', ''): CIFAR, ('cifar100', ''): CIFAR, ('imagenet', ''): RESNET50,
            ('imagenet', 'resnext50'): dict(RESNET50, batch_size=256),
            ('imagenet', 'peleenet'): dict(epochs=120, learning_rate=0.18, schedule='cosine', batch_size=512,
-                                          momentum=0.9, weight_decay=1e-4)}
-SETS = {'cifar10': 'cifar10', 'cifar100': 'cifar100', 'fashion-mnist': 'fashion-mnist', 'imagenet': 'folder',
+                                          momentum=0.9, weight_decay=1e-4, augmentation='resized-crop')}
+SETS = {'cifar10': 'cifar10', 'cifar100': 'cifar100', 'fashion-mnist': 'fashion-mnist', 'imagenet': 'imagenet',
         'digits': 'digits'}
 CIFAR_SET = {'cifar_vgg16_neuron', 'cifar_resnet20_block', 'cifar_resnet164_block', 'cifar_resnext20_group',
              'cifar_resnext164_group', 'cifar_resnext164_block', 'cifar_resnext164_group_block', 'cifar_vgg16_dense',
@@ -112,7 +112,8 @@ def test_plans_are_valid_and_begin_with_their_command(path, smoke, tmp_path, mon
     names = [run.name for run in plan.runs]
     assert plan.runs and all(set(run.needs) <= set(names[:i]) for i, run in enumerate(plan.runs))
     if smoke:
-        assert all(run.config.data == 'digits' and run.config.epochs == 1 and not run.match for run in plan.runs)
+        assert all(run.config.data == 'digits' and run.config.epochs == 1 and run.config.match is None
+                   for run in plan.runs)
         assert all('data_root' not in ' '.join(run.settings) for run in load_plan(path, tmp_path, smoke,
                                                                                   data_root='x').runs)
 

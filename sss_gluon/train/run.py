@@ -15,7 +15,7 @@ from typing import Dict, Iterator, List, Optional, Union
 from filelock import FileLock, Timeout
 
 from ..errors import SSSError
-from ..files import write_text
+from ..files import clear_temporaries, write_text
 from ..structures import Structure, load_structure
 from .config import Config, load_config, save_config
 
@@ -31,6 +31,7 @@ class RunFolder:
 
     def __init__(self, path: Union[str, Path]):
         self.path = Path(path)
+        self.chief = True       # of several workers one writes the folder
         self.config_file = self.path / 'config.yaml'
         self.metrics = Table(self.path / 'metrics.csv')
         self.timing = Table(self.path / 'timing.csv')
@@ -103,6 +104,8 @@ class RunFolder:
                 raise SSSError(f'{self} is in use by another process; wait for it, or use another run=') from error
             except OSError as error:
                 raise SSSError(f'cannot write to the run folder {self}: {error.strerror}') from error
+            for folder in {self.path, self.checkpoints, self.figures, self.compact.parent, self.deploy.parent}:
+                clear_temporaries(folder)
             yield
         finally:
             for path in made:       # nothing came of it: leave nothing

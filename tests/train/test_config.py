@@ -90,7 +90,7 @@ def test_values_out_of_range_name_the_setting(setting):
 
 @pytest.mark.parametrize('setting, nearest', [('schedule=steps', 'step'), ('schedule=cos', 'cosine'),
                                               ('gamma_weighting=mac', 'macs'), ('gamma_weighting=none', 'uniform'),
-                                              ('kvstore=loca', 'local'), ('kvstore=dist_sync', 'device')])
+                                              ('kvstore=loca', 'local'), ('kvstore=dist_async', 'dist_sync')])
 def test_choices_name_the_nearest(setting, nearest):
     with pytest.raises(SSSError, match=rf'{setting} is unknown; did you mean {nearest}\?'):
         load_config(None, [setting])
