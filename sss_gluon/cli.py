@@ -234,6 +234,8 @@ def _launch(options):
 def _bench_arguments(parser):
     parser.add_argument('--only', metavar='REGEX', help='rows whose name it is found in')
     parser.add_argument('--list', action='store_true', help='print the rows and measure nothing')
+    parser.add_argument('--distributed', action='store_true',
+                        help='only 2 workers against 1, and what that predicts for 8 to 512 GPUs')
     parser.add_argument('--rounds', type=int, help='turns of all that is compared (default 20, with --quick 3)')
     parser.add_argument('--csv', metavar='FILE', help='write the results there, with the machine')
     parser.add_argument('--baseline', metavar='FILE', help='an earlier CSV: fail where a row is worse than there')
@@ -244,8 +246,12 @@ def _bench_arguments(parser):
 
 def _bench(options):
     from .bench.run import bench
+    from .bench.scaling import prediction
     from .bench.table import select
-    from .report.bench import describe_result, describe_results, describe_rows
+    from .report.bench import describe_result, describe_results, describe_rows, describe_scaling
+    if options.distributed and options.only:
+        raise SSSError('--distributed and --only both choose rows; leave one of them out')
+    options.only = '^workers-' if options.distributed else options.only
     if options.list:
         print(describe_rows(select(options.only)))
         return
@@ -253,6 +259,8 @@ def _bench(options):
                     options.torch_python, options.quick,
                     log=lambda result: print(describe_result(result), file=sys.stderr, flush=True))
     print(describe_results(outcome.results, outcome.machine))
+    if options.distributed:
+        print(describe_scaling(prediction()))
     if outcome.problem:
         raise SSSError(outcome.problem)
 

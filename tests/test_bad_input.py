@@ -301,6 +301,7 @@ RUNS = [
     Row('launch nothing', (), 'launch', 'launch is for train'),
     Row('launch another verb', (), 'launch prune nothing', 'launch is for train, not for'),
     Row('launch on no hosts', (), 'launch --hosts nothing train small.yaml', 'list of hosts nothing cannot be read'),
+    Row('two choices of rows', (), 'bench --distributed --only step', '--distributed and --only both choose rows'),
     Row('half a machine', (), 'launch --machine 1 train small.yaml', '--machine 1 is not of the form I/N'),
     Row('one of no workers', (), NEW + 'kvstore=dist_sync', 'this process was not launched as one of them'),
     Row('no Horovod', (), NEW + 'kvstore=horovod', 'kvstore=horovod needs Horovod with MXNet'),

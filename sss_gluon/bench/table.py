@@ -97,7 +97,8 @@ def _table() -> List[Benchmark]:
     for key, what in (('weak', f'training images/s of {name}, a core each: 2 workers ÷ 1'),
                       ('strong', f'training images/s of {name}, a core each: 2 workers ÷ 1, the batch shared'),
                       ('share', f'part of the step of {name} that 2 workers spend on sums'),
-                      ('keys', f'step of {name} with 2 workers: sums in buffers ÷ parameter by parameter')):
+                      ('keys', f'step of {name} with 2 workers: sums in buffers ÷ parameter by parameter'),
+                      ('model', f'sums of a step of {name} with 2 workers: measured ÷ predicted')):
         rows.append(Benchmark(f'workers-{key}-{name}', what, REPORT, None, workers, dict(name=name), key))
     return rows
 

@@ -22,18 +22,21 @@ from ..launch.run import free_port
 from ..launch.supervise import supervise
 from ..train import make_trainer
 from ..train.workers import Workers, join
+from .scaling import Job, exchange
 from .settings import Settings, Skipped
 from .timing import Measurement, interleaved, ratio, timed
 from .training import DECAY, GAMMA, MOMENTUM, RATE, Step
 
 COUNT = 2
+LARGE = 2 ** 22     # numbers
 
 
 def workers(settings: Settings, name: str) -> Dict[str, Measurement]:
     """Training steps of two workers, a core each, with the same number of images as one worker has, or half of it.
 
     ``weak``: images/s of two ÷ one. ``strong``: the same with the batch of one shared by both. ``share``: part of a
-    step that is spent on sums. ``keys``: a step ÷ one that sends every parameter by itself.
+    step that is spent on sums. ``keys``: a step ÷ one that sends every parameter by itself. ``model``: sums ÷ what
+    ``scaling.exchange`` predicts.
     """
     if len(settings.cores) < COUNT and not settings.quick:
         raise Skipped(f'it needs {COUNT} cores')
@@ -52,11 +55,24 @@ def workers(settings: Settings, name: str) -> Dict[str, Measurement]:
     seconds = {key: np.array(values) for key, values in measured['seconds'].items()}
     flat, each = measured['flat'], measured['each']
     share = 1 - seconds['alone'] / seconds['flat']
+    wire = _wire(seconds, flat['bytes'])
     low, value, high = np.percentile(share, (25, 50, 75))
     sent = f'{flat["messages"]} messages of {flat["bytes"] / 1e6:.2f} MB in all, {each["messages"]} one by one'
     return {'weak': ratio(seconds, 'single', 'flat', COUNT), 'strong': ratio(seconds, 'single', 'half'),
             'share': Measurement(float(value), float(low), float(high), sent),
-            'keys': ratio(seconds, 'flat', 'each', note=sent)}
+            'keys': ratio(seconds, 'flat', 'each', note=sent),
+            'model': wire}
+
+
+def _wire(seconds: Dict[str, np.ndarray], size: int) -> Measurement:
+    """What the sums of a step take over what ``scaling.exchange`` says, with the bandwidth of one large array."""
+    tiny, large = float(np.median(seconds['tiny'])), float(np.median(seconds['large']))
+    # Both workers' bytes pass through one machine: the formula's (M-1)/M of them is for machines of their own
+    bandwidth = 2 * (COUNT - 1) / COUNT * 4 * LARGE / max(large - tiny, 1e-9)
+    predicted = exchange(Job(0.0, size, bandwidth, tiny), COUNT)
+    low, value, high = np.percentile((seconds['flat'] - seconds['alone']) / predicted, (25, 50, 75))
+    note = f'predicted {1000 * predicted:.3g} ms, {bandwidth / 1e9:.2f} GB/s, {1000 * tiny:.2g} ms a message'
+    return Measurement(float(value), float(low), float(high), note)
 
 
 def measure(settings: Settings, name: str, job: Workers) -> dict:
@@ -71,15 +87,19 @@ def measure(settings: Settings, name: str, job: Workers) -> dict:
     steps = {'single': step(shape), 'alone': step(shape), 'flat': step(shape, Shifted(job.store, 0)),
              'half': step(half, Shifted(job.store, 1)), 'each': step(shape, Shifted(job.store, 2), False)}
 
+    arrays = {'tiny': mx.nd.zeros((1,)), 'large': mx.nd.zeros((LARGE,))}
+    turns = {key: timed(step) for key, step in steps.items()}
+    turns.update((key, timed(lambda key=key: job.sum(key, arrays[key]))) for key in arrays)
+
     def together(key):
-        turn = timed(steps[key]) if key != 'single' or job.chief else lambda: 0.0
+        turn = turns[key] if key != 'single' or job.chief else lambda: 0.0
 
         def wait_and_turn():
             job.barrier()
             return turn()
         return wait_and_turn
 
-    seconds = interleaved({key: together(key) for key in steps}, settings.rounds)
+    seconds = interleaved({key: together(key) for key in turns}, settings.rounds)
     return dict(seconds={key: list(values) for key, values in seconds.items()},
                 flat=traffic(steps['flat'].trainer), each=traffic(steps['each'].trainer))
 

@@ -7,12 +7,13 @@ https://www.cs.toronto.edu/~kriz/cifar.html
 from __future__ import annotations
 
 import gzip
+import io
 import posixpath
 import tarfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, Optional, Tuple, Union
+from typing import BinaryIO, Dict, Optional, Tuple, Union
 
 import numpy as np
 
@@ -101,8 +102,10 @@ def _read_archive(layout: Format, path: Path) -> Dict[str, bytes]:
     """File name -> content of the members with known names; nothing is extracted, others are passed over."""
     wanted = {f'{layout.folder}/{name}': name for name in layout.files}
     contents = {}
+    most = 2 * sum(layout.files.values()) + 2 ** 20
     try:
-        with gzip.open(path) as stream, tarfile.open(fileobj=stream, mode='r:') as archive:
+        with gzip.open(path) as packed, Limited(packed, most) as stream, \
+                tarfile.open(fileobj=stream, mode='r:') as archive:
             for member in archive:
                 name = wanted.get(posixpath.normpath(member.name))
                 if name is not None and member.isfile():
@@ -117,6 +120,35 @@ def _read_archive(layout: Format, path: Path) -> Dict[str, bytes]:
         raise SSSError(f'{path}: does not hold {", ".join(missing)}; get the binary version, '
                        f'{layout.archive.url}')
     return contents
+
+
+class Limited(io.RawIOBase):
+    """A stream of at most so many bytes; an archive of some kilobytes can unpack to terabytes.
+
+    tarfile goes forwards only, and reads what a header says that a name is long.
+    """
+
+    def __init__(self, stream: BinaryIO, most: int):
+        self._stream, self._most = stream, most
+
+    def read(self, size: int = -1) -> bytes:
+        if size < 0 or self._stream.tell() + size > self._most + 2 ** 20:
+            raise OSError(f'it unpacks to more than {self._most} bytes')
+        return self._stream.read(size)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        if whence == 0 and offset > self._most:
+            raise OSError(f'it unpacks to more than {self._most} bytes')
+        return self._stream.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._stream.tell()
+
+    def seekable(self) -> bool:
+        return True
+
+    def readable(self) -> bool:
+        return True
 
 
 def _check_size(where: str, expected: int, found: int) -> None:

@@ -6,12 +6,14 @@ import math
 import struct
 import zlib
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
 from ..errors import SSSError
 
 _UNSIGNED_BYTE = 0x08
+_PIECE = 2 ** 24        # bytes
 
 
 def read_idx(path: Path, ndim: int) -> np.ndarray:
@@ -30,22 +32,37 @@ def read_idx(path: Path, ndim: int) -> np.ndarray:
     SSSError
         The file cannot be read, is damaged, or is not an IDX file of unsigned bytes with ``ndim`` dimensions.
     """
-    try:
-        content = path.read_bytes()
-        if content[:2] == b'\x1f\x8b':
-            content = gzip.decompress(content)
-    except (OSError, EOFError, zlib.error) as error:
-        raise SSSError(f'{path}: cannot be read ({error}); get the file again') from error
-
     start = 4 + 4 * ndim
     expected = bytes((0, 0, _UNSIGNED_BYTE, ndim))
-    if content[:4] != expected or len(content) < start:
-        raise SSSError(f'{path}: is no IDX file of unsigned bytes with {ndim} dimensions: it must start with '
-                       f'{expected.hex()} and a header of {start} bytes, found '
-                       f'{content[:4].hex() or "nothing"} in {len(content)} bytes')
-    shape = struct.unpack(f'>{ndim}I', content[4:start])
-    size = math.prod(shape)
-    if len(content) - start != size:
+    try:
+        with open(path, 'rb') as file:
+            packed = file.read(2) == b'\x1f\x8b'
+            file.seek(0)
+            with gzip.open(file) if packed else file as stream:
+                header = stream.read(start)
+                if header[:4] != expected or len(header) < start:
+                    raise SSSError(f'{path}: is no IDX file of unsigned bytes with {ndim} dimensions: it must start '
+                                   f'with {expected.hex()} and a header of {start} bytes, found '
+                                   f'{header[:4].hex() or "nothing"} in {len(header)} bytes')
+                shape = struct.unpack(f'>{ndim}I', header[4:])
+                size = math.prod(shape)
+                content = _read(stream, size + 1)       # not all that a small file may unpack to
+    except (OSError, EOFError, zlib.error) as error:
+        raise SSSError(f'{path}: cannot be read ({error}); get the file again') from error
+    if len(content) != size:
+        more = ' or more' if len(content) > size else ''
         raise SSSError(f'{path}: its header says {" x ".join(map(str, shape))} = {size} bytes of data, '
-                       f'found {len(content) - start}; get the file again')
-    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+                       f'found {len(content)}{more}; get the file again')
+    return np.frombuffer(content, np.uint8).reshape(shape)
+
+
+def _read(stream: BinaryIO, size: int) -> bytes:
+    """At most ``size`` bytes; room is taken for those only that are there."""
+    pieces = []
+    while size > 0:
+        piece = stream.read(min(size, _PIECE))
+        if not piece:
+            break
+        pieces.append(piece)
+        size -= len(piece)
+    return b''.join(pieces)

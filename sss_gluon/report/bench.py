@@ -6,6 +6,7 @@ from typing import Dict, Sequence
 from tabulate import tabulate
 
 from ..bench.isolated import Result
+from ..bench.scaling import GIGABITS, GPUS, STEP
 from ..bench.table import Benchmark
 
 BUSY = 0.5      # processes that wanted a core before anything was measured
@@ -36,6 +37,14 @@ def describe_results(results: Sequence[Result], machine: Dict[str, str]) -> str:
     if machine['quick'] == 'yes':
         lines.append('--quick: tiny networks, the numbers mean nothing')
     return '\n'.join(lines)
+
+
+def describe_scaling(rows: Sequence[tuple]) -> str:
+    """``bench.scaling.prediction`` as a table: efficiencies, at worst and at best."""
+    cells = [[gpus, *(f'{worst:.0%} to {best:.0%}' for worst, best in pairs)] for gpus, *pairs in rows]
+    return (f'resnet50, predicted: images/s ÷ those of one machine times their number; {GPUS} GPUs a machine, '
+            f'{1000 * STEP:.0f} ms a step;\nat worst sums wait for the last gradient, at best they hide behind them\n'
+            + tabulate(cells, headers=['GPUs', *(f'{bits} Gbit/s' for bits in GIGABITS)], disable_numparse=True))
 
 
 def _number(value: float) -> str:
