@@ -245,7 +245,7 @@ class Training:
 
     def run_epoch(self, epoch: int) -> None:
         """All steps of an epoch that are left, with the progress bar."""
-        steps, first, begin = len(self.batches), self.position.step, time.time()
+        steps, first, begin = len(self.batches), self.position.step, time.monotonic()
         self.images = before = sum(map(self.batches.images_in, range(first)))       # that count, of this epoch
         pending = deque()
         batches = self.batches.epoch(epoch, first)
@@ -264,7 +264,7 @@ class Training:
                 batches.close()
         for item in pending:
             self.collect(epoch, *item)
-        self.seconds = time.time() - begin
+        self.seconds = time.monotonic() - begin
         self.images_per_second = (self.images - before) / self.seconds
 
     def step(self, epoch: int, step: int, x: np.ndarray, y: np.ndarray):
@@ -331,7 +331,7 @@ class Training:
                            f'sss-gluon train {self.run}', number)
 
     def progress(self, images: int, begin: float) -> str:
-        rate = images / (time.time() - begin)
+        rate = images / (time.monotonic() - begin)
         text = (f'loss {self.position.loss_sum / self.images:.3f}, '
                 f'accuracy {self.position.correct / self.images:.1%}, {rate:.0f} images/s')
         return f'{text}, {self.recorder.text}' if self.recorder.text else text
@@ -341,11 +341,11 @@ class Training:
     def finish_epoch(self, epoch: int) -> None:
         """Evaluate, log, save."""
         mx.nd.waitall()     # with static_shape, parameters read without it can be those of an earlier step
-        begin = time.time()
+        begin = time.monotonic()
         held = self.data.validation or self.data.test
         result = evaluate_images(self.net, held, self.augmentation, self.config.batch_size, self.devices[0],
                                  self.workers)
-        evaluation_seconds = time.time() - begin
+        evaluation_seconds = time.monotonic() - begin
         trained = Accuracy(self.position.loss_sum / self.images, self.position.correct / self.images, float('nan'),
                            self.images)
         if self.workers.chief:
