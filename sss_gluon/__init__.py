@@ -13,3 +13,5 @@ __version__ = '0.1.0'
 __all__ = ['APG', 'APGNAG', 'ARCHITECTURES', 'Compact', 'Count', 'KINDS', 'SSSError', 'ScaledBatchNorm', 'ScaledConv2D',
            'ScalingFactor', 'Structure', 'compact', 'count', 'get_model', 'load', 'load_structure', 'make_trainer',
            'rebuild', 'scaling_factors', 'set_structure']
+
+_platform.serve()

@@ -67,6 +67,7 @@ def import_mxnet() -> None:
         except ImportError:
             raise ImportError('sss_gluon: on Python 3.12 MXNet needs the distutils that setuptools brings: '
                               '`pip install setuptools`') from None
+    role = os.environ.pop('DMLC_ROLE', None)     # see serve()
     try:
         import mxnet  # noqa: F401
     except ModuleNotFoundError as error:
@@ -76,6 +77,20 @@ def import_mxnet() -> None:
                           'GPU build instead, such as `pip install mxnet-cu117==1.9.1`') from None
     except OSError as error:
         raise ImportError(f'sss_gluon: MXNet does not load: {error}: {_remedy(str(error))}') from error
+    finally:
+        if role is not None:
+            os.environ['DMLC_ROLE'] = role
+
+
+def serve() -> None:
+    """Be a server or the scheduler of ps-lite, until the job ends, if DMLC_ROLE says so.
+
+    MXNet does it while it is imported. A server that is sent our optimizer (update_on_kvstore=True) then cannot import
+    it, because it needs MXNet, and hands out gradients in the place of weights without a word.
+    """
+    if os.environ.get('DMLC_ROLE') in ('server', 'scheduler'):
+        from mxnet.kvstore.kvstore_server import _init_kvstore_server_module
+        _init_kvstore_server_module()       # ends the process
 
 
 def _remedy(message: str) -> str:

@@ -70,7 +70,7 @@ def test_horovod_gives_the_run_of_one(alone):
 @pytest.mark.slow
 def test_statistics_of_every_worker_are_kept_and_a_stopped_job_ends_like_another(folder):
     """Masks, running statistics and all: bit for bit, because a sum of two does not depend on who comes first."""
-    settings = ('factors=[block, neuron]', 'epochs=3')
+    settings = ('factors=[block, neuron]', 'epochs=15')
     assert folder.launch(2, *settings, 'run=whole')[0] == 0
     job = folder.start('launch', '--workers', 2, '--logs', 'logs', 'train', 'config.yaml', *settings)
     for line in job.stdout:
@@ -130,7 +130,7 @@ def processes(parent):
 @pytest.mark.slow
 @pytest.mark.parametrize('role', ['worker 0', 'worker 1', 'server 0', 'scheduler'])
 def test_when_one_dies_all_end_soon_and_the_same_command_continues(role, folder):
-    job = folder.start('launch', '--workers', 2, '--logs', 'logs', 'train', 'config.yaml', 'epochs=8')
+    job = folder.start('launch', '--workers', 2, '--logs', 'logs', 'train', 'config.yaml', 'epochs=20')
     for line in job.stdout:
         if line.startswith('epoch   1'):
             break
@@ -143,7 +143,7 @@ def test_when_one_dies_all_end_soon_and_the_same_command_continues(role, folder)
     assert job.returncode == 2 and f'{role} was ended by SIGKILL' in errors, errors
     assert 'The same command continues' in errors and 'Traceback' not in errors
     assert not any(Path(f'/proc/{number}').exists() for number in started.values())
-    status, output, errors = folder.launch(2, 'epochs=8')
+    status, output, errors = folder.launch(2, 'epochs=20')
     assert status == 0 and 'continuing after epoch' in output, errors
 
 
