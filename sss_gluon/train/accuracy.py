@@ -75,3 +75,4 @@ def _statistics_of_the_first(net: gluon.Block, workers: Workers) -> Iterator[Non
 def _fill(arrays: List[mx.nd.NDArray], values: List[np.ndarray]) -> None:
     for array, value in zip(arrays, values):
         array[:] = value.reshape(array.shape)
+    mx.nd.waitall()     # a network with static_shape would not wait for them

@@ -36,8 +36,8 @@ SETTINGS = dict(model='cifar_resnet20', model_options=dict(depths=[1, 1, 1], wid
 IN_PROCESS = '''
 import io, json, sys
 from contextlib import redirect_stderr, redirect_stdout
-import mxnet as mx
 from sss_gluon import compact, count
+import mxnet as mx
 from sss_gluon.cli import main
 from sss_gluon.train import loop
 from sss_gluon.train.precision import active
