@@ -13,7 +13,7 @@ import numpy as np
 from ..errors import SSSError
 
 _UNSIGNED_BYTE = 0x08
-_PIECE = 2 ** 24        # bytes
+_FIRST, _PIECE = 2 ** 16, 2 ** 24      # bytes
 
 
 def read_idx(path: Path, ndim: int) -> np.ndarray:
@@ -39,14 +39,16 @@ def read_idx(path: Path, ndim: int) -> np.ndarray:
             packed = file.read(2) == b'\x1f\x8b'
             file.seek(0)
             with gzip.open(file) if packed else file as stream:
-                header = stream.read(start)
+                first = stream.read(_FIRST)     # more than the header: a damaged file is to be told from another one
+                header = first[:start]
                 if header[:4] != expected or len(header) < start:
                     raise SSSError(f'{path}: is no IDX file of unsigned bytes with {ndim} dimensions: it must start '
                                    f'with {expected.hex()} and a header of {start} bytes, found '
                                    f'{header[:4].hex() or "nothing"} in {len(header)} bytes')
                 shape = struct.unpack(f'>{ndim}I', header[4:])
                 size = math.prod(shape)
-                content = _read(stream, size + 1)       # not all that a small file may unpack to
+                content = first[start:start + size + 1]
+                content += _read(stream, size + 1 - len(content))       # not all that a small file may unpack to
     except (OSError, EOFError, zlib.error) as error:
         raise SSSError(f'{path}: cannot be read ({error}); get the file again') from error
     if len(content) != size:

@@ -7,7 +7,7 @@ from typing import Dict, List, NamedTuple, Sequence
 from ..train.workers import RANK
 
 PROGRAM = (sys.executable, '-m', 'sss_gluon.cli')
-IDLE = (sys.executable, '-c', 'import sss_gluon')       # with another DMLC_ROLE than worker, MXNet serves on import
+IDLE = (sys.executable, '-c', 'import sss_gluon')       # with another DMLC_ROLE than worker it serves, see _platform
 
 
 class Process(NamedTuple):
