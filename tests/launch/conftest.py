@@ -7,6 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sss_gluon.launch.processes import Machine
+from sss_gluon.launch.run import free_port
+from sss_gluon.launch.supervise import Outcome, supervise
+
 ROOT = str(Path(__file__).resolve().parents[2])
 
 # A network whose BatchNorm uses running statistics in training too, so that a batch can be split without a difference.
@@ -39,6 +43,14 @@ schedule_epochs: [1]
 augment_pad: 1
 run: run
 '''
+
+
+def run_as_workers(script, logs, *arguments):
+    """Run a Python script in two workers of this machine, with a server and a scheduler."""
+    machine = Machine(0, 1, 2, 1, '127.0.0.1', free_port())
+    processes = [process if process.environment['DMLC_ROLE'] != 'worker' else process._replace(
+        command=[sys.executable, '-c', script, *map(str, arguments)]) for process in machine.processes(())]
+    assert supervise(processes, logs, lambda line: None) == Outcome(None)
 
 
 class Folder:
@@ -79,3 +91,8 @@ def folder(tmp_path):
 @pytest.fixture(scope='module')
 def shared_folder(tmp_path_factory):
     return Folder(tmp_path_factory.mktemp('job'))
+
+
+@pytest.fixture(scope='session')
+def workers():
+    return run_as_workers

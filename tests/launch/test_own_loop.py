@@ -1,13 +1,8 @@
 """A loop of one's own in two workers: factors get the same updates on both, on the workers and on the store."""
 import json
-import sys
 
 import numpy as np
 import pytest
-
-from sss_gluon.launch.processes import Machine
-from sss_gluon.launch.run import free_port
-from sss_gluon.launch.supervise import Outcome, supervise
 
 LOOP = '''
 import json, sys
@@ -42,15 +37,12 @@ with open(f'{sys.argv[2]}/{store.rank}.json', 'w') as file:
 
 
 @pytest.mark.slow
-def test_updates_on_the_workers_and_on_the_store_agree(tmp_path):
+def test_updates_on_the_workers_and_on_the_store_agree(tmp_path, workers):
     found = {}
     for on_store in (False, True):
         folder = tmp_path / str(on_store)
         folder.mkdir()
-        machine = Machine(0, 1, 2, 1, '127.0.0.1', free_port())
-        processes = [process if process.environment['DMLC_ROLE'] != 'worker' else process._replace(
-            command=[sys.executable, '-c', LOOP, str(on_store), str(folder)]) for process in machine.processes(())]
-        assert supervise(processes, folder, lambda line: None) == Outcome(None)
+        workers(LOOP, folder, on_store, folder)
         found[on_store] = [json.loads((folder / f'{rank}.json').read_text()) for rank in range(2)]
         assert found[on_store][0] == found[on_store][1]
     factors = {name: np.array(values) for name, values in found[False][0].items() if name.endswith('factor')}

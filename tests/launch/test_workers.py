@@ -89,12 +89,31 @@ def test_statistics_of_every_worker_are_kept_and_a_stopped_job_ends_like_another
     first = next(name for name in found if name.startswith('device1:'))
     assert (found[first] != found[first.replace('device1:', 'param:')]).any()     # each has seen other images
     assert (folder.path / 'run/factors.csv').read_bytes() == (folder.path / 'whole/factors.csv').read_bytes()
-    with open(folder.path / 'run/metrics.csv') as a, open(folder.path / 'whole/metrics.csv') as b:
-        rows = list(zip(csv.DictReader(a), csv.DictReader(b)))
-    assert len(rows) == 15
-    for one, other in rows:     # the held-out loss alone differs, in its eighth digit
-        assert float(one.pop('loss')) == pytest.approx(float(other.pop('loss')), rel=1e-6)
-        assert one == other
+    assert (folder.path / 'run/metrics.csv').read_bytes() == (folder.path / 'whole/metrics.csv').read_bytes()
+
+
+TOLD = """
+import sys
+import sss_gluon
+import numpy as np
+from sss_gluon.train.workers import join
+job = join('local')
+for i in range(5):      # a place in a fraction, and an integer, that float32 has no room for
+    first, second = np.array([[1 / 3, -1e-300], [2.0 ** 53 - 1, i]]), np.array([[-1 / 7, np.inf], [1.0, i + 0.1]])
+    assert (job.total('sum', second if job.rank else first) == first + second).all()
+    table = job.gather('table', np.array([2 ** 62 + 1 + job.rank * i]))
+    assert table.dtype == np.int64 and table.tolist() == [[2 ** 62 + 1], [2 ** 62 + 1 + i]]
+    row = np.array([1 / 3, 1e38, np.nan], 'float32')
+    np.testing.assert_array_equal(job.gather('row', row * (1 + job.rank)), [row, row * 2])
+open(f'{sys.argv[1]}/{job.rank}', 'w').close()
+"""
+
+
+@pytest.mark.slow
+def test_numbers_reach_the_other_worker_exactly(tmp_path, workers):
+    """MXNet's server keeps float64 as float32, in about three jobs of four."""
+    workers(TOLD, tmp_path, tmp_path)
+    assert (tmp_path / '0').exists() and (tmp_path / '1').exists()
 
 
 @pytest.mark.slow
