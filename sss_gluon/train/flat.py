@@ -4,10 +4,12 @@ The 500 parameters of a ResNet-164 cost 500 times the overhead of an operator in
 """
 from __future__ import annotations
 
-from typing import Dict, List, Tuple
+import ctypes
+from typing import Container, Dict, Iterable, List, Optional, Tuple
 
 import numpy as np
 from mxnet import autograd, nd
+from mxnet.base import _LIB, check_call
 
 from ..apg import APGNAG
 
@@ -34,10 +36,15 @@ class FlatBuffers:
         Keeps the velocities by index; they become views.
     views : bool
         Only for networks that have not trained yet; whoever fetched arrays before holds some that are not used.
+    grouped : set of int, optional
+        Indices of the weights of grouped convolutions, which are copied one by one: ``amp_multicast`` cannot read the
+        layouts that a prediction gives them. None: not known, so all weights are.
     """
 
-    def __init__(self, parameters: Dict[int, object], device: int, updater, views: bool):
+    def __init__(self, parameters: Dict[int, object], device: int, updater, views: bool,
+                 grouped: Optional[Container[int]] = None):
         self.parameters, self.device, self.updater, self.views = parameters, device, updater, views
+        self.grouped = grouped
         self.segments: List[_Segment] = []
         self.served: List[int] = []     # indices of the parameters that update() serves
         self.signature = None
@@ -57,14 +64,17 @@ class FlatBuffers:
         gradients = (self.parameters[index]._grad[self.device] for index in self.served)
         self.views = self.views and not any(gradient.asnumpy().any() for gradient in gradients)
         self.segments = [_Segment(indices, self, factors) for (factors, *_), indices in groups.items()]
-        copied = [pair for segment in self.segments for pair in segment.weights]
-        self._weights = [(array, piece) for array, piece in copied if array.ndim > 1]
-        self._vectors = [(array, piece) for array, piece in copied if array.ndim == 1]
-        self._vectors += [pair for segment in self.segments for pair in segment.gradients]
-        self._results = [(piece, array) for array, piece in copied]
+        copied = [triple for segment in self.segments for triple in segment.weights]
+        self._singly = [(array, piece) for index, array, piece in copied if self._unreadable(index, array)]
+        self._together = [(array, piece) for index, array, piece in copied if not self._unreadable(index, array)]
+        self._together += [pair for segment in self.segments for pair in segment.gradients]
+        self._results = [(piece, array) for _, array, piece in copied]
         self.signature = self._signature()
         # so that no identity is used again
         self._held = [(p._data[self.device], p._grad and p._grad[self.device]) for p in self.parameters.values()]
+
+    def _unreadable(self, index: int, array: nd.NDArray) -> bool:
+        return array.ndim > 1 if self.grouped is None else index in self.grouped
 
     def _small(self, parameter) -> bool:
         return (parameter.grad_req != 'null' and np.dtype(parameter.dtype) == np.float32
@@ -79,9 +89,9 @@ class FlatBuffers:
 
     def gather(self) -> None:
         """Start to copy what ``update`` needs; nothing of the network changes."""
-        for array, piece in self._weights:
-            array.copyto(piece)     # one by one: amp_multicast cannot read oneDNN's layouts of grouped convolutions
-        _copy(self._vectors)
+        for array, piece in self._singly:
+            array.copyto(piece)
+        _copy(self._together)
 
     def update(self, optimizer: APGNAG) -> None:
         """One step of everything that is bound, after ``gather``."""
@@ -101,7 +111,8 @@ class _Segment:
         self.sizes = [int(np.prod(p.shape)) for p in parameters]
         context = parameters[0]._data[d].context
         self.weight, self.grad, self.velocity, self.ahead = (nd.zeros(sum(self.sizes), ctx=context) for _ in range(4))
-        self.weights, self.gradients = [], []       # (array of the network, its slice), where they are not the same
+        # (index, array of the network, its slice) and (array, slice), where array and slice are not the same
+        self.weights, self.gradients = [], []
         self._thresholds = None, None
         begin = 0
         for index, parameter, size in zip(indices, parameters, self.sizes):
@@ -113,7 +124,7 @@ class _Segment:
                 states[index].copyto(velocity)
             states[index], buffers.updater.states_synced[index] = velocity, True
             if not buffers.views:
-                self.weights.append((parameter._data[d], weight))
+                self.weights.append((index, parameter._data[d], weight))
                 self.gradients.append((parameter._grad[d], grad))
                 continue
             fresh = parameter._data[d]._fresh_grad
@@ -121,7 +132,7 @@ class _Segment:
             if len(parameter.shape) == 1:
                 parameter._data[d] = parameter._data[d].copyto(weight)
             else:
-                self.weights.append((parameter._data[d], weight))
+                self.weights.append((index, parameter._data[d], weight))
             autograd.mark_variables([parameter._data[d]], [grad], parameter.grad_req)
             parameter._data[d]._fresh_grad = fresh
 
@@ -144,3 +155,24 @@ def _copy(pairs: List[Tuple[nd.NDArray, nd.NDArray]]) -> None:
     if pairs:
         sources, targets = zip(*pairs)
         nd.amp_multicast(*sources, num_outputs=len(sources), out=list(targets))
+
+
+# What NDArray._fresh_grad does, in a quarter of the time: a network has hundreds of parameters, and each is asked twice
+# in every step.
+
+def all_fresh(arrays: Iterable[nd.NDArray]) -> bool:
+    """Was the gradient of every array computed since the last step?"""
+    state = ctypes.c_int()
+    get, place = _LIB.MXNDArrayGetGradState, ctypes.byref(state)
+    for array in arrays:
+        check_call(get(array.handle, place))
+        if not state.value:
+            return False
+    return True
+
+
+def set_stale(arrays: Iterable[nd.NDArray]) -> None:
+    """Say that the gradients of arrays were used."""
+    put, stale = _LIB.MXNDArraySetGradState, ctypes.c_int(0)
+    for array in arrays:
+        check_call(put(array.handle, stale))

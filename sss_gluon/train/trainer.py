@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import re
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import Dict, List, Optional, Sequence, Set, Tuple
 
 import mxnet as mx
 import numpy as np
@@ -16,7 +16,7 @@ from ..graph.count import count_program
 from ..graph.fold import fold
 from ..graph.trace import trace
 from ..structures.rebuild import factor_variable, fill_typical
-from .flat import FlatBuffers
+from .flat import FlatBuffers, all_fresh, set_stale
 from .precision import LOSS_SCALE, LossScaler, overflow
 
 NO_DECAY = r'(bias|beta)$'      # authors' code: weight decay on weights and BatchNorm.gamma only
@@ -28,13 +28,13 @@ class FactorTrainer(gluon.Trainer):
 
     Loading keeps the optimizer of this trainer: γ, learning rate and schedule come from the configuration, momenta
     and the number of updates from the file. Made by ``make_trainer``; ``gamma_multipliers`` is {factor name: multiplier
-    of γ}, ``aggregate`` updates small parameters through ``FlatBuffers``, with ``views`` or without. Where the
+    of γ}, ``aggregate`` updates small parameters through ``FlatBuffers``, with its ``views`` and ``grouped``. Where the
     gradients overflow with a ``loss_scaler``, ``step`` changes nothing but the scale, counts no update, and
     ``overflowed`` is True: momenta, and the schedule, are then as if the step had never been.
     """
 
     def __init__(self, named_parameters, optimizer, gamma_multipliers: Dict[str, float], aggregate: bool, views: bool,
-                 loss_scaler: Optional[LossScaler] = None, **kwargs):
+                 grouped: Optional[Set[int]] = None, loss_scaler: Optional[LossScaler] = None, **kwargs):
         self.names = [name for name, _ in named_parameters]
         self.gamma_multipliers = gamma_multipliers
         self.loss_scaler, self.overflowed = loss_scaler, False
@@ -44,7 +44,7 @@ class FactorTrainer(gluon.Trainer):
         self._stepping = self._gathered = False
         if aggregate:
             trained = {i: p for i, p in enumerate(self._params) if p.grad_req != 'null'}
-            self._flat = [FlatBuffers(trained, device, updater, views)
+            self._flat = [FlatBuffers(trained, device, updater, views, grouped)
                           for device, updater in enumerate(self._updaters)]
         # The store copies all parameters of the first device to the others. gluon.Trainer does it in its first step,
         # when it reads running statistics that are being written, and loses those that a checkpoint gave the others.
@@ -119,7 +119,7 @@ class FactorTrainer(gluon.Trainer):
 
     def _all_fresh(self) -> bool:
         """Was every gradient computed since the last step?"""
-        return all(array._fresh_grad for _, p in self._trained() for array in p._data)
+        return all_fresh(array for _, p in self._trained() for array in p._data)
 
     def _update(self, ignore_stale_grad=False):
         if hasattr(self, '_amp_loss_scaler'):
@@ -139,9 +139,7 @@ class FactorTrainer(gluon.Trainer):
         if not flat and not self.overflowed:
             super()._update(ignore_stale_grad)
             return
-        for _, p in trained:
-            for array in p._data:
-                array._fresh_grad = False
+        set_stale(array for _, p in trained for array in p._data)
         if self.overflowed:
             return
         for device, (updater, buffers) in enumerate(zip(self._updaters, self._flat)):
@@ -301,8 +299,24 @@ def make_trainer(net: gluon.Block, gamma: float = 0.01, learning_rate: Optional[
         clip_gradient=clip_gradient, lr_scheduler=lr_scheduler, multi_precision=multi_precision,
         param_dict={i: parameter for i, (_, parameter) in enumerate(named)})
     views = hasattr(net, 'spec') and not _has_run(net)
-    return FactorTrainer(named, optimizer, multipliers, aggregate, views, loss_scaler, kvstore=kvstore,
-                         update_on_kvstore=update_on_kvstore)
+    return FactorTrainer(named, optimizer, multipliers, aggregate, views, _grouped(net, position), loss_scaler,
+                         kvstore=kvstore, update_on_kvstore=update_on_kvstore)
+
+
+def _grouped(net: gluon.Block, position: Dict[int, int]) -> Optional[Set[int]]:
+    """Positions of the weights of grouped convolutions; None where they are not known.
+
+    A layer of one's own may call the convolution operator with any weight, those of ``get_model`` do not.
+    """
+    if not hasattr(net, 'spec'):
+        return None
+    found = set()
+
+    def visit(block):
+        if getattr(block, '_kwargs', {}).get('num_group', 1) > 1:
+            found.add(position[id(block.weight)])
+    net.apply(visit)
+    return found
 
 
 def _has_run(block: gluon.Block) -> bool:

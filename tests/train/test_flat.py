@@ -16,6 +16,8 @@ NETWORKS = {        # name: kinds of factors
     'cifar_resnet20': ('block', 'neuron'),
     'cifar_resnext20': ('group', 'block'),
     'cifar_vgg16': ('neuron',),
+    'cifar_resnet164': ('block',),
+    'peleenet': ('neuron',),
 }
 
 
@@ -33,6 +35,7 @@ def train(net, trainer, size, between=None):
     random = np.random.RandomState(0)
     loss = gluon.loss.SoftmaxCrossEntropyLoss()
     contexts = trainer._contexts
+    mx.random.seed(0)       # of dropout
     for step in range(STEPS):
         images = random.standard_normal((4, 3, size, size)).astype('float32')
         labels = random.randint(0, 4, 4)
@@ -108,6 +111,8 @@ CASES = {       # (network, settings, what happens before each step, devices)
     'gamma by name': ('cifar_resnet20', dict(gamma_mult={'stage1': 0.3, 'stage3': 0.0}), None, 1),
     'decayed factors and biases': ('cifar_vgg16', dict(no_decay='nothing'), None, 1),
     'predictions': ('cifar_vgg16', {}, predict, 1),
+    'predictions, bottlenecks': ('cifar_resnet164', {}, predict, 1),
+    'predictions, dense blocks': ('peleenet', {}, predict, 1),
     'predictions, grouped convolutions': ('cifar_resnext20', {}, predict, 1),
     'set_data': ('cifar_resnet20', {}, set_data, 1),
     'writes into parameters': ('cifar_resnet20', {}, write_in_place, 1),
