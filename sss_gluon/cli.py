@@ -236,6 +236,7 @@ def _bench_arguments(parser):
     parser.add_argument('--list', action='store_true', help='print the rows and measure nothing')
     parser.add_argument('--distributed', action='store_true',
                         help='only 2 workers against 1, and what that predicts for 8 to 512 GPUs')
+    parser.add_argument('--soak', type=float, metavar='HOURS', help='only train that long, and watch memory')
     parser.add_argument('--rounds', type=int, help='turns of all that is compared (default 20, with --quick 3)')
     parser.add_argument('--csv', metavar='FILE', help='write the results there, with the machine')
     parser.add_argument('--baseline', metavar='FILE', help='an earlier CSV: fail where a row is worse than there')
@@ -244,7 +245,16 @@ def _bench_arguments(parser):
     parser.add_argument('--quick', action='store_true', help='tiny networks: shows that it works, numbers mean nothing')
 
 
+def _soak(hours):
+    from .bench.soak import soak
+    from .report.bench import describe_sample, describe_soak
+    samples = soak(hours, log=lambda sample: print(describe_sample(sample), file=sys.stderr, flush=True))
+    print(describe_soak(samples))
+
+
 def _bench(options):
+    if options.soak is not None:
+        return _soak(options.soak)
     from .bench.run import bench
     from .bench.scaling import prediction
     from .bench.table import select

@@ -7,8 +7,10 @@ from tabulate import tabulate
 
 from ..bench.isolated import Result
 from ..bench.scaling import GIGABITS, GPUS, STEP
+from ..bench.soak import WARM_UP, Sample, slope
 from ..bench.table import Benchmark
 
+MIB = 2 ** 20
 BUSY = 0.5      # processes that wanted a core before anything was measured
 
 
@@ -45,6 +47,23 @@ def describe_scaling(rows: Sequence[tuple]) -> str:
     return (f'resnet50, predicted: images/s ÷ those of one machine times their number; {GPUS} GPUs a machine, '
             f'{1000 * STEP:.0f} ms a step;\nat worst sums wait for the last gradient, at best they hide behind them\n'
             + tabulate(cells, headers=['GPUs', *(f'{bits} Gbit/s' for bits in GIGABITS)], disable_numparse=True))
+
+
+def describe_sample(sample: Sample) -> str:
+    """'12.5 min, epoch 310: 251.3 MiB, 14 threads, 9 open files'."""
+    return (f'{sample.seconds / 60:.1f} min, epoch {sample.epochs}: {sample.bytes / MIB:.1f} MiB, {sample.threads} '
+            f'threads, {sample.files} open files')
+
+
+def describe_soak(samples: Sequence[Sample]) -> str:
+    """What changed while a training went on."""
+    first, last = samples[0], samples[-1]
+    middle = next(sample for sample in samples if sample.seconds >= WARM_UP * last.seconds)
+    return '\n'.join([
+        f'{last.epochs - first.epochs} epochs in {last.seconds / 3600:.2f} h',
+        f'memory: {first.bytes / MIB:.1f} MiB at first, {middle.bytes / MIB:.1f} after a tenth of the time, '
+        f'{last.bytes / MIB:.1f} at the end; since that tenth {slope(samples) / MIB:+.2f} MiB an hour',
+        f'threads: {first.threads} to {last.threads}, open files: {first.files} to {last.files}'])
 
 
 def _number(value: float) -> str:
