@@ -151,7 +151,7 @@ def to_json(outputs: List[Entry]) -> str:
 
 def from_symbol(symbol: mx.sym.Symbol) -> List[Entry]:
     """The outputs of a Symbol as entries of fresh nodes."""
-    graph = json.loads(symbol.tojson())
+    graph = json.loads(symbol.tojson(remove_amp_cast=False))    # removed, MXNet leaks the Symbol that it makes
     nodes = []
     for row in graph['nodes']:
         inputs = [Entry(nodes[i], index) for i, index, *_ in row['inputs']]
