@@ -1,8 +1,10 @@
 """Loss, top-1 and top-5 of a network on a set of images."""
 from __future__ import annotations
 
+from collections import deque
 from contextlib import contextmanager
-from typing import Iterator, List, NamedTuple, Optional, Tuple
+from itertools import chain
+from typing import Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import mxnet as mx
 import numpy as np
@@ -10,7 +12,7 @@ from mxnet import gluon
 
 from ..data import Augmentation, ImageSet, evaluation_batches
 from .precision import widened
-from .workers import Workers
+from .workers import ALONE, Workers
 
 
 class Accuracy(NamedTuple):
@@ -22,17 +24,19 @@ class Accuracy(NamedTuple):
 
 
 def evaluate_images(net: gluon.Block, images: ImageSet, augmentation: Augmentation, batch_size: int,
-                    context, workers: Optional[Workers] = None) -> Accuracy:
+                    devices: Sequence[mx.Context], workers: Optional[Workers] = None) -> Accuracy:
     """Run all images through the network in inference mode.
 
-    Several workers take a part each, all with the running statistics of the first one, which are those it saves.
+    Devices take the batches in turn, and several workers a part of the images each, all with the running statistics of
+    the first device of the first worker, which are those that a run saves: the result is that of this device alone.
     """
-    if workers is None or workers.size == 1:
-        return _mean(_sums(net, images, augmentation, batch_size, context))
+    workers = workers or ALONE
+    if workers.size == len(devices) == 1:
+        return _mean(_sums(net, images, augmentation, batch_size, devices))
     parts, sums = min(workers.size, len(images)), (0, 0, 0, 0)
-    with _statistics_of_the_first(net, workers):
+    with _statistics_of_the_first(net, devices, workers):
         if workers.rank < parts:
-            sums = _sums(net, images.part(workers.rank, parts), augmentation, batch_size, context)
+            sums = _sums(net, images.part(workers.rank, parts), augmentation, batch_size, devices)
     return _mean(workers.total('accuracy', sums))
 
 
@@ -41,10 +45,10 @@ def _mean(sums) -> Accuracy:
     return Accuracy(loss / images, correct / images, among_five / images, int(images))
 
 
-def _sums(net, images, augmentation, batch_size, context) -> Tuple[float, int, int, int]:
+def _sums(net, images, augmentation, batch_size, devices) -> Tuple[float, int, int, int]:
     loss, correct, among_five, total = 0.0, 0, 0, 0
-    for x, y, valid in evaluation_batches(images, batch_size, augmentation):
-        output = widened(net(mx.nd.array(x, ctx=context))).asnumpy()[:valid].astype('float64')
+    for output, y, valid in _outputs(net, images, augmentation, batch_size, devices):
+        output = output.asnumpy()[:valid].astype('float64')
         label = y[:valid].astype(int)
         own = output[np.arange(valid), label]
         peak = output.max(axis=1)
@@ -58,21 +62,36 @@ def _sums(net, images, augmentation, batch_size, context) -> Tuple[float, int, i
     return loss, correct, among_five, total
 
 
+def _outputs(net, images, augmentation, batch_size, devices) -> Iterator[Tuple[mx.nd.NDArray, np.ndarray, int]]:
+    """(output, labels, how many of them count) of every batch, in order; every device works on one."""
+    working = deque()
+    for i, (x, y, valid) in enumerate(evaluation_batches(images, batch_size, augmentation)):
+        output = widened(net(mx.nd.array(x, ctx=devices[i % len(devices)])))
+        working.append((output, y, valid))
+        if len(working) == len(devices):
+            yield working.popleft()
+    yield from working
+
+
 @contextmanager
-def _statistics_of_the_first(net: gluon.Block, workers: Workers) -> Iterator[None]:
+def _statistics_of_the_first(net: gluon.Block, devices: Sequence[mx.Context], workers: Workers) -> Iterator[None]:
     """Running statistics are of each device, as in the paper; what is saved, and judged, are the first one's."""
-    running = [p.list_data()[0] for p in net.collect_params().values() if p.grad_req == 'null']
-    own = [array.asnumpy() for array in running]
-    flat = np.concatenate([array.ravel() for array in own])
+    parameters = [p for p in net.collect_params().values() if p.grad_req == 'null']
+    if not parameters:
+        yield
+        return
+    running = [[p.data(device) for p in parameters] for device in devices]
+    own = [[array.asnumpy() for array in arrays] for arrays in running]
+    flat = np.concatenate([array.ravel() for array in own[0]])
     first = workers.gather('statistics', flat)[0]
-    _fill(running, np.split(first, np.cumsum([array.size for array in own])[:-1]))
+    _fill(running, [np.split(first, np.cumsum([array.size for array in own[0]])[:-1])] * len(devices))
     try:
         yield
     finally:
         _fill(running, own)
 
 
-def _fill(arrays: List[mx.nd.NDArray], values: List[np.ndarray]) -> None:
-    for array, value in zip(arrays, values):
+def _fill(running: List[List[mx.nd.NDArray]], values: List[List[np.ndarray]]) -> None:
+    for array, value in zip(chain(*running), chain(*values)):
         array[:] = value.reshape(array.shape)
     mx.nd.waitall()     # a network with static_shape would not wait for them

@@ -222,7 +222,7 @@ def _rows(nets: Dict[str, gluon.HybridBlock], data: DataSet, context) -> List[Ro
     rows = []
     for name, net in nets.items():
         size = count(net, (1,) + tuple(data.shape))
-        accuracy = evaluate_images(net, data.test, plain(data), LATENCY_BATCHES[-1], context)
+        accuracy = evaluate_images(net, data.test, plain(data), LATENCY_BATCHES[-1], [context])
         rows.append(Row(name, accuracy, size.params, size.macs, {b: seconds[b][name] for b in LATENCY_BATCHES}))
     return rows
 

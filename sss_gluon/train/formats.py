@@ -146,7 +146,7 @@ def _hold(trained: Trained, net, quantized, max_drop: float) -> float:
     """Hold INT8 against float32 on images that it was not calibrated on; its largest difference."""
     data = trained.data
     name, held = ('validation', data.validation) if data.validation is not None else ('test', data.test)
-    before, after = (evaluate_images(one, held, plain(data), LATENCY_BATCHES[-1], mx.cpu()).top1
+    before, after = (evaluate_images(one, held, plain(data), LATENCY_BATCHES[-1], [mx.cpu()]).top1
                      for one in (net, quantized))
     if not before - after <= max_drop:
         raise SSSError(f'INT8 takes top-1 on {len(held)} {name} images from {before:.2%} to {after:.2%}, more than '
@@ -169,7 +169,7 @@ def _measured(trained: Trained, nets, differ, folder: Path) -> List[Exported]:
         seconds[batch] = alternately({i: lambda net=net, images=images: net.net(images).wait_to_read()
                                       for i, net in enumerate(nets)})
     return [Exported(net.name, net.runtime, net.files, sum((folder / file).stat().st_size for file in net.files),
-                     evaluate_images(net.net, data.test, plain(data), LATENCY_BATCHES[-1], mx.cpu()), differ[i],
+                     evaluate_images(net.net, data.test, plain(data), LATENCY_BATCHES[-1], [mx.cpu()]), differ[i],
                      {batch: seconds[batch][i] for batch in LATENCY_BATCHES})
             for i, net in enumerate(nets)]
 

@@ -343,7 +343,7 @@ class Training:
         mx.nd.waitall()     # with static_shape, parameters read without it can be those of an earlier step
         begin = time.monotonic()
         held = self.data.validation or self.data.test
-        result = evaluate_images(self.net, held, self.augmentation, self.config.batch_size, self.devices[0],
+        result = evaluate_images(self.net, held, self.augmentation, self.config.batch_size, self.devices,
                                  self.workers)
         evaluation_seconds = time.monotonic() - begin
         trained = Accuracy(self.position.loss_sum / self.images, self.position.correct / self.images, float('nan'),
