@@ -1,6 +1,7 @@
 """What the README shows is what happens: its code runs, its commands parse, its tables are counted again."""
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -49,7 +50,7 @@ def test_own_network_goes_through_the_chain(tmp_path):
 
 @pytest.mark.parametrize('command', [c for c in COMMANDS if ' train configs/' in c])
 def test_train_commands_name_settings_that_exist(command):
-    path, *overrides = command.partition(' train ')[2].split()
+    path, *overrides = shlex.split(command.partition(' train ')[2])
     load_config(ROOT / path, overrides)
 
 
