@@ -1,6 +1,9 @@
 """Every file that the package reads, damaged at random: it is read, or refused in one sentence, in bounded memory."""
 import gzip
 import io
+import os
+import subprocess
+import sys
 import tarfile
 import tracemalloc
 from dataclasses import replace
@@ -170,3 +173,46 @@ def test_an_archive_writes_nothing(tmp_path, monkeypatch):
     with pytest.raises(SSSError, match='does not hold'):
         cifar._read_archive(SMALL, tmp_path / 'a.tar.gz')
     assert [path.name for path in tmp_path.iterdir()] == ['a.tar.gz']
+
+
+PARAMS = """
+import resource, sys
+import sss_gluon
+import mxnet as mx
+import numpy as np
+from sss_gluon.graph.block import load_arrays
+
+path, whole = sys.argv[1], {'arg:weight': mx.nd.ones((3, 4, 3, 3)), 'aux:mean': mx.nd.ones(3)}
+mx.nd.save(path, whole)
+content = open(path, 'rb').read()
+resource.setrlimit(resource.RLIMIT_AS, (6 * 2 ** 30,) * 2)
+counts = {'read': 0, 'refused': 0}
+for seed in range(int(sys.argv[2])):
+    random, damaged = np.random.RandomState(seed), bytearray(content)
+    place = random.randint(len(content))
+    if seed % 3 == 0:
+        del damaged[place:]
+    elif seed % 3 == 1:
+        damaged[place] ^= 1 << random.randint(8)
+    else:
+        damaged[place:place + 8] = random.bytes(8)
+    open(path, 'wb').write(damaged)
+    try:
+        load_arrays(path)
+        counts['read'] += 1
+    except sss_gluon.SSSError as error:
+        assert path in str(error) and '\\n' not in str(error), seed
+        counts['refused'] += 1
+print(*counts.values())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != 'linux', reason='limits memory as Linux does')
+def test_damaged_params_neither_kill_the_process_nor_fill_the_memory(tmp_path):
+    """MXNet's reader is in native code: a process of its own shows whether it survives."""
+    done = subprocess.run([sys.executable, '-c', PARAMS, str(tmp_path / 'net.params'), '600'], capture_output=True,
+                          text=True, env=dict(os.environ, PYTHONPATH=str(ROOT)))
+    assert done.returncode == 0, done.stderr
+    read, refused = map(int, done.stdout.split())
+    assert read + refused == 600 and refused > 200      # a flipped bit of a weight cannot be seen

@@ -60,7 +60,7 @@ def load_arrays(path) -> Dict[str, np.ndarray]:
     """The arrays of a ``.params`` file as {name without arg: or aux:: float array}."""
     try:
         arrays = mx.nd.load(str(path))
-    except mx.base.MXNetError as error:
+    except (mx.base.MXNetError, UnicodeDecodeError) as error:      # the latter of a damaged name
         missing = not os.path.exists(path)
         raise SSSError(f'params file {path} does not exist' if missing else
                        f'{path} is not a readable params file, or it is damaged') from error
