@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -20,6 +21,7 @@ POLL = 0.2          # seconds
 PATIENCE = 20.0     # seconds that servers have to end after the workers, and processes after SIGTERM
 SIGNALS = tuple(getattr(signal, name) for name in ('SIGINT', 'SIGTERM', 'SIGHUP') if hasattr(signal, name))
 STOPPED = (128 + signal.SIGTERM, -signal.SIGTERM)
+HOROVOD = re.compile(r'Process name: (\d+)\s+Exit code: (\d+)$')      # how horovodrun says which rank was the first
 PR_SET_PDEATHSIG = 1
 
 
@@ -106,11 +108,12 @@ class _Running:
             time.sleep(POLL)
 
     def _fate(self, name: str, code: int) -> str:
-        if code < 0:
-            return f'was ended by {signal.Signals(-code).name}; its log is {self.path(name)}'
-        lines = self.path(name).read_text('utf-8', 'replace').strip().splitlines()
-        said = f' ({lines[-1].strip()})' if lines else ''
-        return f'ended with exit status {code}{said}; its log is {self.path(name)}'
+        text = self.path(name).read_text('utf-8', 'replace').strip() if code >= 0 else ''
+        rank, said = HOROVOD.search(text), text.rpartition('\n')[2].strip()
+        if rank:
+            status = int(rank[2])
+            said = f'worker {rank[1]} {_how(128 - status if status > 128 else status)}'     # as shells count
+        return _how(code) + (f' ({said})' if said else '') + f'; its log is {self.path(name)}'
 
     def end(self) -> None:
         """Leave nothing running; servers get the time to end by themselves where all workers are done."""
@@ -130,6 +133,10 @@ class _Running:
             child.wait()
         for thread in self.echoes:
             thread.join(PATIENCE)
+
+
+def _how(code: int) -> str:
+    return f'was ended by {signal.Signals(-code).name}' if code < 0 else f'ended with exit status {code}'
 
 
 def _copy(pipe, path: Path) -> None:

@@ -64,7 +64,8 @@ class Folder:
     def start(self, *arguments, **options):
         return subprocess.Popen([sys.executable, '-m', 'sss_gluon.cli', *map(str, arguments)], cwd=self.path, text=True,
                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                env={**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': ROOT}, **options)
+                                env={**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': ROOT,
+                                     'SSS_GLUON_TEST': str(self.path)}, **options)
 
     def run(self, *arguments, timeout=300):
         """(exit status, output, errors) of sss-gluon."""

@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -137,17 +138,21 @@ def test_batches_that_workers_cannot_share(size, settings, words, tmp_path, monk
         train(Config(run=str(tmp_path / 'run'), image_size=8, **settings))
 
 
+def environments():
+    """(number, environment) of every process, the oldest first."""
+    for path in sorted(Path('/proc').glob('[0-9]*'), key=lambda path: int(path.name)):
+        with suppress(OSError):         # it has ended
+            yield int(path.name), dict(word.partition('=')[::2] for word in (path / 'environ').read_text().split('\0'))
+
+
 def processes(parent):
     """{name: number} of the processes that a launcher started, as they are named in its messages."""
     found = {}
-    for path in Path('/proc').glob('[0-9]*'):
-        try:
-            if int((path / 'stat').read_text().rpartition(')')[2].split()[1]) == parent:
-                words = dict(word.partition('=')[::2] for word in (path / 'environ').read_text().split('\0'))
-                rank = words.get('SSS_GLUON_RANK', '0')
-                found[words['DMLC_ROLE'] + ('' if words['DMLC_ROLE'] == 'scheduler' else f' {rank}')] = int(path.name)
-        except (OSError, KeyError):     # it has ended, or is not one of them
-            continue
+    for number, words in environments():
+        with suppress(OSError):
+            role = words.get('DMLC_ROLE')
+            if role and int(Path(f'/proc/{number}/stat').read_text().rpartition(')')[2].split()[1]) == parent:
+                found[role if role == 'scheduler' else f'{role} {words.get("SSS_GLUON_RANK", "0")}'] = number
     return found
 
 
@@ -168,6 +173,26 @@ def test_when_one_dies_all_end_soon_and_the_same_command_continues(role, folder)
     assert 'The same command continues' in errors and 'Traceback' not in errors
     assert not any(Path(f'/proc/{number}').exists() for number in started.values())
     status, output, errors = folder.launch(2, 'epochs=20')
+    assert status == 0 and 'continuing after epoch' in output, errors
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not HOROVOD, reason='Horovod is not installed: bash scripts/cluster/install_horovod.sh')
+@pytest.mark.parametrize('rank', ['0', '1'])
+def test_when_a_worker_of_horovod_dies_all_end_soon_and_the_same_command_continues(rank, folder):
+    command = ('launch', '--workers', 2, '--through', 'horovodrun', '--logs', 'logs', 'train', 'config.yaml')
+    job = folder.start(*command, 'epochs=40')
+    for line in job.stdout:
+        if 'epoch   1/' in line:
+            break
+    started = {words.get('HOROVOD_RANK'): number for number, words in environments()
+               if words.get('HOROVOD_RANK') and words.get('SSS_GLUON_TEST') == str(folder.path)}
+    assert started.keys() == {'0', '1'}
+    os.kill(started[rank], signal.SIGKILL)
+    _, errors = job.communicate(timeout=60)
+    assert job.returncode == 2 and f'worker {rank} was ended by SIGKILL' in errors, errors
+    assert not any(alive(number) for number in started.values())
+    status, output, errors = folder.run(*command, 'epochs=40')
     assert status == 0 and 'continuing after epoch' in output, errors
 
 
