@@ -66,7 +66,7 @@ def _interrupt_again(unraisable) -> None:
 
 
 def _train_arguments(parser):
-    parser.add_argument('config', help='configuration (YAML), or a run folder to continue')
+    parser.add_argument('config', help='configuration (YAML), a run folder to continue, or the first of key=value')
     parser.add_argument('overrides', nargs='*', metavar='key=value', help='settings that override the file')
 
 
@@ -81,6 +81,8 @@ def _train(options):
             raise SSSError(f'run= cannot be changed while {path} is continued; name the configuration file instead')
         config = load_config(run.config_file, options.overrides)
         config.run = str(path)
+    elif '=' in options.config and not os.path.exists(path):
+        config = load_config(None, [options.config, *options.overrides])
     else:
         config = load_config(path, options.overrides)
     run = train(config)
@@ -276,7 +278,8 @@ def _bench(options):
 
 
 def _report_arguments(parser):
-    parser.add_argument('runs', nargs='*', metavar='run', help='run folders, or folders below which runs are found')
+    parser.add_argument('runs', nargs='*', metavar='run',
+                        help='run folders, folders below which runs are found, or runs.csv of a report')
     parser.add_argument('--out', metavar='DIR', help='folder to write to; default report in the folder of the runs')
     parser.add_argument('--title', metavar='TEXT', help='of the page')
     parser.add_argument('--published', metavar='TABLE', help='another table of published numbers (CSV)')

@@ -18,11 +18,11 @@ import mxnet as mx
 from .. import __version__
 from ..errors import SSSError
 from ..files import write_text
+from ..machine import cpu_model
 from .isolated import Result
 from .settings import Settings
 from .table import AT_MOST, REPORT, TABLE
 
-CPU_INFO = Path('/proc/cpuinfo')
 NEEDED = ('name', 'value', 'cpu', 'quick')      # of a baseline
 
 
@@ -33,12 +33,6 @@ def machine(settings: Settings) -> Dict[str, str]:
             'python': platform.python_version(), 'sss_gluon': __version__, 'rounds': str(settings.rounds),
             'quick': 'yes' if settings.quick else 'no', 'date': time.strftime('%Y-%m-%d %H:%M:%S'),
             'command': shlex.join(['sss-gluon', *sys.argv[1:]])}
-
-
-def cpu_model() -> str:
-    """As the kernel names it."""
-    lines = CPU_INFO.read_text('utf-8').splitlines() if CPU_INFO.exists() else []
-    return next((line.split(':', 1)[1].strip() for line in lines if line.startswith('model name')), platform.machine())
 
 
 def check_writable(path: Union[str, Path]) -> None:

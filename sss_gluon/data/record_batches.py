@@ -8,12 +8,12 @@ but ends an evaluation with the whole process (it divides by the height): packin
 """
 from __future__ import annotations
 
-import os
 from typing import Iterator, Tuple
 
 import numpy as np
 
 from ..errors import SSSError, reason
+from ..machine import threads
 from .augment import Augmentation
 from .batches import check_batches, in_background
 from .records import CUBIC, RecordSet
@@ -142,16 +142,9 @@ def _read(images: RecordSet, batch_size: int, **options) -> Iterator[Tuple[np.nd
     try:
         reader = mx.io.ImageRecordIter(
             path_imgrec=str(images.rec), path_imgidx=images.index_file, data_shape=images.shape, dtype='uint8',
-            batch_size=batch_size, round_batch=True, preprocess_threads=_threads(), device_id=-1, verbose=False,
+            batch_size=batch_size, round_batch=True, preprocess_threads=threads(), device_id=-1, verbose=False,
             **options)
         for batch in reader:
             yield batch.data[0].asnumpy(), batch.label[0].asnumpy()
     except mx.base.MXNetError as error:
         raise SSSError(f'{images.rec}: cannot be read: {reason(error)}') from error
-
-
-def _threads() -> int:
-    """The cores of this process, or fewer, where OMP_NUM_THREADS says so: several workers may share a machine."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
-    asked = os.environ.get('OMP_NUM_THREADS', '')
-    return max(1, min(cores, int(asked))) if asked.isdigit() else cores

@@ -4,18 +4,19 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Callable, List, NamedTuple, Optional, Sequence, Union
+from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Union
 
 from ..errors import SSSError
 from ..files import write_text
-from .comparison import paper_sheet, results_sheet, runs_rows
+from .comparison import paper_sheet, results_sheet
 from .counts import count_published, counts_sheet
 from .kept import kept_sheet
 from .numbers import ranges
 from .page import Chapter, page
 from .plots import AXES, error_figure, kept_figures
 from .published import load_published
-from .runs import find_runs, read_runs
+from .runs import Log, Record, find_runs, read_runs
+from .runs_table import read_runs_table, runs_rows
 from .sections import Section, sections
 from .sheets import Sheet, csv_text, markdown_escape
 from .style import save
@@ -41,7 +42,7 @@ def report(runs: Sequence[Union[str, Path]] = (), out: Union[str, Path, None] = 
     Parameters
     ----------
     runs : sequence of paths
-        Run folders, or folders below which run folders are found.
+        Run folders, folders below which run folders are found, or a ``runs.csv`` that an earlier report wrote.
     out : path, optional
         Folder to write to; default ``report`` in the one folder of runs that was given, or in the current folder.
         Without runs nothing is written unless it is given.
@@ -70,7 +71,7 @@ def report(runs: Sequence[Union[str, Path]] = (), out: Union[str, Path, None] = 
             log(line)
 
     rows = load_published(published, note)
-    parts = sections(summarize(read_runs(find_runs(runs, note), note), rows, note), rows)
+    parts = sections(summarize(_read(runs, note), rows, note), rows)
     counted = [counts_sheet(count_published(rows, note))] if counts and rows else []
     if not parts and not counted:
         raise SSSError('nothing to report: ' + ('no run could be read' if runs else 'no published row could be read'))
@@ -82,6 +83,16 @@ def report(runs: Sequence[Union[str, Path]] = (), out: Union[str, Path, None] = 
     sheets = [sheet for section in parts for sheet in _sheets(section)] + counted
     text = '\n\n'.join(sheet.plain() for sheet in sheets)
     return Report(text, notes, files)
+
+
+def _read(runs: Sequence[Union[str, Path]], log: Log) -> List[Record]:
+    tables = [Path(run) for run in runs if Path(run).suffix == '.csv' and not os.path.isdir(run)]
+    records = read_runs(find_runs([run for run in runs if Path(run) not in tables], log), log)
+    records += [record for table in tables for record in read_runs_table(table, log)]
+    known: Dict[Path, Record] = {}
+    for record in records:
+        known.setdefault(record.path.resolve(), record)
+    return list(known.values())
 
 
 def _folder(runs: Sequence[Union[str, Path]], out: Union[str, Path, None]) -> Path:

@@ -1,15 +1,13 @@
 """What a report says in tables: results, and the paper beside them, from summaries of runs."""
 from __future__ import annotations
 
-from typing import Dict, List, Optional, Sequence
+from typing import Dict, List, Optional
 
-from .kept import kept_in_stages
 from .numbers import NOTHING, big, duration, plus_minus, ranges
 from .published import STATUS_NOTE, Published, flops_per_mac
-from .runs import Record
 from .sections import Section
 from .sheets import Sheet
-from .summary import Spread, Summary, error_of
+from .summary import Spread
 
 
 def results_sheet(section: Section) -> Sheet:
@@ -92,24 +90,3 @@ def statuses(row: Published) -> str:
     if row.top1_status in (row.counts_status, '') or not row.counts_status:
         return row.top1_status or row.counts_status
     return f'error {row.top1_status}, counts {row.counts_status}'
-
-
-def runs_rows(summaries: Sequence[Summary]) -> List[Dict[str, object]]:
-    """One CSV row per run."""
-    return [_run_row(record, summary) for summary in summaries for record in summary.records]
-
-
-def _run_row(record: Record, summary: Summary) -> Dict[str, object]:
-    dense, final = record.dense, record.final
-    row = dict(run=record.path, **summary.names, seed=record.config.seed, epochs=record.epochs, images=final.images,
-               top1_error=f'{error_of(final.top1):.10g}', top1_error_dense=f'{error_of(dense.top1):.10g}',
-               top5_error=f'{error_of(final.top5):.10g}', params=final.params, params_dense=dense.params,
-               macs=final.macs, macs_dense=dense.macs)
-    row.update({f'ms_batch_{batch}': ms for batch, ms in final.ms.items()})
-    return dict(row, seconds='' if record.seconds is None else f'{record.seconds:.10g}',
-                kept=kept_in_stages(summary_of(record, summary)))
-
-
-def summary_of(record: Record, summary: Summary) -> Summary:
-    """The same line for one of its runs."""
-    return Summary(**{**vars(summary), 'records': [record]})

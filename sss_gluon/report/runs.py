@@ -52,6 +52,8 @@ class Record:
     epochs : int
     seconds : float or None
         Training and evaluation of all epochs.
+    machine : str
+        Where latencies were measured; '' where it is not known.
     """
     path: Path
     config: Config
@@ -60,6 +62,7 @@ class Record:
     kept: List[Kept]
     epochs: int
     seconds: Optional[float]
+    machine: str = ''
 
     @property
     def final(self) -> Network:
@@ -126,14 +129,15 @@ def read_run(path: Path, log: Log = print) -> Record:
         config = run.config()
     except SSSError as error:
         raise SSSError(f'{path} cannot be read by this version: {error}') from error
-    epochs = [_number(row, 'epoch', run.metrics.path, int) for row in _rows(run.metrics)]
+    epochs = [number(row, 'epoch', run.metrics.path, int) for row in _rows(run.metrics)]
     if not epochs or epochs[-1] < config.epochs:
         raise SSSError(f'{path} is at epoch {epochs[-1] if epochs else 0} of {config.epochs}: sss-gluon train {path}')
     table = Table(path / 'evaluation.csv')
     if not os.path.isfile(table.path):
         raise SSSError(f'{path} is not evaluated: sss-gluon prune {path} (where it has factors), then sss-gluon '
                        f'evaluate {path}')
-    networks = {row.get('network'): _network(row, table.path) for row in _rows(table)}
+    rows = _rows(table)
+    networks = {row.get('network'): _network(row, table.path) for row in rows}
     if 'dense' not in networks:
         raise SSSError(f'{table.path} has no row dense: sss-gluon evaluate {path}')
     compact, kept = networks.get('compact'), []
@@ -144,7 +148,8 @@ def read_run(path: Path, log: Log = print) -> Record:
             kept = _kept(run.structure())
         except SSSError as error:
             log(f'{error}; what {path} kept is not shown')
-    return Record(path, config, networks['dense'], compact, kept, epochs[-1], _seconds(run.timing, log))
+    return Record(path, config, networks['dense'], compact, kept, epochs[-1], _seconds(run.timing, log),
+                  rows[0].get('machine', ''))
 
 
 def _rows(table: Table) -> List[Dict[str, str]]:
@@ -154,12 +159,13 @@ def _rows(table: Table) -> List[Dict[str, str]]:
         raise SSSError(f'{table.path} is damaged: {error}') from error
 
 
-def _number(row: Dict[str, str], key: str, path: Path, kind=float, largest=math.inf):
+def number(row: Dict[str, str], key: str, path: Path, kind=float, largest=math.inf):
+    """A value of a row of a CSV file, at least 0."""
     try:
         value = kind(row[key])
     except KeyError as error:
         raise SSSError(f'{path} has no column {key}: it is damaged, or of another version') from error
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise SSSError(f'{path} is damaged: {key} is {row[key]!r}') from error
     if not 0 <= value <= largest or math.isinf(value):      # not a NaN either
         raise SSSError(f'{path} is damaged: {key} is {row[key]!r}')
@@ -168,9 +174,9 @@ def _number(row: Dict[str, str], key: str, path: Path, kind=float, largest=math.
 
 def _network(row: Dict[str, str], path: Path) -> Network:
     batches = {int(key.rpartition('_')[2]): key for key in row if re.fullmatch(r'ms_batch_\d+', key)}
-    return Network(_number(row, 'images', path, int), _number(row, 'top1', path, largest=1),
-                   _number(row, 'top5', path, largest=1), _number(row, 'params', path, int),
-                   _number(row, 'macs', path, int), {b: _number(row, key, path) for b, key in batches.items()})
+    return Network(number(row, 'images', path, int), number(row, 'top1', path, largest=1),
+                   number(row, 'top5', path, largest=1), number(row, 'params', path, int),
+                   number(row, 'macs', path, int), {b: number(row, key, path) for b, key in batches.items()})
 
 
 def _kept(structure: Structure) -> List[Kept]:
@@ -183,7 +189,7 @@ def _kept(structure: Structure) -> List[Kept]:
 def _seconds(timing: Table, log: Log) -> Optional[float]:
     """Wall time of the training; None where it is not known."""
     try:
-        return sum(_number(row, key, timing.path) for row in _rows(timing)
+        return sum(number(row, key, timing.path) for row in _rows(timing)
                    for key in ('train_seconds', 'evaluation_seconds')) or None
     except SSSError as error:
         log(f'{error}; its wall time is not shown')

@@ -2,7 +2,9 @@
 from __future__ import annotations
 
 import difflib
+import json
 import os
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Union
@@ -144,6 +146,20 @@ def _merge(merged: DictConfig, layer: DictConfig, source: str) -> DictConfig:
 def save_config(config: Config) -> str:
     """The YAML text of a configuration, every key written out."""
     return OmegaConf.to_yaml(OmegaConf.structured(config))
+
+
+def overrides(config: Config) -> List[str]:
+    """The 'key=value' that make a configuration out of the defaults: ``load_config(None, overrides(config))``."""
+    return [f'{key}={_written(getattr(config, key))}' for key in KEYS if getattr(config, key) != getattr(Config(), key)]
+
+
+def _written(value) -> str:
+    """A value as it is written on the command line: a word without quotes, where it is read as one."""
+    if isinstance(value, str):
+        with suppress(*PROBLEMS):
+            if value == value.strip() and OmegaConf.from_dotlist([f'key={value}']).key == value:
+                return value
+    return json.dumps(value)
 
 
 def check(config: Config) -> None:

@@ -1,6 +1,8 @@
 """Run folder in, compact network out; and what both networks of a run are worth."""
 from __future__ import annotations
 
+import csv
+import io
 import os
 import shutil
 import tempfile
@@ -19,6 +21,7 @@ from ..graph.block import to_block
 from ..graph.compact import TOLERANCE
 from ..graph.fold import fold
 from ..graph.trace import trace
+from ..machine import describe
 from .accuracy import Accuracy, evaluate_images
 from .checkpoint import load_latest
 from .config import Config
@@ -166,11 +169,13 @@ def evaluate(path: Union[str, Path], against: Optional[Union[str, Path]] = None,
         nets[f'{name} (against)' if name in ('dense', 'compact') else name] = _folded(other, context)
     rows = _rows(nets, data, context)
     header = ['network', 'images', 'top1', 'top5', 'loss', 'params', 'macs']
-    header += [f'ms_batch_{b}' for b in LATENCY_BATCHES]
+    header += [f'ms_batch_{b}' for b in LATENCY_BATCHES] + ['machine']
     lines = [[row.name, row.accuracy.images, f'{row.accuracy.top1:.6f}', f'{row.accuracy.top5:.6f}',
               f'{row.accuracy.loss:.6f}', row.params, row.macs] +
-             [f'{1000 * row.seconds[b]:.4f}' for b in LATENCY_BATCHES] for row in rows]
-    write_text(run.path / 'evaluation.csv', '\n'.join(','.join(map(str, line)) for line in [header] + lines) + '\n')
+             [f'{1000 * row.seconds[b]:.4f}' for b in LATENCY_BATCHES] + [describe(device)] for row in rows]
+    text = io.StringIO()
+    csv.writer(text, lineterminator='\n').writerows([header] + lines)
+    write_text(run.path / 'evaluation.csv', text.getvalue())
     return rows
 
 

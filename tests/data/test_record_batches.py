@@ -121,16 +121,9 @@ def test_an_epoch_is_the_same_again(kind, numbered_records):
 def test_the_number_of_threads_changes_nothing(numbered_records, monkeypatch):
     found = []
     for threads in (1, 2, 4):
-        monkeypatch.setattr(record_batches, '_threads', lambda threads=threads: threads)
+        monkeypatch.setattr(record_batches, 'threads', lambda threads=threads: threads)
         found.append(list(batches(numbered_records(140), 20).epoch(0)))
     assert equal(found[0], found[1]) and equal(found[0], found[2])
-
-
-def test_threads(monkeypatch):
-    monkeypatch.setattr(record_batches.os, 'sched_getaffinity', lambda number: {0, 1, 2})
-    for asked, expected in (('2', 2), ('8', 3), ('0', 1), ('', 3), ('2,2', 3)):
-        monkeypatch.setenv('OMP_NUM_THREADS', asked)
-        assert record_batches._threads() == expected
 
 
 def test_order_and_augmentation_depend_on_seed_epoch_and_shard(numbered_records, same):

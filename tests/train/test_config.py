@@ -5,7 +5,7 @@ import pytest
 
 from sss_gluon.errors import SSSError
 from sss_gluon.train import Config, load_config
-from sss_gluon.train.config import KEYS, check, differences, save_config
+from sss_gluon.train.config import KEYS, check, differences, overrides, save_config
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 SHIPPED = sorted(path for path in CONFIGS.rglob('*.yaml') if path.parent.name != 'plans')
@@ -190,3 +190,15 @@ def test_check_is_for_configurations_made_in_python_too():
     check(Config())
     with pytest.raises(SSSError, match='gamma=-1'):
         check(Config(gamma=-1))
+
+
+@pytest.mark.parametrize('settings', [
+    {}, dict(gamma=1e-05, learning_rate=1e5, seed=7), dict(factors=[], devices=['cpu0', 'cpu1'], augment_flip=False),
+    dict(run='runs/a b', source="it's", method='l1', match=None), dict(method='ssl', method_options={'strength': 0.1}),
+    dict(model='my.module:net', model_options={'depths': [1, 2], 'deep': {'name': 'x: y', 'none': None, 'yes': True}}),
+    *(dict(run=word) for word in ('true', 'null', '12', '1e5', '[a]', '{a: b}', ' x', 'a: b', '#', '~', 'ä', '"', "'x'",
+                                  'a=b', '2026-11-23', '1_000')),
+], ids=str)
+def test_overrides_make_the_configuration_again(settings):
+    config = Config(**settings)
+    assert load_config(None, overrides(config)) == config

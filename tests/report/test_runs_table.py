@@ -1,0 +1,71 @@
+"""runs.csv stands for the runs: a report made from it is the report that wrote it."""
+import csv
+
+import pytest
+
+from sss_gluon.report.build import report
+from sss_gluon.report.runs_table import read_runs_table
+
+
+@pytest.fixture
+def table(write_run, tmp_path, monkeypatch):
+    """runs.csv of two runs without factors, two with, and one that was cut from another."""
+    monkeypatch.chdir(tmp_path)
+    for seed in (0, 1):
+        write_run(tmp_path / f'runs/none-{seed}', (0.9079, 0.9034)[seed], seed=seed, factors=[])
+        write_run(tmp_path / f'runs/block-{seed}', 0.89, seed=seed, factors=['block'], gamma=1e-05,
+                  kept={'stage1.0.conv2': 0, 'stage2.1.conv2': seed})
+    write_run(tmp_path / 'runs/l1', 0.88, 0.9, method='l1', source=str(tmp_path / 'runs/none-0'), target_macs=0.6,
+              method_options={'kinds': ['block'], 'spare': ['it is', 'a, b']}, model_options={'depths': [3, 3, 3]})
+    report(['runs'], 'first', 'A title', log=pytest.fail)
+    return tmp_path / 'first/runs.csv'
+
+
+def test_a_report_of_it_is_the_same(table, tmp_path):
+    again = report([table], 'second', 'A title', log=pytest.fail)
+    names = {path.name for path in (tmp_path / 'first').iterdir()}
+    assert names == {path.name for path in again.files} >= {'kept.csv', 'results.csv', 'report.html'}
+    for name in ('runs.csv', 'results.csv', 'kept.csv', 'report.md'):
+        assert (tmp_path / 'second' / name).read_bytes() == (tmp_path / 'first' / name).read_bytes(), name
+    both = report(['runs', table], 'third', 'A title', log=pytest.fail)     # every run once
+    assert both.text == again.text
+
+
+def test_its_commands_name_no_folder_of_the_machine(table, tmp_path):
+    with open(table, newline='', encoding='utf-8') as file:
+        rows = {row['run']: row for row in csv.DictReader(file)}
+    assert str(tmp_path) not in table.read_text('utf-8')
+    assert rows['runs/block-1']['command'] == ('sss-gluon train run=runs/block-1 seed=1 \'factors=["block"]\' epochs=2 '
+                                               'gamma=1e-05')
+    assert 'source=runs/none-0' in rows['runs/l1']['command']
+
+
+DAMAGE = {      # what is replaced, by what, what is said, runs that are left
+    'not there': (None, None, 'cannot be read: No such file', 0),
+    'another table': ('command', 'orders', 'has no column command: it is damaged, of another version, or', 0),
+    'another program': ('sss-gluon train run=runs/l1', 'rm -r runs/l1', 'is not a command that trains', 4),
+    'a quote': ('sss-gluon train run=runs/l1', "sss-gluon train 'run=runs/l1", 'is damaged: the command is', 4),
+    'a setting': ('gamma=1e-05', 'gama=1e-05', "there is no setting 'gama'; did you mean 'gamma'?", 3),
+    'a number': (',9.21,', ',nine,', "is damaged: top1_error", 4),
+    'an error of more than all': (',9.21,', ',921,', "is damaged: top1_error", 4),
+    'more kept than there are': ('""block"", 0, 1', '""block"", 2, 1', 'is damaged: structures_kept is', 3),
+    'no list': ('"[[""stage1.0.conv2""', '"[""stage1.0.conv2""', 'is damaged: structures_kept is', 2),
+}
+
+
+@pytest.mark.parametrize('case', DAMAGE)
+def test_damage_costs_a_line(case, table, notes):
+    old, new, words, left = DAMAGE[case]
+    if old is None:
+        table.unlink()
+    else:
+        text = table.read_text('utf-8')
+        assert old in text
+        table.write_text(text.replace(old, new), 'utf-8')
+    assert len(read_runs_table(table, notes.append)) == left
+    assert notes and all(words in note and '\n' not in note for note in notes)
+
+
+def test_a_row_cut_short(table, notes):
+    table.write_text(table.read_text('utf-8')[:-300], 'utf-8')
+    assert len(read_runs_table(table, notes.append)) == 4 and len(notes) == 1
