@@ -14,6 +14,7 @@ from .summary import Spread, Summary
 
 AXES = {'params': 'params', 'macs': 'MACs'}
 WIDTH, HEIGHT, ROW = 4.8, 3.7, 0.2      # inches, of a figure without legend and of a row of it
+ALIKE = 0.05        # relative difference of sizes that count as equal
 LABELLED = 16       # with more points than that, labels would only cover them
 # Where a label may stand: offset in points, horizontal and vertical alignment, in order of preference
 PLACES = ((0, 7, 'center', 'bottom'), (0, -7, 'center', 'top'), (8, 0, 'left', 'center'), (-8, 0, 'right', 'center'),
@@ -48,7 +49,8 @@ def error_figure(section: Section, against: str) -> Figure:
         y, dy = _values([s.error for s in ordered])
         (colour, marker), line, size = (INK, '*'), 'none', 11
         if series in cut:
-            (colour, marker), line, size = SERIES[cut.index(series) % len(SERIES)], '-', 6
+            (colour, marker), size = SERIES[cut.index(series) % len(SERIES)], 6
+            line = '-' if np.ptp(x) > ALIKE * max(x) else 'none'     # no curve over settings of one size
         else:
             for error in y:
                 axes.axhline(error, color=QUIET, linestyle=':', linewidth=1, zorder=0)

@@ -64,9 +64,17 @@ def setting_names(configs: Sequence[Config]) -> List[str]:
     for title, mine in zip(titles, same):
         alike = [other for other, its in zip(same, titles) if its == title]
         varying = [key for key in mine if len({other[key] for other in alike}) > 1]
-        more = [f'{key} {_short(mine[key]) if key in ELSEWHERE else mine[key]}'.replace("'", '') for key in varying]
+        more = [f'{key} {_apart(key, mine, alike) if key in ELSEWHERE else mine[key]}'.replace("'", '')
+                for key in varying]
         settings.append(', '.join(filter(None, [title[-1]] + more)))
     return settings
+
+
+def _apart(key: str, mine: Dict[str, str], alike: Sequence[Dict[str, str]]) -> str:
+    """What tells a run folder from others: 'strength0.02' of 'vgg16-ista-strength0.02-seed*'."""
+    words = [_short(other[key]).split('-') for other in alike]
+    own = [word for word in _short(mine[key]).split('-') if any(word not in other for other in words)]
+    return '-'.join(own) or _short(mine[key])
 
 
 def _short(path: str) -> str:
