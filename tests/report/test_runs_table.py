@@ -1,5 +1,6 @@
 """runs.csv stands for the runs: a report made from it is the report that wrote it."""
 import csv
+from pathlib import Path
 
 import pytest
 
@@ -69,3 +70,13 @@ def test_damage_costs_a_line(case, table, notes):
 def test_a_row_cut_short(table, notes):
     table.write_text(table.read_text('utf-8')[:-300], 'utf-8')
     assert len(read_runs_table(table, notes.append)) == 4 and len(notes) == 1
+
+
+RESULTS = sorted((Path(__file__).parents[2] / 'configs').glob('*/results/runs.csv'))
+
+
+@pytest.mark.parametrize('path', RESULTS, ids=lambda path: path.parts[-3])
+def test_committed_results_can_be_reported(path):
+    records = read_runs_table(path, pytest.fail)
+    assert len(records) > 20 and all(record.machine and record.seconds for record in records)
+    assert all(record.config.data == path.parts[-3] and not record.path.is_absolute() for record in records)
