@@ -29,8 +29,8 @@ def main(arguments=None) -> int:
         sys.path.append('')         # model: package.module:function is looked for where the command runs
     if sys.stdout is None:      # closed: `sss-gluon ... >&-`
         sys.stdout = open(os.devnull, 'w')
-    if hasattr(sys.stdout, 'reconfigure'):      # γ and λ, where a terminal knows Latin letters only
-        sys.stdout.reconfigure(errors='backslashreplace')
+    if hasattr(sys.stdout, 'reconfigure'):      # γ and λ, where a terminal knows Latin letters only; each line at once,
+        sys.stdout.reconfigure(errors='backslashreplace', line_buffering=True)     # also into the log of a job
     program = signal.getsignal(signal.SIGINT) is end_at_once        # and not a function that Python code has called
     problem, status = None, 0
     try:

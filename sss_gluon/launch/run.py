@@ -17,6 +17,8 @@ from .processes import PROGRAM, Machine, Process
 from .supervise import Outcome, supervise
 
 PORT = 9091         # of the scheduler, where machines have to agree on one beforehand
+CONTROL_C = b'\x03'
+HANDED_ON = ('MXNET_', 'OMP_', 'PS_', 'NCCL_', 'CUDA_', 'DMLC_INTERFACE', 'PYTHONPATH')   # settings, for every host
 
 
 @dataclass
@@ -101,7 +103,7 @@ def _processes(arguments: Sequence[str], job: Job, logs: Path) -> Tuple[List[Pro
     if job.through != 'ps-lite':
         return [Process('workers', _horovod(arguments, job), {})], 'workers'
     if job.hosts:
-        return [Process(f'workers of {host}', _over_ssh(host, i, arguments, job, logs), {})
+        return [Process(f'workers of {host}', _over_ssh(host, i, arguments, job, logs), {}, key=CONTROL_C)
                 for i, host in enumerate(job.hosts)], f'workers of {job.hosts[0]}'
     index, count = job.machine or (0, 1)
     host, port = job.root.split(':') if job.root else ('127.0.0.1', free_port())
@@ -116,12 +118,16 @@ def free_port() -> int:
 
 
 def _over_ssh(host: str, index: int, arguments: Sequence[str], job: Job, logs: Path) -> List[str]:
-    """The part of one machine, run there by this very command; ssh -tt ends it when the connection does."""
+    """The part of one machine, run there by this very command, with the settings of this shell; ssh -tt ends it when
+    the connection does."""
     root = job.root or f'{job.hosts[0].split("@")[-1]}:{PORT}'
     own = [*PROGRAM, 'launch', '--machine', f'{index}/{len(job.hosts)}', '--root', root, '--workers', str(job.workers),
            '--servers', str(job.servers), '--logs', str(logs.resolve()), *arguments]
-    there = f'cd {shlex.quote(os.getcwd())} && exec {" ".join(map(shlex.quote, own))}'
-    return ['ssh', '-tt', '-o', 'BatchMode=yes', host, there]
+    handed = [f'{name}={value}' for name, value in sorted(os.environ.items()) if name.startswith(HANDED_ON)]
+    words = ['env', *handed, *own] if handed else own
+    there = f'cd {shlex.quote(os.getcwd())} && exec {" ".join(map(shlex.quote, words))}'
+    alive = ['-o', 'ServerAliveInterval=10', '-o', 'ServerAliveCountMax=3']        # a machine that is gone says nothing
+    return ['ssh', '-tt', '-o', 'BatchMode=yes', *alive, host, there]
 
 
 def _horovod(arguments: Sequence[str], job: Job) -> List[str]:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence
 
@@ -18,10 +18,14 @@ from ..errors import SSSError
 from .processes import Process
 
 POLL = 0.2          # seconds
-PATIENCE = 20.0     # seconds that servers have to end after the workers, and processes after SIGTERM
+PATIENCE = 20.0     # seconds that servers have to end after the workers
+HANGUP = 20.0       # seconds that workers have to save when the terminal, or ssh, is gone, and with it a second signal
+ENDING = 1.0        # seconds that processes have after SIGTERM
+ENDING_THERE = 5.0  # and a launcher on another machine that has to end its own
 SIGNALS = tuple(getattr(signal, name) for name in ('SIGINT', 'SIGTERM', 'SIGHUP') if hasattr(signal, name))
-STOPPED = (128 + signal.SIGTERM, -signal.SIGTERM)
+STOPPED = (128 + signal.SIGTERM, -signal.SIGTERM, 128 + signal.SIGINT)      # the last: by the key, see Process
 HOROVOD = re.compile(r'Process name: (\d+)\s+Exit code: (\d+)$')      # how horovodrun says which rank was the first
+LAUNCHER = re.compile(r'sss-gluon launch: (.*); all other processes were ended\..*')     # and one on another machine
 PR_SET_PDEATHSIG = 1
 
 
@@ -61,6 +65,7 @@ class _Running:
     def __init__(self, logs: Path, log):
         self.logs, self.log = logs, log
         self.children: Dict[str, subprocess.Popen] = {}
+        self.keys: Dict[str, bytes] = {}
         self.echoes: List[threading.Thread] = []
 
     def start(self, process: Process, echo: bool) -> None:
@@ -71,11 +76,12 @@ class _Running:
             path.parent.mkdir(parents=True, exist_ok=True)
             with open(path, 'ab') as file:
                 child = subprocess.Popen(process.command, env={**os.environ, **process.environment},
-                                         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE if echo else file,
-                                         stderr=subprocess.STDOUT, start_new_session=True, preexec_fn=_die_with_parent)
+                                         stdin=subprocess.PIPE if process.key else subprocess.DEVNULL,
+                                         stdout=subprocess.PIPE if echo else file, stderr=subprocess.STDOUT,
+                                         start_new_session=True, preexec_fn=_die_with_parent)
         except OSError as error:
             raise SSSError(f'{process.name} cannot be started: {error}') from error
-        self.children[process.name] = child
+        self.children[process.name], self.keys[process.name] = child, process.key
         if echo:
             thread = threading.Thread(target=_copy, args=(child.stdout, path), daemon=True)
             thread.start()
@@ -86,7 +92,7 @@ class _Running:
 
     def watch(self, arrived: List[int]) -> Outcome:
         """Until the workers are done, or something dies."""
-        passed_on, served_until = 0, float('inf')
+        passed_on, served_until, saved_until = 0, float('inf'), float('inf')
         while True:
             codes = {name: child.poll() for name, child in self.children.items()}
             workers = {name: code for name, code in codes.items() if name.startswith('worker')}
@@ -103,8 +109,35 @@ class _Running:
                 return Outcome('ended without saving, after a second signal', arrived[0])
             if len(arrived) > passed_on:
                 passed_on = len(arrived)
+                if arrived[0] == signal.SIGHUP:
+                    saved_until = time.monotonic() + HANGUP
                 for name in workers:
-                    self.children[name].send_signal(signal.SIGTERM)
+                    self._stop(name)
+            if time.monotonic() > saved_until:
+                return Outcome(f'workers did not save within {HANGUP:g} s of SIGHUP', arrived[0])
+            time.sleep(POLL)
+
+    def _stop(self, name: str) -> None:
+        child = self.children[name]
+        if not self.keys[name]:
+            child.send_signal(signal.SIGTERM)
+            return
+        with suppress(OSError):     # it has ended
+            child.stdin.write(self.keys[name])
+            child.stdin.flush()
+
+    def _ask_to_end(self) -> None:
+        """Nothing has to be saved any more. A launcher on another machine needs to be stopped twice for that."""
+        left = [name for name, child in self.children.items() if child.poll() is None]
+        keyed = [name for name in left if self.keys[name]]
+        for name in left:
+            self._stop(name)
+        if keyed:
+            time.sleep(2 * POLL)        # two at once would be one
+        for name in keyed:
+            self._stop(name)
+        limit = time.monotonic() + (ENDING_THERE if keyed else ENDING)
+        while time.monotonic() < limit and any(self.children[name].poll() is None for name in left):
             time.sleep(POLL)
 
     def _fate(self, name: str, code: int) -> str:
@@ -112,25 +145,26 @@ class _Running:
         rank, said = HOROVOD.search(text), text.rpartition('\n')[2].strip()
         if rank:
             status = int(rank[2])
-            said = f'worker {rank[1]} {_how(128 - status if status > 128 else status)}'     # as shells count
+            said = f'worker {rank[1]} {_how(128 - status if status - 128 in set(signal.Signals) else status)}'
+        said = LAUNCHER.sub(r'\1', said)
+        if self.keys[name] and code == 255:
+            said = f'ssh has no connection; the last that came is: {said[:200]}'
         return _how(code) + (f' ({said})' if said else '') + f'; its log is {self.path(name)}'
 
     def end(self) -> None:
-        """Leave nothing running; servers get the time to end by themselves where all workers are done."""
-        done = all(child.poll() is not None for name, child in self.children.items() if name.startswith('worker'))
+        """Leave nothing running; servers get the time to end by themselves where all workers ended well."""
+        done = all(child.poll() in (0, *STOPPED) for name, child in self.children.items() if name.startswith('worker'))
         limit = time.monotonic() + (PATIENCE if done and self.children else 0)
         while time.monotonic() < limit and any(child.poll() is None for child in self.children.values()):
             time.sleep(POLL)
-        for child in self.children.values():
-            if child.poll() is None:
-                child.terminate()
-        limit = time.monotonic() + 1
-        while time.monotonic() < limit and any(child.poll() is None for child in self.children.values()):
-            time.sleep(POLL)
+        self._ask_to_end()
         for child in self.children.values():
             if child.poll() is None:
                 child.kill()
             child.wait()
+            if child.stdin:
+                with suppress(OSError):
+                    child.stdin.close()
         for thread in self.echoes:
             thread.join(PATIENCE)
 

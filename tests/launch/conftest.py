@@ -54,18 +54,18 @@ def run_as_workers(script, logs, *arguments):
 
 
 class Folder:
-    """Where a job runs."""
+    """Where a job runs; ``through`` comes before its command."""
 
-    def __init__(self, path):
-        self.path = path
+    def __init__(self, path, through=(), **environment):
+        self.path, self.through, self.environment = path, through, environment
         (path / 'frozen.py').write_text(FROZEN)
         (path / 'config.yaml').write_text(CONFIG)
 
     def start(self, *arguments, **options):
-        return subprocess.Popen([sys.executable, '-m', 'sss_gluon.cli', *map(str, arguments)], cwd=self.path, text=True,
-                                stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                env={**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': ROOT,
-                                     'SSS_GLUON_TEST': str(self.path)}, **options)
+        return subprocess.Popen([*self.through, sys.executable, '-m', 'sss_gluon.cli', *map(str, arguments)],
+                                cwd=self.path, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                env={**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': ROOT, 'PYTHONUNBUFFERED': '',
+                                     'SSS_GLUON_TEST': str(self.path), **self.environment}, **options)
 
     def run(self, *arguments, timeout=300):
         """(exit status, output, errors) of sss-gluon."""
@@ -92,6 +92,11 @@ def folder(tmp_path):
 @pytest.fixture(scope='module')
 def shared_folder(tmp_path_factory):
     return Folder(tmp_path_factory.mktemp('job'))
+
+
+@pytest.fixture(scope='session')
+def folder_of():
+    return Folder
 
 
 @pytest.fixture(scope='session')

@@ -28,8 +28,8 @@ def test_processes_of_a_machine():
 
 COMMANDS = {
     'ssh': (Job(workers=2, hosts=('ann', 'me@bob')),
-            ['ssh -tt -o BatchMode=yes ann', '--machine 0/2 --root ann:9091 --workers 2 --servers 1 --logs',
-             'train x.yaml']),
+            ['ssh -tt -o BatchMode=yes -o Server', ' ann cd ',
+             '--machine 0/2 --root ann:9091 --workers 2 --servers 1 --logs', 'train x.yaml']),
     'horovodrun': (Job(workers=2, hosts=('ann', 'bob'), through='horovodrun'),
                    ['horovodrun --gloo -np 4 -H ann:2,bob:2', 'train x.yaml']),
     'mpirun': (Job(workers=2, through='mpirun'), ['mpirun -np 2', '--oversubscribe', 'train x.yaml']),
@@ -61,6 +61,13 @@ ENDS = {
                                   r'workers ended with exit status 1 \(worker 1 was ended by SIGKILL\); its log'),
     'horovodrun has one that fails': ({'workers': "print('Process name: 0\\nExit code: 2\\n'); raise SystemExit(1)"},
                                       r'workers ended with exit status 1 \(worker 0 ended with exit status 2\)'),
+    'horovodrun reaches no host': ({'workers': "print('Process name: 1\\nExit code: 255'); raise SystemExit(1)"},
+                                   r'workers ended with exit status 1 \(worker 1 ended with exit status 255\)'),
+    'a launcher over ssh': ({'workers of bob': "print('sss-gluon launch: server 1 was ended; its log is x; all other "
+                                               "processes were ended. The same command continues'); exit(2)"},
+                            r'^workers of bob ended with exit status 2 \(server 1 was ended; its log is x\); '
+                            r'its log is \S*workers-of-bob.log$'),
+    'the only worker of a machine fails': ({'server 1': FOREVER, 'worker 1': 'raise SystemExit(3)'}, 'worker 1 ended'),
     'a server is killed': ({'server 0': 'import os; os.kill(os.getpid(), 9)', 'worker 0': FOREVER},
                            'server 0 was ended by SIGKILL'),
     'a server ends before its time': ({'server 0': 'pass', 'worker 0': FOREVER},
@@ -98,7 +105,8 @@ time.sleep(100)
 '''
 
 
-def test_signals_are_passed_on_to_the_workers(tmp_path):
+def test_signals_are_passed_on_to_the_workers(tmp_path, monkeypatch):
+    monkeypatch.setattr('sss_gluon.launch.supervise.PATIENCE', 1.5)
     outcome = supervise([python('server 0', FOREVER), python('worker 0', SAVES.format(first=True)),
                          python('worker 1', SAVES.format(first=False))], tmp_path, lambda line: None)
     assert outcome == Outcome(None, 2)
