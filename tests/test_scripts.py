@@ -80,7 +80,7 @@ def test_every_script_runs_with_smoke_and_writes_its_report(tmp_path):
             assert list((plan.folder / 'report').rglob(f'*.{suffix}')), (name, suffix)
 
 
-# Programs in the place of those of a cluster: no cluster was used to test the scripts.
+# Programs in the place of those of a cluster.
 PROGRAMS = {
     'sss-gluon': 'printf "%s\\n" "$@"; exit "${STATUS:-0}"',
     'srun': 'shift; exec "$@"',

@@ -144,7 +144,7 @@ class _Running:
         text = self.path(name).read_text('utf-8', 'replace').strip() if code >= 0 else ''
         rank, said = HOROVOD.search(text), text.rpartition('\n')[2].strip()
         if rank:
-            status = int(rank[2])
+            status = int(rank[2])       # above 128 a signal, as shells count; but 255 is ssh's
             said = f'worker {rank[1]} {_how(128 - status if status - 128 in set(signal.Signals) else status)}'
         said = LAUNCHER.sub(r'\1', said)
         if self.keys[name] and code == 255:

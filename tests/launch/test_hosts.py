@@ -37,7 +37,7 @@ class Network:
         self.folder = folder
         self.namespaces = {name: f'sss-{name}-{os.getpid()}' for name in HOSTS}
 
-    def __enter__(self):
+    def make(self):
         self._call('ssh-keygen', '-q', '-t', 'ed25519', '-N', '', '-f', self.folder / 'key')
         for space in self.namespaces.values():
             self._call('ip', 'netns', 'add', space)
@@ -56,9 +56,8 @@ class Network:
                        self.folder / f'{name}.conf')
         (self.folder / 'ssh').write_text(SSH.format(ssh=shutil.which('ssh'), folder=self.folder))
         (self.folder / 'ssh').chmod(0o755)
-        return self
 
-    def __exit__(self, *error):
+    def remove(self):
         for space in self.namespaces.values():
             for number in self.processes(space):
                 with suppress(ProcessLookupError):
@@ -113,8 +112,12 @@ def network(tmp_path_factory):
         pytest.skip(why)
     folder = tmp_path_factory.mktemp('network')
     folder.chmod(0o700)
-    with Network(folder) as network:
+    network = Network(folder)
+    try:
+        network.make()
         yield network
+    finally:
+        network.remove()
 
 
 @pytest.fixture(scope='module')

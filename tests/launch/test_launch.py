@@ -67,7 +67,6 @@ ENDS = {
                                                "processes were ended. The same command continues'); exit(2)"},
                             r'^workers of bob ended with exit status 2 \(server 1 was ended; its log is x\); '
                             r'its log is \S*workers-of-bob.log$'),
-    'the only worker of a machine fails': ({'server 1': FOREVER, 'worker 1': 'raise SystemExit(3)'}, 'worker 1 ended'),
     'a server is killed': ({'server 0': 'import os; os.kill(os.getpid(), 9)', 'worker 0': FOREVER},
                            'server 0 was ended by SIGKILL'),
     'a server ends before its time': ({'server 0': 'pass', 'worker 0': FOREVER},
@@ -86,6 +85,13 @@ def test_ends(case, tmp_path, monkeypatch):
     else:
         assert re.search(expected, outcome.problem) and outcome.signal_number is None
     assert len(lines) == len(scripts) and all(sys.executable in line for line in lines)
+
+
+def test_a_server_is_not_waited_for_where_the_only_worker_failed(tmp_path, monkeypatch):
+    monkeypatch.setattr('sss_gluon.launch.supervise.PATIENCE', 10 ** 6)
+    processes = [python('server 1', 'import time; time.sleep(10000)'), python('worker 1', 'raise SystemExit(3)')]
+    outcome = supervise(processes, tmp_path, lambda line: None)
+    assert outcome.problem.startswith('worker 1 ended with exit status 3')
 
 
 def test_output_of_the_first_worker_is_shown_and_kept(tmp_path, capfd):
