@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import sys
 from contextlib import suppress
@@ -11,17 +12,22 @@ from ..train.workers import RANK
 
 PROGRAM = (sys.executable, '-m', 'sss_gluon.cli')
 IDLE = (sys.executable, '-c', 'import sss_gluon')       # with another DMLC_ROLE than worker it serves, see _platform
+# horovodrun asks Horovod's extension of MXNet what it was built with, which needs MXNet to be importable.
+HOROVODRUN = (sys.executable, '-c',
+              'import sss_gluon; from horovod.runner.launch import run_commandline; run_commandline()')
 CHOSEN = {'DMLC_NODE_HOST', 'DMLC_INTERFACE'}       # an address, or a network interface, by hand
 
 
 class Process(NamedTuple):
     """One process: its name in messages and logs, what it runs, and the variables that tell it its part.
 
-    ``key`` stops it in place of SIGTERM: ssh hands no signal on, but what is typed.
+    ``signal_number`` stops it: mpirun hands SIGUSR1 on, and takes SIGTERM for itself. Or ``key`` does: ssh hands no
+    signal on, but what is typed.
     """
     name: str
     command: Sequence[str]
     environment: Dict[str, str]
+    signal_number: int = signal.SIGTERM
     key: bytes = b''
 
 

@@ -1,10 +1,12 @@
 """``sss-gluon launch``: the same command on every worker of a job, supervised, and begun again if asked."""
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import shlex
 import shutil
+import signal
 import socket
 import time
 from dataclasses import dataclass
@@ -13,7 +15,7 @@ from typing import Callable, List, Optional, Sequence, Tuple
 
 from ..errors import SSSError
 from ..train import Interrupted
-from .processes import PROGRAM, Machine, Process
+from .processes import HOROVODRUN, PROGRAM, Machine, Process
 from .supervise import Outcome, supervise
 
 PORT = 9091         # of the scheduler, where machines have to agree on one beforehand
@@ -70,7 +72,8 @@ def launch(arguments: Sequence[str], job: Job, log: Callable[[str], None] = prin
         if outcome == Outcome(None):
             return
         if outcome.signal_number is not None and outcome.problem is None:
-            raise Interrupted('stopped; the same command continues', outcome.signal_number)
+            there = 'workers on other machines save and end by themselves; ' if _unheard(job) else ''
+            raise Interrupted(f'stopped; {there}the same command continues', outcome.signal_number)
         if outcome.signal_number is not None:
             break
         if attempt < job.restarts:
@@ -94,14 +97,18 @@ def _check(arguments: Sequence[str], job: Job) -> None:
         raise SSSError('--machine needs --root HOST:PORT, of the first machine')
     if job.root and not re.fullmatch(r'[^:\s]+:\d{1,5}', job.root):
         raise SSSError(f'--root {job.root} is not of the form HOST:PORT')
-    if job.through != 'ps-lite' and not shutil.which(job.through):
-        raise SSSError(f'{job.through} is not installed; scripts/cluster/install_horovod.sh builds Horovod')
+    if job.through == 'mpirun' and not shutil.which('mpirun'):
+        raise SSSError('mpirun is not installed: on Debian or Ubuntu, `apt-get install openmpi-bin libopenmpi-dev`')
+    if job.through != 'ps-lite' and not importlib.util.find_spec('horovod'):
+        with_mpi = 'SSS_GLUON_MPI=1 ' if job.through == 'mpirun' else ''
+        raise SSSError(f'Horovod is not installed; `{with_mpi}bash scripts/cluster/install_horovod.sh` builds it')
 
 
 def _processes(arguments: Sequence[str], job: Job, logs: Path) -> Tuple[List[Process], str]:
     """What this process starts and watches, and the one whose output it shows."""
     if job.through != 'ps-lite':
-        return [Process('workers', _horovod(arguments, job), {})], 'workers'
+        stop = signal.SIGUSR1 if job.through == 'mpirun' else signal.SIGTERM
+        return [Process('workers', _horovod(arguments, job), {}, stop)], 'workers'
     if job.hosts:
         return [Process(f'workers of {host}', _over_ssh(host, i, arguments, job, logs), {}, key=CONTROL_C)
                 for i, host in enumerate(job.hosts)], f'workers of {job.hosts[0]}'
@@ -130,14 +137,27 @@ def _over_ssh(host: str, index: int, arguments: Sequence[str], job: Job, logs: P
     return ['ssh', '-tt', '-o', 'BatchMode=yes', *alive, host, there]
 
 
+def _unheard(job: Job) -> bool:
+    """horovodrun does not wait for workers that it reached by ssh."""
+    return job.through == 'horovodrun' and bool(job.hosts)
+
+
 def _horovod(arguments: Sequence[str], job: Job) -> List[str]:
+    """Horovod's own launcher, or Open MPI's, which takes along only the settings that it is told of."""
     total = job.workers * max(1, len(job.hosts))
     where = [f'{host}:{job.workers}' for host in job.hosts]
+    network = os.environ.get('DMLC_INTERFACE') if where else None
     if job.through == 'mpirun':
         placed = ['-H', ','.join(where)] if where else ['--oversubscribe']
-        return ['mpirun', '-np', str(total), '--allow-run-as-root', *placed, '--bind-to', 'none', *PROGRAM, *arguments]
+        handed = [word for name in sorted(os.environ) if name.startswith(HANDED_ON) for word in ('-x', name)]
+        if network:
+            handed += ['--mca', 'btl_tcp_if_include', network]
+        return ['mpirun', '-np', str(total), '--allow-run-as-root', *placed, '--bind-to', 'none', *handed, *PROGRAM,
+                *arguments]
     placed = ['-H', ','.join(where)] if where else []
-    return ['horovodrun', '--gloo', '-np', str(total), *placed, *PROGRAM, *arguments]
+    if network:
+        placed += ['--network-interfaces', network]
+    return [*HOROVODRUN, '--gloo', '-np', str(total), *placed, *PROGRAM, *arguments]
 
 
 def read_hosts(path: str) -> Tuple[str, ...]:

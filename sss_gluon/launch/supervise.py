@@ -12,7 +12,7 @@ import threading
 import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence
+from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from ..errors import SSSError
 from .processes import Process
@@ -23,8 +23,11 @@ HANGUP = 20.0       # seconds that workers have to save when the terminal, or ss
 ENDING = 1.0        # seconds that processes have after SIGTERM
 ENDING_THERE = 5.0  # and a launcher on another machine that has to end its own
 SIGNALS = tuple(getattr(signal, name) for name in ('SIGINT', 'SIGTERM', 'SIGHUP') if hasattr(signal, name))
-STOPPED = (128 + signal.SIGTERM, -signal.SIGTERM, 128 + signal.SIGINT)      # the last: by the key, see Process
-HOROVOD = re.compile(r'Process name: (\d+)\s+Exit code: (\d+)$')      # how horovodrun says which rank was the first
+SSH_ENDED = 255
+STOPPED = tuple(code for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT) for code in (128 + number, -number))
+# How horovodrun and mpirun say which rank was the first that ended, and mpirun that a signal ended it.
+ENDED = re.compile(r'Process name: (?:\[\[\d+,\d+\],)?(\d+)\]?\s+Exit code: +(\d+)')
+ENDED_BY_SIGNAL = re.compile(r'process rank (\d+) with PID \d+ on node \S+ exited on signal (\d+)')
 LAUNCHER = re.compile(r'sss-gluon launch: (.*); all other processes were ended\..*')     # and one on another machine
 PR_SET_PDEATHSIG = 1
 
@@ -65,7 +68,8 @@ class _Running:
     def __init__(self, logs: Path, log):
         self.logs, self.log = logs, log
         self.children: Dict[str, subprocess.Popen] = {}
-        self.keys: Dict[str, bytes] = {}
+        self.processes: Dict[str, Process] = {}
+        self.begins: Dict[str, int] = {}        # where in its log, after what earlier attempts wrote
         self.echoes: List[threading.Thread] = []
 
     def start(self, process: Process, echo: bool) -> None:
@@ -75,13 +79,14 @@ class _Running:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with open(path, 'ab') as file:
+                self.begins[process.name] = file.tell()
                 child = subprocess.Popen(process.command, env={**os.environ, **process.environment},
                                          stdin=subprocess.PIPE if process.key else subprocess.DEVNULL,
                                          stdout=subprocess.PIPE if echo else file, stderr=subprocess.STDOUT,
                                          start_new_session=True, preexec_fn=_die_with_parent)
         except OSError as error:
             raise SSSError(f'{process.name} cannot be started: {error}') from error
-        self.children[process.name], self.keys[process.name] = child, process.key
+        self.children[process.name], self.processes[process.name] = child, process
         if echo:
             thread = threading.Thread(target=_copy, args=(child.stdout, path), daemon=True)
             thread.start()
@@ -94,7 +99,7 @@ class _Running:
         """Until the workers are done, or something dies."""
         passed_on, served_until, saved_until = 0, float('inf'), float('inf')
         while True:
-            codes = {name: child.poll() for name, child in self.children.items()}
+            codes = {name: self._code(name, bool(arrived)) for name in self.children}
             workers = {name: code for name, code in codes.items() if name.startswith('worker')}
             stopped = bool(arrived) and all(code in STOPPED for code in workers.values())
             if stopped or all(code == 0 for code in workers.values()):
@@ -117,21 +122,32 @@ class _Running:
                 return Outcome(f'workers did not save within {HANGUP:g} s of SIGHUP', arrived[0])
             time.sleep(POLL)
 
+    def _code(self, name: str, stopping: bool) -> Optional[int]:
+        """Exit status; None: it runs. horovodrun ends with 1 where its workers, or its ssh to them, were stopped."""
+        code = self.children[name].poll()
+        if code and stopping:
+            first = _ended_first(self._said(name))
+            return STOPPED[0] if first and first[1] in (*STOPPED, SSH_ENDED) else code
+        return code
+
     def _stop(self, name: str) -> None:
-        child = self.children[name]
-        if not self.keys[name]:
-            child.send_signal(signal.SIGTERM)
+        child, process = self.children[name], self.processes[name]
+        if not process.key:
+            child.send_signal(process.signal_number)
             return
         with suppress(OSError):     # it has ended
-            child.stdin.write(self.keys[name])
+            child.stdin.write(process.key)
             child.stdin.flush()
 
     def _ask_to_end(self) -> None:
         """Nothing has to be saved any more. A launcher on another machine needs to be stopped twice for that."""
         left = [name for name, child in self.children.items() if child.poll() is None]
-        keyed = [name for name in left if self.keys[name]]
+        keyed = [name for name in left if self.processes[name].key]
         for name in left:
-            self._stop(name)
+            if name in keyed:
+                self._stop(name)
+            else:
+                self.children[name].terminate()
         if keyed:
             time.sleep(2 * POLL)        # two at once would be one
         for name in keyed:
@@ -141,15 +157,18 @@ class _Running:
             time.sleep(POLL)
 
     def _fate(self, name: str, code: int) -> str:
-        text = self.path(name).read_text('utf-8', 'replace').strip() if code >= 0 else ''
-        rank, said = HOROVOD.search(text), text.rpartition('\n')[2].strip()
-        if rank:
-            status = int(rank[2])       # above 128 a signal, as shells count; but 255 is ssh's
-            said = f'worker {rank[1]} {_how(128 - status if status - 128 in set(signal.Signals) else status)}'
-        said = LAUNCHER.sub(r'\1', said)
-        if self.keys[name] and code == 255:
+        text = self._said(name)
+        said = LAUNCHER.sub(r'\1', text.rpartition('\n')[2])
+        first = _ended_first(text)
+        if first:
+            said = f'worker {first[0]} {_how(first[1])}'
+        if self.processes[name].key and code == SSH_ENDED:
             said = f'ssh has no connection; the last that came is: {said[:200]}'
-        return _how(code) + (f' ({said})' if said else '') + f'; its log is {self.path(name)}'
+        return _how(code) + (f' ({said})' if said and code >= 0 else '') + f'; its log is {self.path(name)}'
+
+    def _said(self, name: str) -> str:
+        """What this attempt wrote to its log."""
+        return self.path(name).read_bytes()[self.begins[name]:].decode('utf-8', 'replace').strip()
 
     def end(self) -> None:
         """Leave nothing running; servers get the time to end by themselves where all workers ended well."""
@@ -167,6 +186,17 @@ class _Running:
                     child.stdin.close()
         for thread in self.echoes:
             thread.join(PATIENCE)
+
+
+def _ended_first(text: str) -> Optional[Tuple[int, int]]:
+    """The worker that the launcher of Horovod or MPI names at its end, and its exit status, negative for a signal."""
+    by_signal, status = list(ENDED_BY_SIGNAL.finditer(text)), list(ENDED.finditer(text))
+    if by_signal:
+        return int(by_signal[-1][1]), -int(by_signal[-1][2])
+    if status:
+        rank, code = int(status[-1][1]), int(status[-1][2])     # above 128 a signal, as shells count; but 255 is ssh's
+        return rank, 128 - code if code - 128 in set(signal.Signals) else code
+    return None
 
 
 def _how(code: int) -> str:

@@ -34,6 +34,7 @@ from .schedules import make_schedule
 from .trainer import make_trainer
 from .workers import Workers, join
 
+STOPS = tuple(getattr(signal, name) for name in ('SIGINT', 'SIGTERM', 'SIGUSR1') if hasattr(signal, name))
 IN_FLIGHT = 2       # steps that may be queued while their results are not yet looked at
 
 
@@ -60,7 +61,7 @@ def train(config: Config, log: Callable[[str], None] = print, hook: Optional[Hoo
     SSSError
         Wrong settings or files, or a loss that is not finite.
     Interrupted
-        After SIGINT or SIGTERM, with everything saved.
+        After SIGINT, SIGTERM or SIGUSR1, with everything saved.
     """
     check(config)
     precision.check_process(config.precision)
@@ -160,7 +161,7 @@ def _signals() -> Iterator[List[int]]:
         arrived.append(number)
         signal.signal(number, previous[number])
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in STOPS:
         try:
             previous[number] = signal.signal(number, note)
         except ValueError:      # not the main thread: signals are its caller's business
@@ -326,6 +327,7 @@ class Training:
         return bool(self.stop) if self.workers.size == 1 else self.stopping
 
     def interruption(self, where: str) -> Interrupted:
+        self.workers.barrier()      # launchers end the others when one has ended: not before the first has written
         number = self.stop[0] if self.stop else signal.SIGTERM
         return Interrupted(f'stopped by {signal.Signals(number).name} {where}, everything is saved; continue with: '
                            f'sss-gluon train {self.run}', number)

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import atexit
 import os
+import select
+import signal
 import sys
+import threading
 from typing import Dict, List, Optional, Tuple
 
 import mxnet as mx
@@ -17,6 +20,7 @@ from mxnet import nd
 from ..errors import SSSError
 
 OF_A_JOB = {'local': 'dist_sync', 'device': 'dist_device_sync'}
+OF_HOROVOD = ('HOROVOD_SIZE', 'OMPI_COMM_WORLD_SIZE')      # how many workers there are, by horovodrun and by mpirun
 RANK = 'SSS_GLUON_RANK'     # ps-lite numbers workers in the order in which they come
 FIRST_KEY = 10 ** 6     # parameters and their buffers have the keys below it
 
@@ -116,14 +120,30 @@ def join(kvstore: str) -> Workers:
 
     The stores for the devices of one process, ``device`` and ``local``, then stand for those of a job.
     """
-    if kvstore == 'horovod' or int(os.environ.get('HOROVOD_SIZE', 1)) > 1:
-        return Workers(HorovodStore())
     if 'DMLC_ROLE' in os.environ:
+        if kvstore == 'horovod':
+            raise SSSError('kvstore=horovod: this job was launched for ps-lite; use: sss-gluon launch --workers 2 '
+                           '--through horovodrun train ...')
         return Workers(mx.kv.create(OF_A_JOB.get(kvstore, kvstore)))
+    if kvstore == 'horovod' or any(int(os.environ.get(name, 1)) > 1 for name in OF_HOROVOD):
+        if 'HOROVOD_RANK' in os.environ:
+            threading.Thread(target=_stop_when_nobody_listens, daemon=True).start()
+        return Workers(HorovodStore())
     if kvstore in OF_A_JOB.values():
         raise SSSError(f'kvstore={kvstore} is for several workers, and this process was not launched as one of them; '
                        f'use: sss-gluon launch --workers 2 train ...')
     return Workers()
+
+
+def _stop_when_nobody_listens() -> None:
+    """horovodrun stops a worker on another machine by ending its ssh, of which the worker hears nothing else."""
+    output = select.poll()
+    output.register(1, 0)       # wakes up for a pipe or a socket without a reader alone
+    output.poll()
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 @mx.kvstore.KVStoreBase.register

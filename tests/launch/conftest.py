@@ -1,5 +1,6 @@
 """Jobs of several processes on this machine, started by the command line in a folder of their own."""
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -82,6 +83,31 @@ class Folder:
         newest = max((self.path / run / 'checkpoints').glob('*.npz'), key=lambda path: path.stem)
         with np.load(newest) as file:
             return {name: file[name] for name in file.files if name != 'position'}
+
+
+@pytest.fixture(scope='session')
+def horovod_builds():
+    """{launcher of Horovod: why it cannot be used here}, of those that cannot."""
+    script = 'import sss_gluon, horovod.mxnet as h; print(h.gloo_built(), h.mpi_built())'
+    asked = subprocess.run([sys.executable, '-c', script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+                           env={**os.environ, 'PYTHONPATH': ROOT})
+    if asked.returncode:
+        install = 'Horovod is not installed: SSS_GLUON_MPI=1 bash scripts/cluster/install_horovod.sh'
+        return {'horovodrun': install, 'mpirun': install}
+    reasons, (gloo, mpi) = {}, asked.stdout.split()
+    if gloo != 'True':
+        reasons['horovodrun'] = 'Horovod was built without Gloo'
+    if mpi != 'True' or not shutil.which('mpirun'):
+        reasons['mpirun'] = 'Horovod was built without MPI, or there is no mpirun'
+    return reasons
+
+
+@pytest.fixture(params=['horovodrun', 'mpirun'])
+def through(request, horovod_builds):
+    """A launcher of Horovod that is here."""
+    if request.param in horovod_builds:
+        pytest.skip(horovod_builds[request.param])
+    return request.param
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """What is started, in which words, and how the end of each process is judged; nothing here trains."""
 import re
+import signal
 import sys
 
 import pytest
@@ -31,13 +32,18 @@ COMMANDS = {
             ['ssh -tt -o BatchMode=yes -o Server', ' ann cd ',
              '--machine 0/2 --root ann:9091 --workers 2 --servers 1 --logs', 'train x.yaml']),
     'horovodrun': (Job(workers=2, hosts=('ann', 'bob'), through='horovodrun'),
-                   ['horovodrun --gloo -np 4 -H ann:2,bob:2', 'train x.yaml']),
-    'mpirun': (Job(workers=2, through='mpirun'), ['mpirun -np 2', '--oversubscribe', 'train x.yaml']),
+                   [' --gloo -np 4 -H ann:2,bob:2 --network-interfaces ib0 ', 'train x.yaml']),
+    'horovodrun here': (Job(workers=2, through='horovodrun'), [f' --gloo -np 2 {sys.executable}', 'train x.yaml']),
+    'mpirun': (Job(hosts=('ann', 'bob'), through='mpirun'),
+               ['mpirun -np 2 ', '-H ann:1,bob:1', '-x MXNET_SAFE ', 'btl_tcp_if_include ib0', 'train x.yaml']),
+    'mpirun here': (Job(workers=2, through='mpirun'), ['mpirun -np 2', '--oversubscribe', 'train x.yaml']),
 }
 
 
 @pytest.mark.parametrize('case', COMMANDS)
-def test_commands_of_other_launchers(case, tmp_path):
+def test_commands_of_other_launchers(case, tmp_path, monkeypatch):
+    monkeypatch.setenv('DMLC_INTERFACE', 'ib0')
+    monkeypatch.setenv('MXNET_SAFE', '1')
     job, words = COMMANDS[case]
     processes, echo = _processes(['train', 'x.yaml'], job, tmp_path)
     said = ' '.join(processes[0].command)
@@ -63,6 +69,11 @@ ENDS = {
                                       r'workers ended with exit status 1 \(worker 0 ended with exit status 2\)'),
     'horovodrun reaches no host': ({'workers': "print('Process name: 1\\nExit code: 255'); raise SystemExit(1)"},
                                    r'workers ended with exit status 1 \(worker 1 ended with exit status 255\)'),
+    'mpirun loses a worker': ({'workers': "print('mpirun noticed that process rank 1 with PID 0 on node vm exited on "
+                                          "signal 9 (Killed).\\n---'); raise SystemExit(137)"},
+                              r'workers ended with exit status 137 \(worker 1 was ended by SIGKILL\); its log'),
+    'mpirun has one that fails': ({'workers': "print('  Process name: [[1413,1],0]\\n  Exit code:    2\\n-'); exit(2)"},
+                                  r'workers ended with exit status 2 \(worker 0 ended with exit status 2\); its log'),
     'a launcher over ssh': ({'workers of bob': "print('sss-gluon launch: server 1 was ended; its log is x; all other "
                                                "processes were ended. The same command continues'); exit(2)"},
                             r'^workers of bob ended with exit status 2 \(server 1 was ended; its log is x\); '
@@ -85,6 +96,12 @@ def test_ends(case, tmp_path, monkeypatch):
     else:
         assert re.search(expected, outcome.problem) and outcome.signal_number is None
     assert len(lines) == len(scripts) and all(sys.executable in line for line in lines)
+
+
+def test_what_an_earlier_attempt_said_is_not_said_again(tmp_path):
+    (tmp_path / 'workers.log').write_text('Process name: 1\nExit code: 137\n')
+    outcome = supervise([python('workers', 'raise SystemExit(3)')], tmp_path, lambda line: None)
+    assert outcome.problem.startswith('workers ended with exit status 3; its log')
 
 
 def test_a_server_is_not_waited_for_where_the_only_worker_failed(tmp_path, monkeypatch):
@@ -118,6 +135,33 @@ def test_signals_are_passed_on_to_the_workers(tmp_path, monkeypatch):
     assert outcome == Outcome(None, 2)
 
 
+LAUNCHER = '''
+import os, signal, time
+def stop(number, frame):
+    print({said!r}, flush=True)
+    os._exit({status})
+signal.signal({number}, stop)
+os.kill(os.getppid(), signal.SIGTERM)
+time.sleep(100)
+'''
+STOPPED = {
+    'horovodrun': (signal.SIGTERM, 'Process name: 1\nExit code: 143\n', 1, None),
+    'horovodrun is impatient': (signal.SIGTERM, 'Process name: 1\nExit code: 137\n', 1,
+                                'workers ended with exit status 1 (worker 1 was ended by SIGKILL); its log'),
+    'horovodrun over ssh': (signal.SIGTERM, 'Process name: 1\nExit code: 255\n', 1, None),
+    'mpirun': (signal.SIGUSR1, 'Process name: [[1,1],1]\n  Exit code:    138\n---', 138, None),
+}
+
+
+@pytest.mark.parametrize('case', STOPPED)
+def test_workers_of_another_launcher_are_stopped(case, tmp_path):
+    number, said, status, problem = STOPPED[case]
+    script = LAUNCHER.format(said=said, status=status, number=int(number))
+    outcome = supervise([python('workers', script)._replace(signal_number=number)], tmp_path, lambda line: None)
+    assert outcome.signal_number == signal.SIGTERM
+    assert outcome.problem is None if problem is None else outcome.problem.startswith(problem)
+
+
 WRONG = {
     'another verb': (['prune', 'run'], Job(), 'launch is for train'),
     'nothing': ([], Job(), 'launch is for train'),
@@ -125,13 +169,15 @@ WRONG = {
     'a machine too many': (['train', 'x'], Job(machine=(2, 2), root='a:1'), '--machine 2/2 must be a number from 0'),
     'no root': (['train', 'x'], Job(machine=(0, 2)), '--machine needs --root HOST:PORT'),
     'half a root': (['train', 'x'], Job(machine=(0, 2), root='a'), '--root a is not of the form HOST:PORT'),
-    'no Horovod': (['train', 'x'], Job(through='horovodrun'), 'horovodrun is not installed'),
+    'no Horovod': (['train', 'x'], Job(through='horovodrun'), 'Horovod is not installed; `bash scripts/cluster'),
+    'no mpirun': (['train', 'x'], Job(through='mpirun'), 'mpirun is not installed'),
 }
 
 
 @pytest.mark.parametrize('case', WRONG)
 def test_wrong_jobs(case, tmp_path, monkeypatch):
     monkeypatch.setenv('PATH', str(tmp_path))
+    monkeypatch.setitem(sys.modules, 'horovod', None)
     arguments, job, words = WRONG[case]
     with pytest.raises(SSSError, match=words):
         launch(arguments, job)

@@ -1,8 +1,6 @@
 """Several workers are one run: same parameters, same zeros, same logs; stopped and continued together."""
 import csv
-import importlib.util
 import os
-import shutil
 import signal
 import time
 from contextlib import suppress
@@ -15,7 +13,6 @@ from sss_gluon import SSSError
 from sss_gluon.train import Config, train
 from sss_gluon.train.workers import Workers
 
-HOROVOD = importlib.util.find_spec('horovod') is not None and shutil.which('horovodrun') is not None
 FROZEN = ('model=frozen:net', 'model_options={}', 'factors=null', 'gamma=0.1', 'weight_decay=0.001')
 
 
@@ -60,12 +57,11 @@ def test_workers_give_the_run_of_one(workers, settings, alone):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not HOROVOD, reason='Horovod is not installed: bash scripts/cluster/install_horovod.sh')
-def test_horovod_gives_the_run_of_one(alone):
-    status, _, errors = alone.run('launch', '--workers', 2, '--through', 'horovodrun', '--logs', 'logs', 'train',
-                                  'config.yaml', *FROZEN, 'run=horovod')
+def test_horovod_gives_the_run_of_one(through, alone):
+    status, _, errors = alone.run('launch', '--workers', 2, '--through', through, '--logs', f'logs-{through}', 'train',
+                                  'config.yaml', *FROZEN, f'run={through}')
     assert status == 0, errors
-    assert_the_run_of_one(alone, 'horovod')
+    assert_the_run_of_one(alone, through)
 
 
 @pytest.mark.slow
@@ -177,22 +173,22 @@ def test_when_one_dies_all_end_soon_and_the_same_command_continues(role, folder)
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not HOROVOD, reason='Horovod is not installed: bash scripts/cluster/install_horovod.sh')
 @pytest.mark.parametrize('rank', ['0', '1'])
-def test_when_a_worker_of_horovod_dies_all_end_soon_and_the_same_command_continues(rank, folder):
-    command = ('launch', '--workers', 2, '--through', 'horovodrun', '--logs', 'logs', 'train', 'config.yaml')
-    job = folder.start(*command, 'epochs=40')
+def test_when_a_worker_of_horovod_dies_all_end_soon_and_the_same_command_continues(rank, through, folder):
+    command = ('launch', '--workers', 2, '--through', through, '--logs', 'logs', 'train', 'config.yaml')
+    job = folder.start(*command, 'epochs=20')
     for line in job.stdout:
         if 'epoch   1/' in line:
             break
-    started = {words.get('HOROVOD_RANK'): number for number, words in environments()
-               if words.get('HOROVOD_RANK') and words.get('SSS_GLUON_TEST') == str(folder.path)}
+    variable = {'horovodrun': 'HOROVOD_RANK', 'mpirun': 'OMPI_COMM_WORLD_RANK'}[through]
+    started = {words[variable]: number for number, words in environments()
+               if variable in words and words.get('SSS_GLUON_TEST') == str(folder.path)}
     assert started.keys() == {'0', '1'}
     os.kill(started[rank], signal.SIGKILL)
     _, errors = job.communicate(timeout=60)
     assert job.returncode == 2 and f'worker {rank} was ended by SIGKILL' in errors, errors
     assert not any(alive(number) for number in started.values())
-    status, output, errors = folder.run(*command, 'epochs=40')
+    status, output, errors = folder.run(*command, 'epochs=20')
     assert status == 0 and 'continuing after epoch' in output, errors
 
 
