@@ -39,6 +39,7 @@ def mxnet() -> list:
 EXTRAS = {
     'tensorboard': ['tensorboardX>=2.5'],
     'onnx': ['onnx>=1.14.1,<=1.16.2', 'onnxruntime>=1.15,<2'],
+    'horovod': ['horovod==0.28.1'],         # to be built against MXNet: scripts/cluster/install_horovod.sh
     'test': ['pytest>=7.4', 'pytest-timeout>=2.1', 'hypothesis>=6.80', 'ruff>=0.12', 'scikit-learn>=1.0'],
 }
 

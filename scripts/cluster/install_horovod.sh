@@ -39,6 +39,6 @@ python -m pip install --disable-pip-version-check --quiet 'cmake<3.28'
 python -m pip uninstall --quiet --yes horovod 2>/dev/null
 # Not from pip's cache, where the features that a build has do not show.
 PYTHONPATH=$first${PYTHONPATH:+:$PYTHONPATH} python -m pip install --disable-pip-version-check --no-build-isolation \
-    --no-cache-dir horovod==0.28.1
+    --no-cache-dir "$(grep -oE 'horovod==[0-9.]+' "$repo/setup.py")"
 is_there || die "Horovod was built, but cannot be used: $(python -c 'import sss_gluon, horovod.mxnet' 2>&1 | tail -n 1)"
 echo 'Horovod with MXNet works'
