@@ -125,10 +125,15 @@ def join(kvstore: str) -> Workers:
             raise SSSError('kvstore=horovod: this job was launched for ps-lite; use: sss-gluon launch --workers 2 '
                            '--through horovodrun train ...')
         return Workers(mx.kv.create(OF_A_JOB.get(kvstore, kvstore)))
-    if kvstore == 'horovod' or any(int(os.environ.get(name, 1)) > 1 for name in OF_HOROVOD):
+    started = max(int(os.environ.get(name, 1)) for name in OF_HOROVOD)
+    if kvstore == 'horovod' or started > 1:
         if 'HOROVOD_RANK' in os.environ:
             threading.Thread(target=_stop_when_nobody_listens, daemon=True).start()
-        return Workers(HorovodStore())
+        store = HorovodStore()
+        if store.num_workers != started:
+            raise SSSError(f'{started} processes were started, but Horovod knows of {store.num_workers}: for mpirun it '
+                           f'has to be built by SSS_GLUON_MPI=1 bash scripts/cluster/install_horovod.sh')
+        return Workers(store)
     if kvstore in OF_A_JOB.values():
         raise SSSError(f'kvstore={kvstore} is for several workers, and this process was not launched as one of them; '
                        f'use: sss-gluon launch --workers 2 train ...')

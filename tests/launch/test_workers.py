@@ -11,7 +11,7 @@ import pytest
 
 from sss_gluon import SSSError
 from sss_gluon.train import Config, train
-from sss_gluon.train.workers import Workers
+from sss_gluon.train.workers import Workers, join
 
 FROZEN = ('model=frozen:net', 'model_options={}', 'factors=null', 'gamma=0.1', 'weight_decay=0.001')
 
@@ -54,6 +54,26 @@ def test_workers_give_the_run_of_one(workers, settings, alone):
     status, _, errors = alone.launch(workers, *FROZEN, *settings, f'run={run}')
     assert status == 0, errors
     assert_the_run_of_one(alone, run)
+
+
+class Lonely:
+    """Horovod that was built without MPI, in a process of mpirun."""
+    num_workers, rank = 1, 0
+
+
+def test_a_horovod_without_mpi_is_told_from_a_job_of_one(monkeypatch):
+    monkeypatch.setenv('OMPI_COMM_WORLD_SIZE', '2')
+    monkeypatch.setattr('sss_gluon.train.workers.HorovodStore', Lonely)
+    with pytest.raises(SSSError, match='2 processes were started, but Horovod knows of 1: for mpirun'):
+        join('device')
+    monkeypatch.setenv('OMPI_COMM_WORLD_SIZE', '1')
+    assert join('horovod').size == 1
+
+
+def test_ps_lite_and_horovod_are_not_mixed(monkeypatch):
+    monkeypatch.setenv('DMLC_ROLE', 'worker')
+    with pytest.raises(SSSError, match='this job was launched for ps-lite; use: sss-gluon launch'):
+        join('horovod')
 
 
 @pytest.mark.slow
