@@ -1,26 +1,34 @@
 #!/usr/bin/env bash
 # Builds Horovod for the MXNet in .venv, with Gloo: about five minutes on two cores. Needs a C++ compiler and make; cmake comes
-# from PyPI. SSS_GLUON_MPI=1 adds MPI, for mpirun, and SSS_GLUON_NCCL=1 NCCL. What is there already is not built again.
+# from PyPI. SSS_GLUON_MPI=1 adds MPI, for mpirun, and SSS_GLUON_NCCL=1 NCCL. What is there already is not built again, and stays
+# until what replaces it is built.
 set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/../setup.sh"
 set_up run
 
-mpi=${SSS_GLUON_MPI:-0}
-nccl=${SSS_GLUON_NCCL:-0}
-is_there() {
-    python - "$mpi" "$nccl" <<'EOF' 2>/dev/null
-import sys
+# Prints what the Horovod that is there was built with, as "mpi nccl", each 0 or 1; nothing where there is none with Gloo.
+built() {
+    python - 2>/dev/null <<'EOF' || true
 import sss_gluon
 import horovod.mxnet as horovod
-mpi, nccl = (int(word) for word in sys.argv[1:])
-sys.exit(not (horovod.gloo_built() and mpi <= horovod.mpi_built() and nccl <= horovod.nccl_built()))
+if horovod.gloo_built():
+    print(int(horovod.mpi_built()), int(bool(horovod.nccl_built())))
 EOF
 }
 
-if is_there; then
+mpi=${SSS_GLUON_MPI:-0}
+nccl=${SSS_GLUON_NCCL:-0}
+for wish in "SSS_GLUON_MPI=$mpi" "SSS_GLUON_NCCL=$nccl"; do
+    case $wish in *=0 | *=1) ;; *) die "$wish is neither 0 nor 1" ;; esac
+done
+read -r has_mpi has_nccl <<<"$(built)" || true
+if [ -n "$has_mpi" ] && [ "$has_mpi" -ge "$mpi" ] && [ "$has_nccl" -ge "$nccl" ]; then
     echo 'Horovod is there already'
     exit 0
 fi
+mpi=$((mpi | ${has_mpi:-0}))
+nccl=$((nccl | ${has_nccl:-0}))
+
 command -v c++ >/dev/null || die 'no C++ compiler found: on Debian or Ubuntu, `apt-get install build-essential`'
 export HOROVOD_WITH_MXNET=1 HOROVOD_WITH_GLOO=1 HOROVOD_WITHOUT_TENSORFLOW=1 HOROVOD_WITHOUT_PYTORCH=1
 if [ "$mpi" = 1 ]; then
@@ -31,14 +39,17 @@ else
 fi
 if [ "$nccl" = 1 ]; then export HOROVOD_GPU_OPERATIONS=NCCL; fi
 
+scratch=$(mktemp -d)
+trap 'rm -rf -- "$scratch"' EXIT
 # The build asks MXNet where it lies, and MXNet alone cannot be imported with the NumPy of requirements.txt.
-first=$(mktemp -d)
-trap 'rm -rf -- "$first"' EXIT
-echo 'import sss_gluon' >"$first/sitecustomize.py"
-python -m pip install --disable-pip-version-check --quiet 'cmake<3.28'
-python -m pip uninstall --quiet --yes horovod 2>/dev/null
+echo 'import sss_gluon' >"$scratch/sitecustomize.py"
+pip() { PIP_USER=0 python -m pip --disable-pip-version-check "$@"; }
+pip install --quiet 'cmake<3.28'
 # Not from pip's cache, where the features that a build has do not show.
-PYTHONPATH=$first${PYTHONPATH:+:$PYTHONPATH} python -m pip install --disable-pip-version-check --no-build-isolation \
-    --no-cache-dir "$(grep -oE 'horovod==[0-9.]+' "$repo/setup.py")"
-is_there || die "Horovod was built, but cannot be used: $(python -c 'import sss_gluon, horovod.mxnet' 2>&1 | tail -n 1)"
+PYTHONPATH=$scratch${PYTHONPATH:+:$PYTHONPATH} pip wheel --no-build-isolation --no-cache-dir --no-deps \
+    --wheel-dir "$scratch" "$(grep -oE 'horovod==[0-9.]+' "$repo/setup.py")"
+pip install --quiet --force-reinstall --no-deps "$scratch"/horovod-*.whl
+pip install --quiet "$scratch"/horovod-*.whl        # and what it needs
+[ "$(built)" = "$mpi $nccl" ] || die "Horovod was built, but not with all that was asked for (MPI and NCCL: $mpi $nccl, found:" \
+    "'$(built)'), or cannot be imported: python -c 'import sss_gluon, horovod.mxnet'"
 echo 'Horovod with MXNet works'

@@ -6,15 +6,14 @@ import signal
 import socket
 import sys
 from contextlib import suppress
+from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional, Sequence
 
 from ..train.workers import RANK
 
 PROGRAM = (sys.executable, '-m', 'sss_gluon.cli')
 IDLE = (sys.executable, '-c', 'import sss_gluon')       # with another DMLC_ROLE than worker it serves, see _platform
-# horovodrun asks Horovod's extension of MXNet what it was built with, which needs MXNet to be importable.
-HOROVODRUN = (sys.executable, '-c',
-              'import sss_gluon; from horovod.runner.launch import run_commandline; run_commandline()')
+HOROVODRUN = (sys.executable, str(Path(__file__).with_name('horovodrun.py')))
 CHOSEN = {'DMLC_NODE_HOST', 'DMLC_INTERFACE'}       # an address, or a network interface, by hand
 
 

@@ -72,7 +72,7 @@ def launch(arguments: Sequence[str], job: Job, log: Callable[[str], None] = prin
         if outcome == Outcome(None):
             return
         if outcome.signal_number is not None and outcome.problem is None:
-            there = 'workers on other machines save and end by themselves; ' if _unheard(job) else ''
+            there = 'workers on other machines save and end by themselves; then ' if _unheard(job) else ''
             raise Interrupted(f'stopped; {there}the same command continues', outcome.signal_number)
         if outcome.signal_number is not None:
             break

@@ -25,8 +25,10 @@ ENDING_THERE = 5.0  # and a launcher on another machine that has to end its own
 SIGNALS = tuple(getattr(signal, name) for name in ('SIGINT', 'SIGTERM', 'SIGHUP') if hasattr(signal, name))
 SSH_ENDED = 255
 STOPPED = tuple(code for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT) for code in (128 + number, -number))
-# How horovodrun and mpirun say which rank was the first that ended, and mpirun that a signal ended it.
-ENDED = re.compile(r'Process name: (?:\[\[\d+,\d+\],)?(\d+)\]?\s+Exit code: +(\d+)')
+AGAIN = 5.0         # seconds after which mpirun is told to stop once more: it loses what comes before its processes
+# How horovodrun and mpirun say which rank ended first, mpirun that a signal ended it, and horovodrun how each ended.
+ENDED = re.compile(r'Process name: (?:\[.*[,@])?(\d+)\]?\s+Exit code: +(-?\d+)')
+EACH = re.compile(r'^Process (\d+) exit with status code (-?\d+)\.$', re.MULTILINE)
 ENDED_BY_SIGNAL = re.compile(r'process rank (\d+) with PID \d+ on node \S+ exited on signal (\d+)')
 LAUNCHER = re.compile(r'sss-gluon launch: (.*); all other processes were ended\..*')     # and one on another machine
 PR_SET_PDEATHSIG = 1
@@ -70,7 +72,7 @@ class _Running:
         self.children: Dict[str, subprocess.Popen] = {}
         self.processes: Dict[str, Process] = {}
         self.begins: Dict[str, int] = {}        # where in its log, after what earlier attempts wrote
-        self.echoes: List[threading.Thread] = []
+        self.echoes: Dict[str, threading.Thread] = {}
 
     def start(self, process: Process, echo: bool) -> None:
         path = self.path(process.name)
@@ -90,14 +92,14 @@ class _Running:
         if echo:
             thread = threading.Thread(target=_copy, args=(child.stdout, path), daemon=True)
             thread.start()
-            self.echoes.append(thread)
+            self.echoes[process.name] = thread
 
     def path(self, name: str) -> Path:
         return self.logs / f'{name.replace(" ", "-")}.log'
 
     def watch(self, arrived: List[int]) -> Outcome:
         """Until the workers are done, or something dies."""
-        passed_on, served_until, saved_until = 0, float('inf'), float('inf')
+        passed_on, again_at, served_until, saved_until = 0, float('inf'), float('inf'), float('inf')
         while True:
             codes = {name: self._code(name, bool(arrived)) for name in self.children}
             workers = {name: code for name, code in codes.items() if name.startswith('worker')}
@@ -113,11 +115,16 @@ class _Running:
             if len(arrived) > 1:
                 return Outcome('ended without saving, after a second signal', arrived[0])
             if len(arrived) > passed_on:
-                passed_on = len(arrived)
+                passed_on, again_at = len(arrived), time.monotonic() + AGAIN
                 if arrived[0] == signal.SIGHUP:
                     saved_until = time.monotonic() + HANGUP
                 for name in workers:
                     self._stop(name)
+            if time.monotonic() > again_at:
+                again_at = time.monotonic() + AGAIN
+                for name in workers:
+                    if self.processes[name].signal_number == signal.SIGUSR1:
+                        self._stop(name)
             if time.monotonic() > saved_until:
                 return Outcome(f'workers did not save within {HANGUP:g} s of SIGHUP', arrived[0])
             time.sleep(POLL)
@@ -125,10 +132,10 @@ class _Running:
     def _code(self, name: str, stopping: bool) -> Optional[int]:
         """Exit status; None: it runs. horovodrun ends with 1 where its workers, or its ssh to them, were stopped."""
         code = self.children[name].poll()
-        if code and stopping:
-            first = _ended_first(self._said(name))
-            return STOPPED[0] if first and first[1] in (*STOPPED, SSH_ENDED) else code
-        return code
+        if not code or not stopping:
+            return code
+        ends = _ends(self._said(name))
+        return STOPPED[0] if ends and all(end in (*STOPPED, SSH_ENDED) for _, end in ends) else code
 
     def _stop(self, name: str) -> None:
         child, process = self.children[name], self.processes[name]
@@ -159,15 +166,19 @@ class _Running:
     def _fate(self, name: str, code: int) -> str:
         text = self._said(name)
         said = LAUNCHER.sub(r'\1', text.rpartition('\n')[2])
-        first = _ended_first(text)
-        if first:
-            said = f'worker {first[0]} {_how(first[1])}'
+        ends = _ends(text)
+        if ends:
+            blamed = [end for end in ends if end[1] not in STOPPED] or ends     # not whom the launcher then stopped
+            more = f' and {len(blamed) - 3} more' if len(blamed) > 3 else ''
+            said = ', '.join(f'worker {rank} {_how(code)}' for rank, code in blamed[:3]) + more
         if self.processes[name].key and code == SSH_ENDED:
             said = f'ssh has no connection; the last that came is: {said[:200]}'
         return _how(code) + (f' ({said})' if said and code >= 0 else '') + f'; its log is {self.path(name)}'
 
     def _said(self, name: str) -> str:
-        """What this attempt wrote to its log."""
+        """What a process that has ended wrote to its log in this attempt."""
+        if name in self.echoes:
+            self.echoes[name].join(ENDING)
         return self.path(name).read_bytes()[self.begins[name]:].decode('utf-8', 'replace').strip()
 
     def end(self) -> None:
@@ -184,19 +195,22 @@ class _Running:
             if child.stdin:
                 with suppress(OSError):
                     child.stdin.close()
-        for thread in self.echoes:
+        for thread in self.echoes.values():
             thread.join(PATIENCE)
 
 
-def _ended_first(text: str) -> Optional[Tuple[int, int]]:
-    """The worker that the launcher of Horovod or MPI names at its end, and its exit status, negative for a signal."""
-    by_signal, status = list(ENDED_BY_SIGNAL.finditer(text)), list(ENDED.finditer(text))
+def _ends(text: str) -> List[Tuple[int, int]]:
+    """Workers that the launcher of Horovod or MPI names, and their exit statuses, negative for a signal."""
+    by_signal, first = list(ENDED_BY_SIGNAL.finditer(text)), list(ENDED.finditer(text))
     if by_signal:
-        return int(by_signal[-1][1]), -int(by_signal[-1][2])
-    if status:
-        rank, code = int(status[-1][1]), int(status[-1][2])     # above 128 a signal, as shells count; but 255 is ssh's
-        return rank, 128 - code if code - 128 in set(signal.Signals) else code
-    return None
+        return [(int(by_signal[-1][1]), -int(by_signal[-1][2]))]
+    found = EACH.findall(text) or [match.groups() for match in first[-1:]]
+    return [(int(rank), _signed(int(code))) for rank, code in found]
+
+
+def _signed(code: int) -> int:
+    """Above 128 shells count signals, here they are negative; but 255 is ssh's."""
+    return 128 - code if code - 128 in set(signal.Signals) else code
 
 
 def _how(code: int) -> str:

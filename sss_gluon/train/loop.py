@@ -34,7 +34,9 @@ from .schedules import make_schedule
 from .trainer import make_trainer
 from .workers import Workers, join
 
-STOPS = tuple(getattr(signal, name) for name in ('SIGINT', 'SIGTERM', 'SIGUSR1') if hasattr(signal, name))
+REPEATED = getattr(signal, 'SIGUSR1', None)
+STOPS = tuple(filter(None, (signal.SIGINT, signal.SIGTERM, REPEATED)))
+ENDING = 30.0       # seconds that the workers of an earlier job may need to end, where its launcher could not wait
 IN_FLIGHT = 2       # steps that may be queued while their results are not yet looked at
 
 
@@ -80,8 +82,10 @@ def train(config: Config, log: Callable[[str], None] = print, hook: Optional[Hoo
     run.chief = workers.chief
     try:
         _train(config, run, workers, log if workers.chief else _silent, hook)
-    except Interrupted:
-        raise               # all workers stop after the same step
+        workers.barrier()   # they end together
+    except Interrupted as stopped:      # all workers after the same step
+        workers.status = 128 + stopped.signal_number
+        raise
     except BaseException:
         workers.give_up()
         raise
@@ -98,7 +102,7 @@ def _train(config: Config, run: RunFolder, workers: Workers, log, hook: Optional
         value = getattr(config, key)
         if value is not None and os.path.exists(value):
             config = replace(config, **{key: os.path.abspath(value)})
-    with run.locked() if workers.chief else nullcontext():
+    with run.locked(ENDING if workers.size > 1 else 0) if workers.chief else nullcontext():
         given = config
         if workers.chief:
             _check_folder(run, config, log)
@@ -153,13 +157,16 @@ def _longer(difference: str, old: Config, new: Config) -> bool:
 
 @contextmanager
 def _signals() -> Iterator[List[int]]:
-    """A list that gets the number of a signal when one arrives; a second one acts as it always does."""
+    """A list that gets the number of a signal when one arrives; a second one acts as it always does.
+
+    But for SIGUSR1, which launchers repeat.
+    """
     arrived: List[int] = []
     previous = {}
 
     def note(number, frame):
         arrived.append(number)
-        signal.signal(number, previous[number])
+        signal.signal(number, signal.SIG_IGN if number == REPEATED else previous[number])
 
     for number in STOPS:
         try:

@@ -91,14 +91,15 @@ class RunFolder:
                 (self.path / name).unlink()
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the folder for this process; a folder in use, or one that cannot be written, is an error."""
+    def locked(self, wait: float = 0) -> Iterator[None]:
+        """Hold the folder for this process; a folder in use for so many seconds, or one that cannot be written, is an
+        error."""
         made = [path for path in (self.path, *self.path.parents) if not os.path.exists(path)]
         lock = FileLock(str(self.path / '.lock'))
         try:
             try:
                 self.path.mkdir(parents=True, exist_ok=True)
-                lock.acquire(timeout=0)
+                lock.acquire(timeout=wait)
             except Timeout as error:
                 made = []       # by the other one
                 raise SSSError(f'{self} is in use by another process; wait for it, or use another run=') from error

@@ -16,12 +16,14 @@ from typing import Dict, List, Optional, Tuple
 import mxnet as mx
 import numpy as np
 from mxnet import nd
+from mxnet.base import _LIB
 
 from ..errors import SSSError
 
 OF_A_JOB = {'local': 'dist_sync', 'device': 'dist_device_sync'}
 OF_HOROVOD = ('HOROVOD_SIZE', 'OMPI_COMM_WORLD_SIZE')      # how many workers there are, by horovodrun and by mpirun
 RANK = 'SSS_GLUON_RANK'     # ps-lite numbers workers in the order in which they come
+FAREWELL = 10.0     # seconds that the processes of ps-lite have to end together
 FIRST_KEY = 10 ** 6     # parameters and their buffers have the keys below it
 
 
@@ -37,12 +39,15 @@ class Workers:
     ----------
     rank, size : int
         Of this worker, and how many there are.
+    status : int
+        What this process ends with, where it cannot wait for its end.
     """
 
     def __init__(self, store: Optional[mx.kvstore.KVStoreBase] = None):
         self.store = store
         self.rank = int(os.environ.get(RANK, store.rank)) if store else 0
         self.size = store.num_workers if store else 1
+        self.status = 0
         self._buffers: Dict[object, Tuple[int, nd.NDArray]] = {}
 
     @property
@@ -100,19 +105,29 @@ class Workers:
                            f'{len(contexts)}; kvstore=horovod needs one for each')
         return [contexts[place]]
 
+    def leave(self) -> None:
+        """At the end of the process. All of ps-lite's end together, but its scheduler drops what it has not yet sent
+        when it does: who does not hear from it would wait for ever."""
+        handle, self.store.handle = self.store.handle, None
+        free = threading.Thread(target=_LIB.MXKVStoreFree, args=(handle,), daemon=True)
+        free.start()
+        free.join(FAREWELL)
+        if free.is_alive():
+            _end(self.status)
+
     def give_up(self) -> None:
         """After an error: end this process without waiting for the others, as MXNet would for ever."""
         if self.size > 1:
-            atexit.register(_end)
+            atexit.register(_end, 1)
 
 
 ALONE = Workers()
 
 
-def _end() -> None:
+def _end(status: int) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(1)
+    os._exit(status)
 
 
 def join(kvstore: str) -> Workers:
@@ -124,13 +139,15 @@ def join(kvstore: str) -> Workers:
         if kvstore == 'horovod':
             raise SSSError('kvstore=horovod: this job was launched for ps-lite; use: sss-gluon launch --workers 2 '
                            '--through horovodrun train ...')
-        return Workers(mx.kv.create(OF_A_JOB.get(kvstore, kvstore)))
+        workers = Workers(mx.kv.create(OF_A_JOB.get(kvstore, kvstore)))
+        atexit.register(workers.leave)
+        return workers
     started = max(int(os.environ.get(name, 1)) for name in OF_HOROVOD)
     if kvstore == 'horovod' or started > 1:
         if 'HOROVOD_RANK' in os.environ:
             threading.Thread(target=_stop_when_nobody_listens, daemon=True).start()
         store = HorovodStore()
-        if store.num_workers != started:
+        if store.num_workers < started:
             raise SSSError(f'{started} processes were started, but Horovod knows of {store.num_workers}: for mpirun it '
                            f'has to be built by SSS_GLUON_MPI=1 bash scripts/cluster/install_horovod.sh')
         return Workers(store)

@@ -97,9 +97,14 @@ def horovod_builds():
     reasons, (gloo, mpi) = {}, asked.stdout.split()
     if gloo != 'True':
         reasons['horovodrun'] = 'Horovod was built without Gloo'
-    if mpi != 'True' or not shutil.which('mpirun'):
-        reasons['mpirun'] = 'Horovod was built without MPI, or there is no mpirun'
+    if mpi != 'True' or not open_mpi():
+        reasons['mpirun'] = 'Horovod was built without MPI, or mpirun is not that of Open MPI'
     return reasons
+
+
+def open_mpi():
+    return shutil.which('mpirun') and 'Open' in subprocess.run(['mpirun', '--version'], stdout=subprocess.PIPE,
+                                                               text=True).stdout
 
 
 @pytest.fixture(params=['horovodrun', 'mpirun'])

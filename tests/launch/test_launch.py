@@ -1,6 +1,7 @@
 """What is started, in which words, and how the end of each process is judged; nothing here trains."""
 import re
 import signal
+import subprocess
 import sys
 
 import pytest
@@ -67,11 +68,20 @@ ENDS = {
                                   r'workers ended with exit status 1 \(worker 1 was ended by SIGKILL\); its log'),
     'horovodrun has one that fails': ({'workers': "print('Process name: 0\\nExit code: 2\\n'); raise SystemExit(1)"},
                                       r'workers ended with exit status 1 \(worker 0 ended with exit status 2\)'),
+    'horovodrun loses a worker, and another says so first': (
+        {'workers': "print('Process 0 exit with status code 1.\\nProcess 1 exit with status code 137.\\nProcess 2 exit "
+                    "with status code 143.\\nProcess name: 0\\nExit code: 1'); raise SystemExit(1)"},
+        r'status 1 \(worker 0 ended with exit status 1, worker 1 was ended by SIGKILL\); its log'),
+    'horovodrun loses a machine': (
+        {'workers': "print(*(f'Process {i} exit with status code 1.' for i in range(8)), sep='\\n'); exit(1)"},
+        r'worker 2 ended with exit status 1 and 5 more\); its log'),
     'horovodrun reaches no host': ({'workers': "print('Process name: 1\\nExit code: 255'); raise SystemExit(1)"},
                                    r'workers ended with exit status 1 \(worker 1 ended with exit status 255\)'),
     'mpirun loses a worker': ({'workers': "print('mpirun noticed that process rank 1 with PID 0 on node vm exited on "
                                           "signal 9 (Killed).\\n---'); raise SystemExit(137)"},
                               r'workers ended with exit status 137 \(worker 1 was ended by SIGKILL\); its log'),
+    'mpirun 5 has one that fails': ({'workers': "print('Process name: [prterun-vm-4@1,1]\\nExit code: 2'); exit(2)"},
+                                    r'workers ended with exit status 2 \(worker 1 ended with exit status 2\); its log'),
     'mpirun has one that fails': ({'workers': "print('  Process name: [[1413,1],0]\\n  Exit code:    2\\n-'); exit(2)"},
                                   r'workers ended with exit status 2 \(worker 0 ended with exit status 2\); its log'),
     'a launcher over ssh': ({'workers of bob': "print('sss-gluon launch: server 1 was ended; its log is x; all other "
@@ -148,7 +158,14 @@ STOPPED = {
     'horovodrun': (signal.SIGTERM, 'Process name: 1\nExit code: 143\n', 1, None),
     'horovodrun is impatient': (signal.SIGTERM, 'Process name: 1\nExit code: 137\n', 1,
                                 'workers ended with exit status 1 (worker 1 was ended by SIGKILL); its log'),
-    'horovodrun over ssh': (signal.SIGTERM, 'Process name: 1\nExit code: 255\n', 1, None),
+    'horovodrun over ssh': (
+        signal.SIGTERM, 'Process 1 exit with status code 255.\nProcess 0 exit with status code 143.\n'
+        'Process name: 1\nExit code: 255\n', 1, None),
+    'horovodrun over ssh, and a worker here did not save': (
+        signal.SIGTERM, 'Process 1 exit with status code 255.\nProcess 0 exit with status code 137.\n'
+        'Process name: 1\nExit code: 255\n', 1,
+        'workers ended with exit status 1 (worker 1 ended with exit status 255, worker 0 was ended by SIGKILL); its'),
+    'horovodrun and its group': (signal.SIGTERM, 'Process name: 0\nExit code: -15\n', 1, None),
     'mpirun': (signal.SIGUSR1, 'Process name: [[1,1],1]\n  Exit code:    138\n---', 138, None),
 }
 
@@ -157,9 +174,50 @@ STOPPED = {
 def test_workers_of_another_launcher_are_stopped(case, tmp_path):
     number, said, status, problem = STOPPED[case]
     script = LAUNCHER.format(said=said, status=status, number=int(number))
-    outcome = supervise([python('workers', script)._replace(signal_number=number)], tmp_path, lambda line: None)
+    outcome = supervise([python('workers', script)._replace(signal_number=number)], tmp_path, lambda line: None,
+                        'workers')
     assert outcome.signal_number == signal.SIGTERM
     assert outcome.problem is None if problem is None else outcome.problem.startswith(problem)
+
+
+SLOW = '''
+import signal, sys, time
+def save(number, frame):
+    time.sleep(0.3)
+    open(sys.argv[1], 'w').close()
+    sys.exit(143)
+signal.signal(signal.SIGTERM, save)
+print(flush=True)
+time.sleep(100)
+'''
+
+
+@pytest.mark.parametrize('shell', ['exec {}', '{} & wait $!'])     # as bash runs a single command, and as dash does
+def test_what_horovodrun_stops_has_time_to_save(shell, tmp_path):
+    pytest.importorskip('horovod', reason='Horovod is not installed: bash scripts/cluster/install_horovod.sh')
+    from sss_gluon.launch.horovodrun import end_shell_and_children
+    (tmp_path / 'slow.py').write_text(SLOW)
+    command = shell.format(f'{sys.executable} {tmp_path}/slow.py {tmp_path}/saved')
+    with subprocess.Popen(command, shell=True, stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        end_shell_and_children(process.pid)
+        assert process.wait(10) == 143 and (tmp_path / 'saved').exists()
+
+
+DEAF = '''
+import os, signal, time
+signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+os.kill(os.getppid(), signal.SIGTERM)
+time.sleep(1)
+signal.signal(signal.SIGUSR1, signal.SIG_DFL)
+time.sleep(100)
+'''
+
+
+def test_mpirun_that_lost_a_signal_gets_it_again(tmp_path, monkeypatch):
+    monkeypatch.setattr('sss_gluon.launch.supervise.AGAIN', 0.5)
+    outcome = supervise([python('workers', DEAF)._replace(signal_number=signal.SIGUSR1)], tmp_path, lambda line: None)
+    assert outcome == Outcome(None, signal.SIGTERM)
 
 
 WRONG = {

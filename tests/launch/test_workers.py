@@ -2,6 +2,8 @@
 import csv
 import os
 import signal
+import subprocess
+import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -54,6 +56,27 @@ def test_workers_give_the_run_of_one(workers, settings, alone):
     status, _, errors = alone.launch(workers, *FROZEN, *settings, f'run={run}')
     assert status == 0, errors
     assert_the_run_of_one(alone, run)
+
+
+DEAF = """
+import atexit, sys, time
+import sss_gluon
+from types import SimpleNamespace
+from sss_gluon.train import workers
+workers.FAREWELL, workers._LIB = 0.5, SimpleNamespace(MXKVStoreFree=lambda handle: time.sleep({seconds}))
+job = workers.Workers(SimpleNamespace(rank=0, num_workers=2, handle=1))
+job.status = 143
+atexit.register(job.leave)
+print('done')
+sys.exit(3)
+"""
+
+
+@pytest.mark.parametrize('seconds,status', [(100, 143), (0, 3)])
+def test_a_worker_that_does_not_hear_of_the_end_ends(seconds, status):
+    ended = subprocess.run([sys.executable, '-c', DEAF.format(seconds=seconds)], stdout=subprocess.PIPE,
+                           text=True, timeout=60)
+    assert ended.returncode == status and ended.stdout == 'done\n'
 
 
 class Lonely:
@@ -189,6 +212,21 @@ def test_when_one_dies_all_end_soon_and_the_same_command_continues(role, folder)
     assert 'The same command continues' in errors and 'Traceback' not in errors
     assert not any(Path(f'/proc/{number}').exists() for number in started.values())
     status, output, errors = folder.launch(2, 'epochs=20')
+    assert status == 0 and 'continuing after epoch' in output, errors
+
+
+@pytest.mark.slow
+def test_a_stopped_job_of_horovod_saves_and_continues(through, folder):
+    command = ('launch', '--workers', 2, '--through', through, '--logs', 'logs', 'train', 'config.yaml', 'epochs=20')
+    job = folder.start(*command)
+    for line in job.stdout:
+        if 'epoch   1/' in line:
+            break
+    job.send_signal(signal.SIGTERM)
+    _, errors = job.communicate(timeout=60)
+    assert job.returncode == 128 + signal.SIGTERM and 'the same command continues' in errors, errors
+    assert 'everything is saved' in (folder.path / 'logs/workers.log').read_text()
+    status, output, errors = folder.run(*command)
     assert status == 0 and 'continuing after epoch' in output, errors
 
 
