@@ -42,7 +42,6 @@ def main(arguments=None) -> int:
     except SSSError as error:
         problem, status = error, 128 + error.signal_number if hasattr(error, 'signal_number') else 2
     except BrokenPipeError:     # `sss-gluon count resnet50 | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 141
     except OSError as error:    # of a file: it says which one and why
         problem, status = f'{error.filename or "output"}: {error.strerror or error}', 2
@@ -52,6 +51,10 @@ def main(arguments=None) -> int:
         problem, status = 'stopped', 130
     if program:     # from here on nothing is left to be stopped
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        sys.stdout.flush()
+    except OSError:     # nor at the end of the process, when Python would try again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if problem is not None:
         print(f'sss-gluon {options.verb}: {" ".join(str(problem).splitlines())}', file=sys.stderr)
     return status

@@ -657,8 +657,8 @@ def test_a_run_folder_that_is_deleted_while_it_trains(desk, monkeypatch, capfd):
 
 # In processes of their own
 
-def environment():
-    return dict(os.environ, OMP_NUM_THREADS='1',
+def environment(unbuffered=''):
+    return dict(os.environ, OMP_NUM_THREADS='1', PYTHONUNBUFFERED=unbuffered,
                 PYTHONPATH=os.pathsep.join(filter(None, [str(ROOT), os.environ.get('PYTHONPATH', '')])))
 
 
@@ -725,10 +725,11 @@ def test_a_disk_that_is_really_full(small_disk):
 
 
 @pytest.mark.slow
-def test_output_that_nobody_takes(desk):
+@pytest.mark.parametrize('unbuffered', ['', '1'])
+def test_output_that_nobody_takes(unbuffered, desk):
     with open('/dev/full', 'w') as full:
-        done = subprocess.run([sys.executable, '-m', 'sss_gluon.cli', 'count', 'cifar_resnet20'], env=environment(),
-                              stdout=full, stderr=subprocess.PIPE, text=True)
+        done = subprocess.run([sys.executable, '-m', 'sss_gluon.cli', 'count', 'cifar_resnet20'],
+                              env=environment(unbuffered), stdout=full, stderr=subprocess.PIPE, text=True)
     assert (done.returncode, done.stderr) == (2, 'sss-gluon count: output: No space left on device\n')
     closed = call('count cifar_resnet20', start=('-c', 'import os, sys; os.close(1); os.execv(sys.executable, '
                                                        '[sys.executable, "-m", "sss_gluon.cli"] + sys.argv[1:])'))
