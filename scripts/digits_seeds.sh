@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Five paired seeds on digits, with and without factors: about 6 minutes on 2 cores. What is finished is skipped.
+# Five paired seeds on digits, with and without factors: 6 to 13 minutes on 2 cores. What is finished is skipped.
 # Means, standard deviations and paired differences are in runs/digits_seeds/report (report.html, results.csv, runs.csv).
 set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/setup.sh"

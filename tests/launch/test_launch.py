@@ -14,7 +14,8 @@ from sss_gluon.launch.supervise import Outcome, supervise
 from sss_gluon.train import Interrupted
 
 
-def test_processes_of_a_machine():
+def test_processes_of_a_machine(monkeypatch):
+    monkeypatch.delenv('MXNET_KVSTORE_BIGARRAY_BOUND', raising=False)
     first = Machine(0, 2, 2, 1, 'head', 9091).processes(['train', 'x.yaml'])
     second = Machine(1, 2, 2, 1, 'head', 9091).processes(['train', 'x.yaml'])
     assert [process.name for process in first] == ['scheduler', 'server 0', 'worker 0', 'worker 1']
@@ -23,6 +24,7 @@ def test_processes_of_a_machine():
         words = process.environment
         assert words['DMLC_NUM_WORKER'] == '4' and words['DMLC_NUM_SERVER'] == '2'
         assert words['DMLC_PS_ROOT_URI'] == 'head' and words['DMLC_PS_ROOT_PORT'] == '9091'
+        assert words['MXNET_KVSTORE_BIGARRAY_BOUND'] == '131072'      # 65,536 numbers for each server
         assert words['DMLC_ROLE'] == process.name.split()[0]
         assert process.name.startswith('worker') == ('train' in process.command)
     assert [process.environment.get('SSS_GLUON_RANK') for process in second] == [None, '2', '3']
