@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds Horovod for the MXNet in .venv, with Gloo: about five minutes on two cores. Needs a C++ compiler and make; cmake comes
+# Builds Horovod for the MXNet in .venv, with Gloo: 2 to 5 minutes on two cores. Needs a C++ compiler and make; cmake comes
 # from PyPI. SSS_GLUON_MPI=1 adds MPI, for mpirun, and SSS_GLUON_NCCL=1 NCCL. What is there already is not built again, and stays
 # until what replaces it is built.
 set -euo pipefail

@@ -9,12 +9,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional, Sequence
 
+from ..train.flat import SMALL
 from ..train.workers import RANK
 
 PROGRAM = (sys.executable, '-m', 'sss_gluon.cli')
 IDLE = (sys.executable, '-c', 'import sss_gluon')       # with another DMLC_ROLE than worker it serves, see _platform
 HOROVODRUN = (sys.executable, str(Path(__file__).with_name('horovodrun.py')))
-PART = 2 ** 16      # numbers of an array that are worth a message of their own
 BOUND = 'MXNET_KVSTORE_BIGARRAY_BOUND'
 CHOSEN = {'DMLC_NODE_HOST', 'DMLC_INTERFACE'}       # an address, or a network interface, by hand
 
@@ -59,7 +59,7 @@ class Machine(NamedTuple):
                   'DMLC_NUM_WORKER': str(self.count * self.workers),
                   'DMLC_NUM_SERVER': str(self.count * self.servers)}
         # Longer arrays are shared by all servers. MXNet's million would leave a small network to one of them.
-        common[BOUND] = os.environ.get(BOUND) or str(min(10 ** 6, PART * self.count * self.servers))
+        common[BOUND] = os.environ.get(BOUND) or str(min(10 ** 6, SMALL * self.count * self.servers))
         own = self._own_address()
         if own:
             common['DMLC_NODE_HOST'] = own
