@@ -3,9 +3,9 @@ from . import _platform  # noqa: F401  (first: MXNet needs names that NumPy remo
 from .apg import APG, APGNAG
 from .errors import SSSError
 from .factors import KINDS, ScaledBatchNorm, ScaledConv2D, ScalingFactor, scaling_factors
-from .graph import Compact, Count, Structure, compact, count, load
+from .graph import Count, count, load
 from .models import ARCHITECTURES, get_model
-from .structures import load_structure, rebuild, set_structure
+from .structures import Compact, Structure, compact, load_structure, rebuild, set_structure
 from .train import make_trainer
 
 __version__ = '0.1.0'

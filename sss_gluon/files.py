@@ -17,7 +17,7 @@ from .errors import SSSError
 
 
 @contextmanager
-def replacing(path: Union[str, Path]) -> Iterator[str]:
+def atomic_write(path: Union[str, Path]) -> Iterator[str]:
     """A temporary name in the folder of ``path``; renamed to it when the block ends well, removed otherwise.
 
     Raises
@@ -57,7 +57,7 @@ def _umask() -> int:
 
 
 def write_text(path: Union[str, Path], text: str) -> None:
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         Path(temporary).write_text(text, 'utf-8')
 
 
@@ -69,7 +69,7 @@ def sha256(path: Union[str, Path]) -> str:
 
 def write_npz(path: Union[str, Path], arrays: Dict[str, np.ndarray]) -> None:
     """Arrays by name as an uncompressed .npz: an open format, every member with its CRC-32, no pickle."""
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         with zipfile.ZipFile(temporary, 'w') as archive:        # np.savez leaves it open when the disk is full
             for name, array in arrays.items():
                 with archive.open(f'{name}.npy', 'w', force_zip64=True) as member:

@@ -233,9 +233,9 @@ KEYS = settings(
     ('epochs=-1', 'epochs=-1 must be a number from 1'), ('epochs=1.5', 'epochs: Value'),
     ('epochs=99999999999999999999', 'epochs=99999999999999999999 must be a number from 1 to'),
     ('batch_size=1198', 'batch size 1198 must be from 1 to the number of training images'),
-    ('batch_size=0', 'batch_size=0 must'), ('accumulation=7', 'the nearest that can is 63'),
-    ('schedule=cosin', 'did you mean cosine?'), ('schedule_epochs=a', "schedule_epochs: 'a' is not of the form [a, b]"),
-    ('schedule_epochs=[a]', 'schedule_epochs[0]'), ('image_size=0', 'size=0 must be at least that of the images, 8 '
+    ('batch_size=0', 'batch_size=0 must'), ('grad_accumulation=7', 'the nearest that can is 63'),
+    ('schedule=cosin', 'did you mean cosine?'), ('lr_decay_epochs=a', "lr_decay_epochs: 'a' is not of the form [a, b]"),
+    ('lr_decay_epochs=[a]', 'lr_decay_epochs[0]'), ('image_size=0', 'size=0 must be at least that of the images, 8 '
                                                                     '(image_size: in a configuration)'),
     ('image_size=10000000000', 'not enough memory'), ('validation=1497', 'cannot hold out 1497 of 1497 images'),
     ('augment_pad=9', 'pad=9 (augment_pad: in a configuration) must not be more than the side of the images, 8'),
@@ -784,12 +784,12 @@ PHASES = {      # command, place, signals, what is said
     'evaluation': (TRAIN, 'sss_gluon.train.loop:evaluate_images', 1, 'stopped by SIGINT after epoch 1, ' + SAVED),
     'a checkpoint': (TRAIN, 'numpy.lib.format:write_array', 1, 'stopped by SIGINT after epoch 1, ' + SAVED),
     'a checkpoint, twice': (TRAIN, 'numpy.lib.format:write_array', 2, 'sss-gluon train: stopped\n'),
-    'the diagnosis': (TRAIN, 'sss_gluon.train.diagnosis:mean_gradients', 1, 'sss-gluon train: stopped\n'),
+    'the diagnosis': (TRAIN, 'sss_gluon.methods.diagnosis:mean_gradients', 1, 'sss-gluon train: stopped\n'),
     'a figure': (TRAIN, 'matplotlib.backends.backend_agg:FigureCanvasAgg.print_png', 1, 'sss-gluon train: stopped\n'),
-    'the lock': (f'prune {MINE}', 'sss_gluon.train.run:FileLock.acquire', 1, 'sss-gluon prune: stopped\n'),
-    'pruning': (f'prune {MINE}', 'sss_gluon.graph.compact:cut', 1, 'sss-gluon prune: stopped\n'),
+    'the lock': (f'prune {MINE}', 'sss_gluon.train.run_folder:FileLock.acquire', 1, 'sss-gluon prune: stopped\n'),
+    'pruning': (f'prune {MINE}', 'sss_gluon.graph.prune:slice_parameters', 1, 'sss-gluon prune: stopped\n'),
     'exporting': (f'prune {MINE}', 'mxnet:nd.save', 1, 'sss-gluon prune: stopped\n'),
-    'latencies': (f'evaluate {MINE}', 'sss_gluon.train.deploy:latencies', 1, 'sss-gluon evaluate: stopped\n'),
+    'latencies': (f'evaluate {MINE}', 'sss_gluon.deploy.evaluate:latencies', 1, 'sss-gluon evaluate: stopped\n'),
     'counting': ('count cifar_resnet20', 'sss_gluon.graph.count:count_program', 1, 'sss-gluon count: stopped\n'),
 }
 

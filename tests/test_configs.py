@@ -16,13 +16,13 @@ CONFIGS = [path for path in FILES if path.parent.name != 'plans']
 PLANS = [path for path in FILES if path.parent.name == 'plans']
 
 # The paper's recipes: epochs, rate, schedule, epochs of its steps, batch, images
-CIFAR = dict(epochs=240, learning_rate=0.1, schedule='step', schedule_epochs=[120, 160, 200], schedule_factor=0.1,
+CIFAR = dict(epochs=240, learning_rate=0.1, lr_mode='step', lr_decay_epochs=[120, 160, 200], lr_decay=0.1,
              batch_size=64, momentum=0.9, weight_decay=1e-4, augment_pad=4, augment_flip=True)
-RESNET50 = dict(epochs=100, learning_rate=0.1, schedule='step', schedule_epochs=[30, 60, 90], schedule_factor=0.1,
+RESNET50 = dict(epochs=100, learning_rate=0.1, lr_mode='step', lr_decay_epochs=[30, 60, 90], lr_decay=0.1,
                 batch_size=128, momentum=0.9, weight_decay=1e-4, image_size=224, augmentation=None)
 RECIPES = {('cifar10', ''): CIFAR, ('cifar100', ''): CIFAR, ('imagenet', ''): RESNET50,
            ('imagenet', 'resnext50'): dict(RESNET50, batch_size=256),
-           ('imagenet', 'peleenet'): dict(epochs=120, learning_rate=0.18, schedule='cosine', batch_size=512,
+           ('imagenet', 'peleenet'): dict(epochs=120, learning_rate=0.18, lr_mode='cosine', batch_size=512,
                                           momentum=0.9, weight_decay=1e-4, augmentation='resized-crop')}
 SETS = {'cifar10': 'cifar10', 'cifar100': 'cifar100', 'fashion-mnist': 'fashion-mnist', 'imagenet': 'imagenet',
         'digits': 'digits'}

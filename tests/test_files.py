@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from sss_gluon.errors import SSSError
-from sss_gluon.files import replacing, write_text
+from sss_gluon.files import atomic_write, write_text
 
 
 def listing(folder):
@@ -14,7 +14,7 @@ def listing(folder):
 
 def test_a_new_file_appears_whole(tmp_path):
     path = tmp_path / 'a' / 'b' / 'x.params'
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         assert Path(temporary).parent == path.parent and temporary.endswith('.params')
         Path(temporary).write_bytes(b'half')
         assert not path.exists()
@@ -25,7 +25,7 @@ def test_a_new_file_appears_whole(tmp_path):
 def test_the_old_file_is_there_until_the_end(tmp_path):
     path = tmp_path / 'x.json'
     path.write_text('old')
-    with replacing(str(path)) as temporary:
+    with atomic_write(str(path)) as temporary:
         Path(temporary).write_text('new')
         assert path.read_text() == 'old'
     assert path.read_text() == 'new' and listing(tmp_path) == ['x.json']
@@ -40,7 +40,7 @@ def test_nothing_is_left_behind_by_an_error(tmp_path, error, raised, existing):
     path = tmp_path / 'x.json'
     if existing:
         path.write_text('old')
-    with pytest.raises(raised) as caught, replacing(path) as temporary:
+    with pytest.raises(raised) as caught, atomic_write(path) as temporary:
         Path(temporary).write_text('half')
         raise error
     if isinstance(error, OSError):
@@ -51,7 +51,7 @@ def test_nothing_is_left_behind_by_an_error(tmp_path, error, raised, existing):
 
 def test_a_body_that_removes_its_file_is_an_error(tmp_path):
     path = tmp_path / 'x.json'
-    with pytest.raises(SSSError, match='cannot write .*x.json'), replacing(path) as temporary:
+    with pytest.raises(SSSError, match='cannot write .*x.json'), atomic_write(path) as temporary:
         os.unlink(temporary)
     assert listing(tmp_path) == []
 

@@ -15,15 +15,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sss_gluon import SSSError
+from sss_gluon.csv_files import EpochTable
 from sss_gluon.data import cifar
 from sss_gluon.data.idx import read_idx
 from sss_gluon.data.recordio import image_record, read_index, read_list, walk
-from sss_gluon.graph.structure import Structure
 from sss_gluon.report.published import load_published
+from sss_gluon.structures.structure import Structure
 from sss_gluon.sweep import load_plan
 from sss_gluon.train import load_config
 from sss_gluon.train.checkpoint import read_checkpoint
-from sss_gluon.train.run import Table
 
 ROOT = Path(__file__).resolve().parents[1]
 MEMORY = 64 * 2 ** 20       # bytes; the files have some kilobytes
@@ -54,7 +54,7 @@ def walk_all(path):
 
 
 def table(path):
-    run = Table(path)
+    run = EpochTable(path)
     run.keep_epochs(1)
     return run.rows()
 

@@ -13,12 +13,14 @@ from PIL import Image
 
 from sss_gluon.data import digits
 from sss_gluon.data.pack import pack_images
-from sss_gluon.train import Config, Interrupted, RunFolder, deploy, evaluate, evaluate_exported, prune, train
+from sss_gluon.deploy import evaluate, evaluate_exported, prune
+from sss_gluon.methods import train
+from sss_gluon.train import Config, Interrupted, RunFolder
 from sss_gluon.train.loop import Training
 
 pytestmark = pytest.mark.slow
 
-SETTINGS = dict(data='imagenet', epochs=2, batch_size=2, schedule='constant', learning_rate=0.02, gamma=60.0)
+SETTINGS = dict(data='imagenet', epochs=2, batch_size=2, lr_mode='constant', learning_rate=0.02, gamma=60.0)
 # options of the network, and which factors a γ that removes everything at once acts on
 CASES = {
     'resnet50': ({}, {'.': 0, r'stage1\.1': 1, r'stage4\.2': 1}),
@@ -58,8 +60,9 @@ def arrays(run):
 @pytest.mark.parametrize('model', CASES)
 def test_the_whole_way(model, folder, tmp_path, monkeypatch):
     options, multipliers = CASES[model]
-    monkeypatch.setattr(deploy, 'LATENCY_BATCHES', (1, 2))
-    monkeypatch.setattr(deploy, 'latencies', lambda nets, shape, context: dict.fromkeys(nets, 0.0))     # minutes
+    monkeypatch.setattr('sss_gluon.deploy.evaluate.LATENCY_BATCHES', (1, 2))
+    monkeypatch.setattr('sss_gluon.deploy.evaluate.latencies',      # minutes
+                        lambda nets, shape, context: dict.fromkeys(nets, 0.0))
 
     def config(name):
         return Config(run=str(tmp_path / name), data_root=str(folder), model=model, model_options=options,

@@ -9,10 +9,10 @@ from mxnet.gluon import nn
 
 from sss_gluon.errors import SSSError
 from sss_gluon.factors import ScaledConv2D, scaling_factors
-from sss_gluon.graph import Structure, compact, count, remaining
-from sss_gluon.graph.structure import FORMAT
+from sss_gluon.graph import count
 from sss_gluon.models import ARCHITECTURES, get_model
-from sss_gluon.structures import load_structure, rebuild, set_structure, shipped
+from sss_gluon.structures import Structure, compact, load_structure, rebuild, remaining, set_structure, shipped
+from sss_gluon.structures.structure import FORMAT
 
 # The paper's pruned ResNet-50s: blocks kept per stage (of 3, 4, 6, 3), parameters without BatchNorm, MACs at 224.
 # Their printed counts, 25.3/18.6/15.6 M and 3.47/2.82/2.33 G, allow no other choice.

@@ -14,11 +14,10 @@ from mxnet import gluon
 
 from ..errors import SSSError
 from ..factors import scaling_factors
-from ..graph import Compact, compact
 from ..graph.block import to_block
 from ..graph.inference import for_inference
 from ..graph.onnx import open_onnx, packages, write_onnx
-from ..structures import set_structure
+from ..structures import Compact, compact, set_structure
 from .settings import Settings, Skipped
 from .timing import Measurement, interleaved, ratio, timed
 

@@ -10,10 +10,10 @@ from typing import Dict
 import mxnet as mx
 import numpy as np
 
+from .child import Worker, python, serve
 from .settings import Settings, Skipped
 from .timing import Measurement
 from .training import Step
-from .worker import Worker, python, serve
 
 STATUS = Path('/proc/self/status')
 STEPS = 3

@@ -10,10 +10,10 @@ import numpy as np
 
 from ..errors import SSSError
 from ..files import write_npz
+from .child import Worker
 from .settings import Settings, Skipped
 from .timing import WARM_UP, Measurement, interleaved, ratio, timed
 from .training import DECAY, MOMENTUM, RATE, Step
-from .worker import Worker
 
 SCRIPT = Path(__file__).with_name('torch_step.py')
 SAME = 1e-3         # of the loss, after a few steps from the same weights

@@ -6,7 +6,7 @@ from typing import Callable, Dict, List, NamedTuple, Optional
 
 from ..errors import SSSError
 from .isolated import Result, measure, own_cores
-from .record import check_writable, machine, read_baseline, regressions, save
+from .results import check_writable, machine, read_baseline, regressions, save
 from .settings import Settings
 from .table import select
 

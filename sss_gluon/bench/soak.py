@@ -19,12 +19,12 @@ from typing import Callable, List, NamedTuple, Sequence
 import numpy as np
 
 from ..errors import SSSError
+from .child import environment
 from .isolated import own_cores
-from .worker import environment
 
 CONFIG = {'data': 'digits', 'image_size': 8, 'model': 'cifar_resnet20', 'batch_size': 64, 'epochs': 10 ** 6,
           'model_options': {'depths': [1, 1, 1], 'widths': [4, 8, 16]}, 'learning_rate': 0.01, 'gamma': 1e-4,
-          'augment_pad': 1, 'schedule': 'constant'}
+          'augment_pad': 1, 'lr_mode': 'constant'}
 SAMPLES = 240
 WARM_UP = 0.1       # share of the time in which caches fill, that no slope is fitted to
 PATIENCE = 60       # seconds until it has begun to train, and for its last checkpoint

@@ -21,7 +21,7 @@ from ..launch.processes import Machine
 from ..launch.run import free_port
 from ..launch.supervise import supervise
 from ..train import make_trainer
-from ..train.workers import Workers, join
+from ..train.workers import Workers, init_workers
 from .scaling import Job, exchange
 from .settings import Settings, Skipped
 from .timing import Measurement, interleaved, ratio, timed
@@ -89,7 +89,7 @@ def measure(settings: Settings, name: str, job: Workers) -> dict:
 
     arrays = {'tiny': mx.nd.zeros((1,)), 'large': mx.nd.zeros((LARGE,))}
     turns = {key: timed(step) for key, step in steps.items()}
-    turns.update((key, timed(lambda key=key: job.sum(key, arrays[key]))) for key in arrays)
+    turns.update((key, timed(lambda key=key: job.allreduce(key, arrays[key]))) for key in arrays)
 
     def together(key):
         turn = turns[key] if key != 'single' or job.chief else lambda: 0.0
@@ -133,7 +133,7 @@ def traffic(trainer) -> Dict[str, int]:
 
 def main(name: str, settings: str, file: str) -> None:
     fields = json.loads(settings)
-    job = join('local')
+    job = init_workers('local')
     os.sched_setaffinity(0, {fields['cores'][job.rank % len(fields['cores'])]})
     measured = measure(Settings(**fields), name, job)
     if job.chief:

@@ -11,7 +11,7 @@ import numpy as np
 from mxnet import gluon
 
 from ..errors import SSSError, reason
-from ..files import replacing, write_text
+from ..files import atomic_write, write_text
 from .ir import Node, Program
 
 MULTIPLIERS = (('lr_mult', '__lr_mult__'), ('wd_mult', '__wd_mult__'))
@@ -46,7 +46,7 @@ def export_program(program: Program, net: gluon.SymbolBlock, prefix) -> List[str
     arrays = {f'{"aux" if name in auxiliary else "arg"}:{name}': parameter.list_data()[0].as_in_context(mx.cpu())
               for name, parameter in net.collect_params().items()}
     names = [f'{prefix}-symbol.json', f'{prefix}-0000.params']
-    with replacing(names[1]) as temporary:
+    with atomic_write(names[1]) as temporary:
         try:
             mx.nd.save(temporary, arrays)
             mx.nd.load(temporary)       # the end of a file that does not fit on a full disk is lost without an error

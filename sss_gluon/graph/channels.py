@@ -67,7 +67,7 @@ class Channels:
     def value(self, entry: Entry) -> np.ndarray:
         return self.program.value(entry)
 
-    def remember(self, node: Node, compute):
+    def cached(self, node: Node, compute):
         """``compute()``, once per node."""
         if node not in self._memory:
             self._memory[node] = compute()
@@ -102,7 +102,7 @@ class Channels:
             coo_matrix((np.ones(a.size, bool), (a, b)), shape=(self._size, self._size)), directed=False)
         self._kept, self._needed = np.zeros(self._size, bool), np.zeros(self._size, bool)
         for entry in self.program.outputs:
-            self.need(self.label(entry))
+            self.mark_required(self.label(entry))
         self._changed = True
         while self._changed:
             self._changed = False
@@ -130,14 +130,14 @@ class Channels:
                 continue
             if node.is_variable:
                 if node.name == self.program.input_name:
-                    self.need(self.label(Entry(node)))
+                    self.mark_required(self.label(Entry(node)))
                 continue
             for i in range(self.output_count(node)):
                 labels = self.label(Entry(node, i))
                 if hold_places and labels.size and not self.kept(labels).any():
                     self._kept[self._component[labels[:1]]] = self._changed = True
             rule = self.rules[node]
-            rule.needs(node, self)
+            rule.require_inputs(node, self)
             self.alive.update(entry.node for entry in node.inputs if not self.dropped_branch(node, entry))
 
     def dropped_branch(self, node: Node, entry: Entry) -> bool:
@@ -153,17 +153,17 @@ class Channels:
         self._labels[entry] = labels
         return labels
 
-    def tie(self, a: np.ndarray, b: np.ndarray) -> None:
+    def couple(self, a: np.ndarray, b: np.ndarray) -> None:
         """Position by position, a and b live and die together."""
         self._ties.append((a, b))
 
-    def need(self, labels: np.ndarray) -> None:
+    def mark_required(self, labels: np.ndarray) -> None:
         classes = self._component[labels]
         if not self._needed[classes].all():
             self._needed[classes] = self._kept[classes] = True
             self._changed = True
 
-    def needed(self, labels: np.ndarray) -> np.ndarray:
+    def required(self, labels: np.ndarray) -> np.ndarray:
         """Does a kept result depend on it? Otherwise, if it is kept, it only holds a place."""
         return self._needed[self._component[labels]]
 
@@ -176,7 +176,7 @@ class Channels:
 
     # Rewriting
 
-    def cut(self, entry: Entry, axis: int, keep: np.ndarray) -> None:
+    def slice(self, entry: Entry, axis: int, keep: np.ndarray) -> None:
         """Keep a part of a parameter along an axis."""
         self.cuts.setdefault(entry.node.name, {})[axis] = keep
 

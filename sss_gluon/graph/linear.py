@@ -38,7 +38,7 @@ class Linear(Rule):
 
     def connected(self, node, view):
         """(groups, outputs, inputs) booleans: is any weight between them not zero?"""
-        return view.remember(node, lambda: (self._weight(node, view) != 0).any(axis=-1))
+        return view.cached(node, lambda: (self._weight(node, view) != 0).any(axis=-1))
 
     def _bias(self, node, view):
         return view.value(node.inputs[2]).astype('float64') if len(node.inputs) > 2 else 0.0
@@ -72,31 +72,31 @@ class Linear(Rule):
         inputs = view.label(node.inputs[0]).reshape(groups, -1)
         outputs = view.new_labels(Entry(node)).reshape(groups, -1)
         first = inputs[:, :1]
-        view.tie(np.broadcast_to(first, inputs.shape).ravel(), inputs.ravel())
-        view.tie(np.broadcast_to(first, outputs.shape).ravel(), outputs.ravel())
+        view.couple(np.broadcast_to(first, inputs.shape).ravel(), inputs.ravel())
+        view.couple(np.broadcast_to(first, outputs.shape).ravel(), outputs.ravel())
         return [outputs.ravel()]
 
-    def needs(self, node, view):
+    def require_inputs(self, node, view):
         if self.groups(node) > 1:
             return
         out = Entry(node)
         # What only holds a place may become anything, unless something was concluded from its being constant.
-        matters = view.needed(view.label(out)) | view.kept(view.label(out)) & ~np.isnan(view.constant(out))
+        matters = view.required(view.label(out)) | view.kept(view.label(out)) & ~np.isnan(view.constant(out))
         used = self.connected(node, view)[0][matters].any(axis=0) & ~is_zero(self._input_constants(node, view))
-        view.need(self._input_labels(node, view)[used])
+        view.mark_required(self._input_labels(node, view)[used])
 
     def rewrite(self, node, view):
         keep_out, keep_in = view.keep(Entry(node)), view.kept(self._input_labels(node, view))
         groups = self.groups(node)
         weight = node.inputs[1]
         if len(node.inputs) > 2:
-            view.cut(node.inputs[2], 0, keep_out)
+            view.slice(node.inputs[2], 0, keep_out)
         outputs = str(int(keep_out.sum()))
         if groups > 1:
             kept_groups = int(keep_out.reshape(groups, -1)[:, 0].sum())
-            view.cut(weight, 0, keep_in if self.kind == 'deconv' else keep_out)
+            view.slice(weight, 0, keep_in if self.kind == 'deconv' else keep_out)
             return {'num_filter': outputs, 'num_group': str(kept_groups)}
         first, second = (keep_in, keep_out) if self.kind == 'deconv' else (keep_out, keep_in)
-        view.cut(weight, 0, first)
-        view.cut(weight, 1, second)
+        view.slice(weight, 0, first)
+        view.slice(weight, 1, second)
         return {'num_hidden' if self.kind == 'dense' else 'num_filter': outputs}

@@ -10,9 +10,9 @@ from typing import Callable, Dict, Iterator, List, Optional, Union
 import numpy as np
 
 from ..errors import SSSError
-from ..files import replacing
-from .compact import TOLERANCE
+from ..files import atomic_write
 from .ir import Entry, Node, Program, rewritten, unique_names
+from .prune import TOLERANCE
 
 OPSET = 13              # the newest one that MXNet 1.9.1 translates to
 IR_VERSION = 8          # of the time of that opset, for older runtimes
@@ -56,7 +56,7 @@ def write_onnx(program: Program, path: Union[str, Path], images: Optional[np.nda
     if images is None:
         images = np.random.RandomState(0).standard_normal((max(BATCHES),) + tuple(program.input_shape[1:]))
     images = np.resize(images.astype('float32'), (max(BATCHES),) + images.shape[1:])
-    with _quiet(onnx), replacing(path) as temporary:
+    with _quiet(onnx), atomic_write(path) as temporary:
         model = _model(onnx, program, name)
         onnx.helper.set_model_props(model, metadata or {})
         onnx.save_model(model, temporary)

@@ -35,14 +35,14 @@ class Rule:
     def labels(self, node, view):
         return [view.new_labels(Entry(node, i)) for i in range(view.output_count(node))]
 
-    def needs(self, node, view) -> None:
-        """Call ``view.need(labels)`` for what the kept outputs depend on beyond sharing a label."""
+    def require_inputs(self, node, view) -> None:
+        """Call ``view.mark_required(labels)`` for what the kept outputs depend on beyond sharing a label."""
         if not self.understood:
             for entry in node.inputs + [Entry(node, i) for i in range(view.output_count(node))]:
-                view.need(view.label(entry))
+                view.mark_required(view.label(entry))
 
     def rewrite(self, node, view) -> Dict[str, str]:
-        """Attributes that change; parameters are cut by ``view.cut(entry, axis, keep)``."""
+        """Attributes that change; parameters are cut by ``view.slice(entry, axis, keep)``."""
         return {}
 
 
@@ -111,7 +111,7 @@ class PReLU(Channelwise):
 
     def rewrite(self, node, view):
         if node.get('act_type') == 'prelu' and view.shape(node.inputs[1])[0] > 1:
-            view.cut(node.inputs[1], 0, view.keep(node.inputs[0]))
+            view.slice(node.inputs[1], 0, view.keep(node.inputs[0]))
         return {}
 
 
@@ -134,7 +134,7 @@ class BatchNorm(Channelwise):
 
     def rewrite(self, node, view):
         for entry in node.inputs[1:]:
-            view.cut(entry, 0, view.keep(node.inputs[0]))
+            view.slice(entry, 0, view.keep(node.inputs[0]))
         return {}
 
 
@@ -168,18 +168,18 @@ class Elementwise(Rule):
     def labels(self, node, view):
         full = [entry for entry, is_full in zip(node.inputs, self._full(node, view)) if is_full]
         for entry in full[1:]:
-            view.tie(view.label(full[0]), view.label(entry))
+            view.couple(view.label(full[0]), view.label(entry))
         return [view.label(full[0])]
 
-    def needs(self, node, view):
+    def require_inputs(self, node, view):
         for entry, is_full in zip(node.inputs, self._full(node, view)):
             if not is_full:     # one channel that serves all
-                view.need(view.label(entry))
+                view.mark_required(view.label(entry))
 
     def rewrite(self, node, view):
         for entry, is_full in zip(node.inputs, self._full(node, view)):
             if is_full and view.is_parameter(entry):
-                view.cut(entry, 1, view.keep(entry))
+                view.slice(entry, 1, view.keep(entry))
         return {}
 
 
@@ -292,5 +292,5 @@ class Split(Rule):
     def labels(self, node, view):
         parts = self._parts(node, view.label(node.inputs[0]))
         for part in parts[1:]:
-            view.tie(parts[0], part)
+            view.couple(parts[0], part)
         return parts

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional, Sequence
 
-from ..train.flat import SMALL
+from ..train.buckets import SMALL
 from ..train.workers import RANK
 
 PROGRAM = (sys.executable, '-m', 'sss_gluon.cli')

@@ -4,13 +4,13 @@ from __future__ import annotations
 import json
 from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
+from ..deploy.sizes import sizes
 from ..errors import SSSError
 from ..graph import Count, count
 from ..models import ARCHITECTURES, get_model
 from ..models.layers import Layers
 from ..models.resnet import BasicBlock, ResNet
 from ..structures import shipped
-from ..train.sizes import sizes
 from .published import STATUS_NOTE, Printed, Published, flops_per_mac
 from .sheets import Sheet
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Union
 
+from ..csv_files import EpochTable
 from ..errors import SSSError
 from ..structures import Structure
 from ..train import Config, RunFolder
-from ..train.run import Table
 
 Log = Callable[[str], None]
 
@@ -132,7 +132,7 @@ def read_run(path: Path, log: Log = print) -> Record:
     epochs = [number(row, 'epoch', run.metrics.path, int) for row in _rows(run.metrics)]
     if not epochs or epochs[-1] < config.epochs:
         raise SSSError(f'{path} is at epoch {epochs[-1] if epochs else 0} of {config.epochs}: sss-gluon train {path}')
-    table = Table(path / 'evaluation.csv')
+    table = EpochTable(path / 'evaluation.csv')
     if not os.path.isfile(table.path):
         raise SSSError(f'{path} is not evaluated: sss-gluon prune {path} (where it has factors), then sss-gluon '
                        f'evaluate {path}')
@@ -152,7 +152,7 @@ def read_run(path: Path, log: Log = print) -> Record:
                   rows[0].get('machine', ''))
 
 
-def _rows(table: Table) -> List[Dict[str, str]]:
+def _rows(table: EpochTable) -> List[Dict[str, str]]:
     try:
         return table.rows()
     except csv.Error as error:
@@ -186,7 +186,7 @@ def _kept(structure: Structure) -> List[Kept]:
             for name, row in structure.layers.items()]
 
 
-def _seconds(timing: Table, log: Log) -> Optional[float]:
+def _seconds(timing: EpochTable, log: Log) -> Optional[float]:
     """Wall time of the training; None where it is not known."""
     try:
         return sum(number(row, key, timing.path) for row in _rows(timing)

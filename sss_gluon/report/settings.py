@@ -6,14 +6,14 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence
 
-from ..baselines import METHODS
+from ..methods import METHODS
 from ..models import ARCHITECTURES
 from ..train.config import FREE_KEYS, Config
 
 ELSEWHERE = ('init', 'structure', 'source', 'match')     # paths, which may name a run of the same seed
 NOT_A_SETTING = FREE_KEYS + ('seed', 'devices')
 SIZES = {'digits': 16, 'imagenet': 224}     # of images, where a configuration may name it
-UNNAMED = ('kinds', 'spare', 'images', 'positions')      # options that name a setting only where two differ in them
+UNNAMED = ('kinds', 'ignored_layers', 'images', 'positions')  # name a setting only where two differ in them
 
 
 def data_name(config: Config) -> str:

@@ -8,7 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from ..files import replacing
+from ..files import atomic_write
 
 INK, ACCENT, QUIET, PALE = '#1f2430', '#c8553d', '#7a8699', '#e3e7ee'
 # Okabe and Ito, "Color Universal Design": six colours beside ink; markers repeat later, and then with other colours
@@ -36,7 +36,7 @@ def literal(text: str) -> str:
 
 def save(figure: Figure, path: Path) -> Path:
     """As PNG or SVG, by the ending of ``path``; the same figure gives the same file."""
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         if path.suffix == '.svg':
             with matplotlib.rc_context({'svg.hashsalt': path.stem, 'svg.fonttype': 'path'}):
                 FigureCanvasSVG(figure).print_svg(temporary, metadata={'Date': None, 'Creator': None})

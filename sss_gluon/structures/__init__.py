@@ -1,5 +1,6 @@
-"""Structures of networks: apply one, rebuild the compact network from one, and those of the paper that are known."""
-from ..graph.structure import Structure
-from .rebuild import load_structure, rebuild, set_structure, shipped
+"""Structures of networks: what a compaction keeps, applying it, and rebuilding the compact network from it."""
+from .compact import Compact, compact, remaining
+from .rebuild import rebuild, set_structure
+from .structure import Structure, load_structure, shipped
 
-__all__ = ['Structure', 'load_structure', 'rebuild', 'set_structure', 'shipped']
+__all__ = ['Compact', 'Structure', 'compact', 'load_structure', 'rebuild', 'remaining', 'set_structure', 'shipped']

@@ -7,42 +7,23 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Callable, List, Optional, Union
+from typing import Callable, Optional, Union
 
 import mxnet as mx
 import numpy as np
 from mxnet import gluon
 
 from ..errors import SSSError, reason
-from ..factors import ScalingFactor, scaling_factors
+from ..factors import scaling_factors
 from ..graph.block import load_arrays, to_block
-from ..graph.compact import describe, reduce
 from ..graph.fold import fold
-from ..graph.ir import Program
-from ..graph.structure import Structure
+from ..graph.prune import prune_graph
 from ..graph.trace import trace
 from ..models import get_model
 from ..models.layers import weight_initializer
-
-FOLDER = Path(__file__).parent
-
-
-def shipped() -> List[str]:
-    """Names of the structures that come with the package."""
-    return sorted(path.stem for path in FOLDER.glob('*.json'))
-
-
-def load_structure(source: Union[str, Path, dict, Structure]) -> Structure:
-    """A structure from a shipped name (``resnet26``), a structure.json, its contents, or as it is."""
-    if isinstance(source, Structure):
-        return source
-    if not isinstance(source, (str, Path)):
-        return Structure.from_dict(source)
-    if str(source) in shipped():
-        source = FOLDER / f'{source}.json'
-    elif not Path(source).exists():
-        raise SSSError(f'there is no structure file {source}, and the shipped ones are {", ".join(shipped())}')
-    return Structure.load(source)
+from .compact import describe
+from .factor_values import fill_typical
+from .structure import Structure, load_structure
 
 
 def set_structure(net: gluon.HybridBlock, structure: Union[str, Path, dict, Structure]) -> None:
@@ -97,7 +78,7 @@ def rebuild(structure: Union[str, Path, dict, Structure], init: Optional[mx.init
     traced = trace(net, structure.input_shape)
     fill_typical(traced, net)
     folded = fold(traced)
-    reduced, _ = reduce(folded)
+    reduced, _ = prune_graph(folded)
     found = describe(net, folded, reduced).layers
     wrong = [name for name in structure.layers if structure.layers[name] != found.get(name)]
     if wrong or len(found) != len(structure.layers):
@@ -119,22 +100,6 @@ def rebuild(structure: Union[str, Path, dict, Structure], init: Optional[mx.init
         else:
             parameter.set_data(mx.nd.array(values[name]))
     return block
-
-
-def fill_typical(program: Program, net: gluon.HybridBlock) -> None:
-    """Give a traced program values among which only factors are zero, and whose constant channels are positive.
-
-    In a new network a branch without inputs gives 0, because biases start at 0; in a trained one it gives a constant.
-    """
-    factors = {factor_variable(program, factor) for factor in scaling_factors(net)}
-    for name, value in program.values.items():
-        if name not in factors:
-            program.values[name] = np.full_like(value, -1 if name.endswith('mean') else 1)
-
-
-def factor_variable(program: Program, factor: ScalingFactor) -> str:
-    """Name of the variable of a traced program that holds a scaling factor."""
-    return program.names[f'{factor.name}.factor' if factor.name else 'factor']
 
 
 def _build(structure: Structure) -> gluon.HybridBlock:

@@ -8,9 +8,9 @@ import mxnet as mx
 from tabulate import tabulate
 
 from ..errors import SSSError
-from ..graph import count, remaining
+from ..graph import count
 from ..models import ARCHITECTURES, get_model
-from ..structures import load_structure, set_structure
+from ..structures import load_structure, remaining, set_structure
 from ..train import Config, RunFolder
 from .plan import Plan, Run
 from .progress import claimed, in_use, progress
@@ -87,7 +87,7 @@ def training_images(config: Config, folder_images: Optional[int] = None) -> Opti
 def _likeness(config: Config) -> str:
     """Runs of the same text take the same time for an epoch."""
     keys = ('model', 'model_options', 'factors', 'structure', 'data', 'image_size', 'validation', 'batch_size',
-            'accumulation', 'devices', 'precision', 'augmentation')
+            'grad_accumulation', 'devices', 'precision', 'augmentation')
     return json.dumps([getattr(config, key) for key in keys], sort_keys=True)
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from ..baselines import train
+from ..cli.tables import describe_compact, describe_evaluation
+from ..deploy import evaluate, prune
 from ..errors import SSSError
+from ..methods import train
 from ..report.figures import draw
-from ..report.tables import describe_compact, describe_evaluation
-from ..train import Config, RunFolder, evaluate, load_config, prune
+from ..train import Config, RunFolder, load_config
 
 
 def _train(config: Config) -> None:

@@ -1,10 +1,7 @@
-"""Training runs: configuration, loop, checkpoints, and what is done with a finished run."""
+"""Training: configuration, the one loop, trainer, checkpoints, workers. It knows no pruning method by name."""
 from .config import Config, load_config
-from .deploy import evaluate, evaluate_exported, load_run, prune
-from .formats import export
-from .loop import Interrupted, train
-from .run import RunFolder
+from .loop import Interrupted
+from .run_folder import RunFolder
 from .trainer import FactorTrainer, make_trainer
 
-__all__ = ['Config', 'FactorTrainer', 'Interrupted', 'RunFolder', 'evaluate', 'evaluate_exported', 'export',
-           'load_config', 'load_run', 'make_trainer', 'prune', 'train']
+__all__ = ['Config', 'FactorTrainer', 'Interrupted', 'RunFolder', 'load_config', 'make_trainer']

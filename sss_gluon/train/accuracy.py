@@ -83,7 +83,7 @@ def _statistics_of_the_first(net: gluon.Block, devices: Sequence[mx.Context], wo
     running = [[p.data(device) for p in parameters] for device in devices]
     own = [[array.asnumpy() for array in arrays] for arrays in running]
     flat = np.concatenate([array.ravel() for array in own[0]])
-    first = workers.gather('statistics', flat)[0]
+    first = workers.allgather('statistics', flat)[0]
     _fill(running, [np.split(first, np.cumsum([array.size for array in own[0]])[:-1])] * len(devices))
     try:
         yield

@@ -73,7 +73,7 @@ def _statistics(net: gluon.Block, workers: Workers) -> Dict[str, np.ndarray]:
         return {}
     devices = len(running[0][1].list_data())
     mine = [np.concatenate([p.list_data()[i].asnumpy().ravel() for _, p in running]) for i in range(devices)]
-    table = workers.gather('statistics of devices', np.stack(mine)).reshape(workers.size * devices, -1)
+    table = workers.allgather('statistics of devices', np.stack(mine)).reshape(workers.size * devices, -1)
     ends = np.cumsum([np.prod(p.shape) for _, p in running])[:-1]
     return {f'device{k}:{name}': values.reshape(p.shape)
             for k, row in enumerate(table) if k
@@ -100,7 +100,7 @@ def load_latest(folder: Path, net, trainer: Optional[FactorTrainer], log=print,
     worker does not see the checkpoint that the first one sees.
     """
     position = _load_latest(folder, net, trainer, log, workers)
-    seen = workers.gather('position', np.array([position.epoch, position.step] if position else [-1, -1], 'float64'))
+    seen = workers.allgather('position', np.array([position.epoch, position.step] if position else [-1, -1], 'float64'))
     other = np.flatnonzero((seen != seen[0]).any(axis=1))
     if other.size:
         raise SSSError(f'worker {other[0]} does not see the checkpoint in {folder} that worker 0 sees; put run= on a '

@@ -1,7 +1,6 @@
 """The configuration of a run: typed YAML, a base, and key=value overrides; unknown keys name the nearest valid one."""
 from __future__ import annotations
 
-import difflib
 import json
 import os
 from contextlib import suppress
@@ -15,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from ..data.augment import KINDS as AUGMENTATIONS
-from ..errors import SSSError
+from ..errors import SSSError, nearest
 from .precision import PRECISIONS, check_devices
 
 
@@ -37,7 +36,7 @@ class Config:
     init: Optional[str] = None                  # .params or checkpoint to start from; λ starts at 1
 
     # what removes structures
-    method: str = 'sss'                         # factors trained with γ; or a name of sss_gluon.baselines.METHODS
+    method: str = 'sss'                         # factors trained with γ; or a name of sss_gluon.methods.METHODS
     method_options: Dict[str, Any] = field(default_factory=dict)    # of that method: strength, images, kinds, ...
     source: Optional[str] = None                # run folder of the trained network that the method starts from
     target_macs: Optional[float] = None         # share of the MACs of the whole network that is to be left
@@ -55,14 +54,14 @@ class Config:
     # optimization
     epochs: int = 240
     batch_size: int = 64
-    accumulation: int = 1                       # micro-batches that one step is made of
+    grad_accumulation: int = 1                  # micro-batches that one step is made of
     learning_rate: float = 0.1
     momentum: float = 0.9
     weight_decay: float = 1e-4                  # on weights and BatchNorm.gamma; not on biases, beta and factors
     clip_gradient: Optional[float] = None
-    schedule: str = 'step'                      # step, cosine, constant; all per iteration
-    schedule_epochs: List[int] = field(default_factory=lambda: [120, 160, 200])
-    schedule_factor: float = 0.1
+    lr_mode: str = 'step'                       # step, cosine, constant; all per iteration
+    lr_decay_epochs: List[int] = field(default_factory=lambda: [120, 160, 200])
+    lr_decay: float = 0.1
     warmup_epochs: float = 0.0                  # linear, from 0
 
     # sparsity
@@ -85,9 +84,10 @@ class Config:
 # What may differ when a run is continued: nothing that its result depends on.
 FREE_KEYS = ('run', 'checkpoint_every', 'keep_checkpoints', 'tensorboard', 'data_root')
 KEYS = tuple(f.name for f in fields(Config))
-LISTS = ('factors', 'devices', 'schedule_epochs')
+LISTS = ('factors', 'devices', 'lr_decay_epochs')
 MAPPINGS = ('model_options', 'gamma_mult', 'method_options')
-CHOICES = {'schedule': ('step', 'cosine', 'constant'), 'gamma_weighting': ('uniform', 'macs'),
+PATHS = ('data_root', 'init', 'structure', 'source', 'match')
+CHOICES = {'lr_mode': ('step', 'cosine', 'constant'), 'gamma_weighting': ('uniform', 'macs'),
            'augmentation': AUGMENTATIONS,
            'kvstore': ('device', 'local', 'dist_sync', 'dist_device_sync', 'horovod'),
            'precision': PRECISIONS}
@@ -95,7 +95,7 @@ OPTIONAL = tuple(f.name for f in fields(Config) if f.default is None)
 PROBLEMS = (OmegaConfBaseException, YAMLError, ValueError, OSError, TypeError, IndexError, RecursionError)
 LARGEST_FILE = 10 ** 5      # values
 LARGEST = 2 ** 31 - 1       # products of two or three such numbers are still float32
-MINIMA = {'epochs': 1, 'batch_size': 1, 'accumulation': 1, 'gamma': 0, 'weight_decay': 0, 'learning_rate': 0,
+MINIMA = {'epochs': 1, 'batch_size': 1, 'grad_accumulation': 1, 'gamma': 0, 'weight_decay': 0, 'learning_rate': 0,
           'warmup_epochs': 0, 'augment_pad': 0, 'checkpoint_every': 1, 'keep_checkpoints': 1, 'seed': 0}
 
 
@@ -167,25 +167,21 @@ def check(config: Config) -> None:
     for key, choices in CHOICES.items():
         value = getattr(config, key)
         if value not in choices and not (value is None and key in OPTIONAL):
-            near = difflib.get_close_matches(str(value), choices, n=1, cutoff=0.0)[0]
-            raise SSSError(f'{key}={value} is unknown; did you mean {near}? Choices: {", ".join(choices)}')
+            raise SSSError(f'{key}={value} is unknown; did you mean {nearest(value, choices)}? '
+                           f'Choices: {", ".join(choices)}')
     for key, minimum in MINIMA.items():
         value = getattr(config, key)
         if not minimum <= value <= LARGEST:
             raise SSSError(f'{key}={value} must be a number from {minimum} to {LARGEST}')
     if not 0 <= config.momentum < 1:
         raise SSSError(f'momentum={config.momentum} must be at least 0 and less than 1')
-    if not 0 < config.schedule_factor <= 1:
-        raise SSSError(f'schedule_factor={config.schedule_factor} must be more than 0 and at most 1')
+    if not 0 < config.lr_decay <= 1:
+        raise SSSError(f'lr_decay={config.lr_decay} must be more than 0 and at most 1')
     if config.clip_gradient is not None and not 0 < config.clip_gradient <= LARGEST:
         raise SSSError(f'clip_gradient={config.clip_gradient} must be a number more than 0, at most {LARGEST}, or null')
     if config.target_macs is not None and not 0 < config.target_macs < 1:
         raise SSSError(f'target_macs={config.target_macs} must be more than 0 and less than 1: the share of the MACs '
                        f'that is to be left')
-    if config.method == 'sss':
-        for key in ('method_options', 'source', 'target_macs', 'match'):
-            if getattr(config, key):
-                raise SSSError(f'{key} is for the methods sss is compared with; set method=, or leave {key} out')
     if config.match is not None and config.target_macs is not None:
         raise SSSError(f'target_macs={config.target_macs} and match={config.match} both say how much is to be left; '
                        f'leave one of them out')
@@ -200,14 +196,14 @@ def check(config: Config) -> None:
     if strange:
         raise SSSError(f'devices: {strange[0]!r} is not the name of a device; use cpu, cpu1, gpu0, gpu1, ...')
     check_devices(config.precision, config.devices)
-    share = len(config.devices) * config.accumulation
+    share = len(config.devices) * config.grad_accumulation
     if config.batch_size % share:
-        nearest = max(share, round(config.batch_size / share) * share)
+        possible = max(share, round(config.batch_size / share) * share)
         raise SSSError(f'batch_size={config.batch_size} cannot be split over {len(config.devices)} devices x '
-                       f'{config.accumulation} accumulated micro-batches; the nearest that can is {nearest}')
-    steps = config.schedule_epochs
-    if config.schedule == 'step' and (sorted(set(steps)) != list(steps) or min(steps, default=1) < 1):
-        raise SSSError(f'schedule_epochs={steps} must be increasing epochs, at least 1')
+                       f'{config.grad_accumulation} accumulated micro-batches; the nearest that can is {possible}')
+    steps = config.lr_decay_epochs
+    if config.lr_mode == 'step' and (sorted(set(steps)) != list(steps) or min(steps, default=1) < 1):
+        raise SSSError(f'lr_decay_epochs={steps} must be increasing epochs, at least 1')
 
 
 def differences(old: Config, new: Config) -> List[str]:
@@ -269,8 +265,7 @@ def _check_keys(layer: DictConfig, source: str) -> None:
     """Refuse unknown keys, and scalars, lists and mappings in each other's place."""
     for key, value in OmegaConf.to_container(layer).items():    # without resolving what refers to other settings
         if key not in KEYS:
-            near = difflib.get_close_matches(str(key), KEYS, n=1, cutoff=0.0)[0]
-            raise SSSError(f'{source}: there is no setting {str(key)!r}; did you mean {near!r}?')
+            raise SSSError(f'{source}: there is no setting {str(key)!r}; did you mean {nearest(key, KEYS)!r}?')
         if value == '???' or value is None and key not in OPTIONAL:
             raise SSSError(f'{source}: {key} needs a value')
         if key in ('factors', 'devices') and isinstance(value, str) and '$' not in value:

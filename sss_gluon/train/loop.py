@@ -3,13 +3,12 @@ from __future__ import annotations
 
 import math
 import os
-import shutil
 import signal
 import time
 from collections import deque
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
-from typing import Callable, Dict, Iterator, List, Optional
+from typing import Callable, Iterator, List, Optional
 
 import mxnet as mx
 import numpy as np
@@ -18,21 +17,21 @@ from tqdm import tqdm
 
 from ..data import Augmentation, train_batches
 from ..errors import SSSError
-from ..factors import factor_values, scaling_factors
+from ..factors import scaling_factors
 from ..files import write_text
 from ..graph.trace import trace
-from . import diagnosis, precision
+from . import precision
 from .accuracy import Accuracy, evaluate_images
 from .checkpoint import Position, checkpoints, load_latest, save_checkpoint, way_back
-from .config import Config, check, differences
+from .config import PATHS, Config, check, differences
 from .devices import contexts
-from .hook import Hook
+from .method import Method
+from .metrics import MetricsLogger
 from .network import load_data, network_of
-from .record import Recorder
-from .run import RunFolder
+from .run_folder import RunFolder
 from .schedules import make_schedule
 from .trainer import make_trainer
-from .workers import Workers, join
+from .workers import Workers, init_workers
 
 REPEATED = getattr(signal, 'SIGUSR1', None)
 STOPS = tuple(filter(None, (signal.SIGINT, signal.SIGTERM, REPEATED)))
@@ -48,10 +47,10 @@ class Interrupted(SSSError):
         self.signal_number = signal_number
 
 
-def train(config: Config, log: Callable[[str], None] = print, hook: Optional[Hook] = None) -> RunFolder:
+def run_training(config: Config, method: Method, log: Callable[[str], None] = print) -> RunFolder:
     """Train the network of a configuration; continue where an earlier call stopped; do nothing when it is done.
 
-    A ``method`` other than sss brings its ``hook``: ``sss_gluon.baselines.train`` knows them all.
+    ``sss_gluon.methods.train`` calls it with the method that the configuration names.
 
     Returns
     -------
@@ -67,27 +66,17 @@ def train(config: Config, log: Callable[[str], None] = print, hook: Optional[Hoo
     """
     check(config)
     precision.check_process(config.precision)
-    if config.method != 'sss' and hook is None:
-        raise SSSError(f'method={config.method} is not of this function; call sss_gluon.baselines.train')
-    run = RunFolder(config.run)
-    if not config.run:
-        raise SSSError('run= is empty; name the folder that the run should write')
-    if os.path.lexists(run.path) and not os.path.isdir(run.path):
-        raise SSSError(f'{run} is not a folder; name another run=')
-    strange = run.path.is_dir() and [name for name in os.listdir(run.path)
-                                     if name not in ('.lock', 'selection') and not name.startswith('.selection.')]
-    if not run.config_file.exists() and strange:
-        raise SSSError(f'{run} is not empty and not a run folder; name another run=')
-    workers = join(config.kvstore)
+    run = RunFolder.for_writing(config.run)
+    workers = init_workers(config.kvstore)
     run.chief = workers.chief
     try:
-        _train(config, run, workers, log if workers.chief else _silent, hook)
+        _train(config, method, run, workers, log if workers.chief else _silent)
         workers.barrier()   # they end together
     except Interrupted as stopped:      # all workers after the same step
         workers.status = 128 + stopped.signal_number
         raise
     except BaseException:
-        workers.give_up()
+        workers.abort()
         raise
     return run
 
@@ -96,9 +85,9 @@ def _silent(text: str) -> None:
     """The log of workers other than the first."""
 
 
-def _train(config: Config, run: RunFolder, workers: Workers, log, hook: Optional[Hook]) -> None:
+def _train(config: Config, method: Method, run: RunFolder, workers: Workers, log) -> None:
     devices = workers.devices(contexts(config.devices))
-    for key in ('data_root', 'init', 'structure', 'source', 'match'):     # the run may be continued from another folder
+    for key in PATHS:       # the run may be continued from another folder
         value = getattr(config, key)
         if value is not None and os.path.exists(value):
             config = replace(config, **{key: os.path.abspath(value)})
@@ -106,14 +95,12 @@ def _train(config: Config, run: RunFolder, workers: Workers, log, hook: Optional
         given = config
         if workers.chief:
             _check_folder(run, config, log)
-            if config.source is None:       # what an earlier attempt with other settings left
-                shutil.rmtree(run.selection.parent, ignore_errors=True)
-        for turn in (True, False):          # what the first worker selects and writes is there for the others
-            if hook is not None and workers.chief is turn:
-                config = hook.prepare(config, run, log)
+        for turn in (True, False):          # the other workers read what the first one writes
+            if workers.chief is turn:
+                config = method.prepare(config, run, log)
             workers.barrier()
         precision.switch_on(config.precision)       # not before: methods select in float32
-        training = Training(config, run, devices, log, hook, workers)
+        training = Training(config, method, run, devices, log, workers)
         training.resume()
         workers.barrier()                   # all have read what was there
         if workers.chief:
@@ -152,7 +139,7 @@ def _check_folder(run: RunFolder, config: Config, log) -> None:
 
 def _longer(difference: str, old: Config, new: Config) -> bool:
     """More epochs are the same run, except where the schedule stretches with them."""
-    return difference.startswith('epochs:') and new.epochs > old.epochs and new.schedule != 'cosine'
+    return difference.startswith('epochs:') and new.epochs > old.epochs and new.lr_mode != 'cosine'
 
 
 @contextmanager
@@ -183,7 +170,7 @@ def _signals() -> Iterator[List[int]]:
 class Training:
     """The state of one run between its steps."""
 
-    def __init__(self, config: Config, run: RunFolder, devices, log, hook: Optional[Hook] = None,
+    def __init__(self, config: Config, method: Method, run: RunFolder, devices, log,
                  workers: Optional[Workers] = None):
         self.config, self.run, self.devices, self.log = config, run, devices, log
         self.workers = workers or Workers()
@@ -194,7 +181,7 @@ class Training:
         self.input_shape = (1,) + tuple(self.data.shape)
         begun = replace(config, init=None) if checkpoints(run.checkpoints) else config
         self.net = precision.mixed(network_of(run, begun, self.data), config.precision)
-        self.penalty = hook.penalty(begun, self.net, self.input_shape) if hook else None
+        self.regularizer = method.regularizer(begun, self.net, self.input_shape)
         self.net.hybridize(static_alloc=True, static_shape=True)
         self.loss = gluon.loss.SoftmaxCrossEntropyLoss()
         self.loss.hybridize(static_alloc=True, static_shape=True)
@@ -203,10 +190,10 @@ class Training:
         self.batches = train_batches(self.data.train, config.batch_size, augmentation, config.seed,
                                      (self.workers.rank, self.workers.size))
         self.share = config.batch_size // self.workers.size         # of the global batch
-        parts = len(devices) * config.accumulation
+        parts = len(devices) * config.grad_accumulation
         if self.share % parts:
             raise SSSError(f'batch_size={config.batch_size} gives each of {self.workers.size} workers {self.share} '
-                           f'images, which cannot be split over {len(devices)} devices x {config.accumulation} '
+                           f'images, which cannot be split over {len(devices)} devices x {config.grad_accumulation} '
                            f'accumulated micro-batches; make it a multiple of {self.workers.size * parts}')
         self.augmentation = augmentation
         self.factors = scaling_factors(self.net)
@@ -217,18 +204,14 @@ class Training:
             lr_scheduler=make_schedule(config, len(self.batches)), non_negative=config.non_negative,
             clip_gradient=config.clip_gradient, loss_scaler=precision.loss_scaler(config.precision))
         self.random_operators = _draws_random_numbers(self.net, self.input_shape)
-        if config.accumulation > 1:
+        if config.grad_accumulation > 1:
             for parameter in self.net.collect_params().values():
                 if parameter.grad_req != 'null':
                     parameter.grad_req = 'add'
-        self.recorder = Recorder(run, config, self.net, self.factors, self.input_shape, self.values,
-                                 self.trainer.loss_scaler)
+        self.metrics = MetricsLogger(run, config, self.net, self.factors, self.input_shape, self.regularizer.values,
+                                     self.trainer.loss_scaler)
 
     # Where the run stands
-
-    def values(self) -> Dict[str, np.ndarray]:
-        """{factor name: values}; 0 is what prune removes."""
-        return factor_values(self.net) if self.penalty is None else self.penalty.values()
 
     def resume(self) -> None:
         """Take over the newest checkpoint, and drop what was logged after it."""
@@ -242,8 +225,8 @@ class Training:
                 step = f', step {position.step}' if position.step else ''
                 self.log(f'{self.run}: continuing after epoch {position.epoch}{step}')
         if self.workers.chief:
-            self.recorder.keep_epochs(self.position.epoch)
-            self.recorder.measure(self.values())
+            self.metrics.keep_epochs(self.position.epoch)
+            self.metrics.measure(self.regularizer.values())
 
     def save(self) -> None:
         save_checkpoint(self.run.checkpoints, self.net, self.trainer, self.position, self.config,
@@ -281,7 +264,7 @@ class Training:
             rank = (self.workers.rank,) if self.workers.rank else ()
             entropy = np.random.SeedSequence((self.config.seed, epoch, step + 1) + rank)
             mx.random.seed(int(entropy.generate_state(1)[0] % 2 ** 31))
-        share = len(self.devices) * self.config.accumulation
+        share = len(self.devices) * self.config.grad_accumulation
         counting = self.batches.images_in(step)
         results = []
         parts = list(zip(np.split(x, share), np.split(y, share)))
@@ -300,13 +283,12 @@ class Training:
         if self.workers.size > 1:
             sums = [result.as_in_context(mx.cpu()) for result in results]
             signal_number = mx.nd.array([self.stop[0] if self.stop else 0])
-            results = [self.workers.sum('step', mx.nd.concat(mx.nd.add_n(*sums), signal_number, dim=0))]
-        if self.penalty:
-            self.penalty.before_update(int((y >= 0).sum()) * self.trainer.loss_scale)
+            results = [self.workers.allreduce('step', mx.nd.concat(mx.nd.add_n(*sums), signal_number, dim=0))]
+        self.regularizer.before_update(int((y >= 0).sum()) * self.trainer.loss_scale)
         self.trainer.step(counting)
-        if self.penalty and not self.trainer.overflowed:
-            self.penalty.after_update(self.trainer.learning_rate)
-        if self.config.accumulation > 1:
+        if not self.trainer.overflowed:
+            self.regularizer.after_update(self.trainer.learning_rate)
+        if self.config.grad_accumulation > 1:
             self.net.collect_params().zero_grad()
         return results
 
@@ -343,7 +325,7 @@ class Training:
         rate = images / (time.monotonic() - begin)
         text = (f'loss {self.position.loss_sum / self.images:.3f}, '
                 f'accuracy {self.position.correct / self.images:.1%}, {rate:.0f} images/s')
-        return f'{text}, {self.recorder.text}' if self.recorder.text else text
+        return f'{text}, {self.metrics.text}' if self.metrics.text else text
 
     # After an epoch
 
@@ -358,7 +340,7 @@ class Training:
         trained = Accuracy(self.position.loss_sum / self.images, self.position.correct / self.images, float('nan'),
                            self.images)
         if self.workers.chief:
-            line = self.recorder.write(epoch + 1, self.trainer.learning_rate, trained,
+            line = self.metrics.write(epoch + 1, self.trainer.learning_rate, trained,
                                        'validation' if self.data.validation else 'test', result,
                                        self.seconds, self.images_per_second, evaluation_seconds)
         self.position = Position(epoch + 1)
@@ -373,22 +355,9 @@ class Training:
         """Say why, when nothing became zero."""
         if not self.workers.chief:
             return
-        self.recorder.close()
-        text = self.penalty.explain() if self.penalty else None
+        self.metrics.close()
+        text = self.regularizer.explain(self)
         if text:
-            write_text(self.run.path / 'diagnosis.txt', text + '\n')
-            self.log(text)
-        if not self.penalty and self.factors and all((f.values() != 0).all() for f in self.factors):
-            batches = self.batches.epoch(self.config.epochs)
-            few = [next(batches) for _ in range(min(20, len(self.batches)))]
-            batches.close()
-            gradients = diagnosis.mean_gradients(self.net, self.loss, few, self.devices[0], self.trainer.loss_scale)
-            entries = diagnosis.smallest(self.net, gradients, self.config.gamma,
-                                         self.trainer.gamma_multipliers)
-            schedule = make_schedule(self.config, len(self.batches))    # a new one: schedulers only run forwards
-            updates = range(1, len(self.batches) * self.config.epochs + 1)
-            rates = [schedule(update) if schedule else self.config.learning_rate for update in updates]
-            text = diagnosis.explain(entries, max(rates), sum(rates), self.config.momentum)
             write_text(self.run.path / 'diagnosis.txt', text + '\n')
             self.log(text)
 

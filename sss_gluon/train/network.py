@@ -18,7 +18,7 @@ from ..models.layers import weight_initializer
 from ..structures import Structure, rebuild
 from .config import Config
 from .devices import contexts
-from .run import RunFolder
+from .run_folder import RunFolder
 from .trainer import exempt_from_decay, named_parameters
 
 

@@ -11,15 +11,15 @@ from .config import Config
 def make_schedule(config: Config, steps_per_epoch: int) -> Optional[lr_scheduler.LRScheduler]:
     """The schedule of a configuration: update number (from 1) -> learning rate; None when it is constant.
 
-    ``step``: × schedule_factor after each of schedule_epochs. ``cosine``: from the learning rate to 0 over all
+    ``step``: × lr_decay after each of lr_decay_epochs. ``cosine``: from the learning rate to 0 over all
     iterations. Warm-up is linear from 0 and counts as part of the epochs.
     """
     warmup = int(round(config.warmup_epochs * steps_per_epoch))
     common = dict(base_lr=config.learning_rate, warmup_steps=warmup, warmup_begin_lr=0)
-    if config.schedule == 'cosine':
+    if config.lr_mode == 'cosine':
         return lr_scheduler.CosineScheduler(max_update=config.epochs * steps_per_epoch, **common)
-    steps = [epoch * steps_per_epoch for epoch in config.schedule_epochs] if config.schedule == 'step' else []
+    steps = [epoch * steps_per_epoch for epoch in config.lr_decay_epochs] if config.lr_mode == 'step' else []
     if not steps and not warmup:
         return None
     never = 2 ** 62
-    return lr_scheduler.MultiFactorScheduler(step=steps or [never], factor=config.schedule_factor, **common)
+    return lr_scheduler.MultiFactorScheduler(step=steps or [never], factor=config.lr_decay, **common)

@@ -11,12 +11,12 @@ from mxnet import gluon
 from ..errors import SSSError
 from ..factors import scaling_factors
 from ..files import read_npz, write_npz
-from ..graph.compact import reduce
 from ..graph.count import count_program
 from ..graph.fold import fold
+from ..graph.prune import prune_graph
 from ..graph.trace import trace
-from ..structures.rebuild import factor_variable, fill_typical
-from .flat import FlatBuffers, all_fresh, set_stale
+from ..structures.factor_values import factor_variable, fill_typical
+from .buckets import GradientBuckets, all_fresh, set_stale
 from .precision import LOSS_SCALE, LossScaler, overflow
 
 NO_DECAY = r'(bias|beta)$'      # authors' code: weight decay on weights and BatchNorm.gamma only
@@ -28,8 +28,8 @@ class FactorTrainer(gluon.Trainer):
 
     Loading keeps the optimizer of this trainer: γ, learning rate and schedule come from the configuration, momenta
     and the number of updates from the file. Made by ``make_trainer``; ``gamma_multipliers`` is {factor name: multiplier
-    of γ}, ``aggregate`` updates small parameters through ``FlatBuffers``, with its ``views`` and ``grouped``. Where the
-    gradients overflow with a ``loss_scaler``, ``step`` changes nothing but the scale, counts no update, and
+    of γ}, ``aggregate`` updates small parameters through ``GradientBuckets``, with its ``views`` and ``grouped``. Where
+    the gradients overflow with a ``loss_scaler``, ``step`` changes nothing but the scale, counts no update, and
     ``overflowed`` is True: momenta, and the schedule, are then as if the step had never been.
     """
 
@@ -39,12 +39,12 @@ class FactorTrainer(gluon.Trainer):
         self.gamma_multipliers = gamma_multipliers
         self.loss_scaler, self.overflowed = loss_scaler, False
         super().__init__([parameter for _, parameter in named_parameters], optimizer, **kwargs)
-        self._flat: List[FlatBuffers] = []
+        self._flat: List[GradientBuckets] = []
         self._keys: Dict[Tuple[int, int], int] = {}     # of buffers on the store
         self._stepping = self._gathered = False
         if aggregate:
             trained = {i: p for i, p in enumerate(self._params) if p.grad_req != 'null'}
-            self._flat = [FlatBuffers(trained, device, updater, views, grouped)
+            self._flat = [GradientBuckets(trained, device, updater, views, grouped)
                           for device, updater in enumerate(self._updaters)]
         # The store copies all parameters of the first device to the others. gluon.Trainer does it in its first step,
         # when it reads running statistics that are being written, and loses those that a checkpoint gave the others.
@@ -361,12 +361,12 @@ def mac_weights(net: gluon.Block, input_shape: Sequence[int]) -> Dict[str, float
     factors = scaling_factors(net)
     for factor in factors:
         program.values[factor_variable(program, factor)] = np.ones(factor.parameter.shape, 'float32')
-    dense = count_program(reduce(fold(program))[0]).macs
+    dense = count_program(prune_graph(fold(program))[0]).macs
     cost, sizes = {}, {}
     for factor in factors:
         key = factor_variable(program, factor)
         program.values[key][0] = 0
-        cost[factor.name] = dense - count_program(reduce(fold(program))[0]).macs
+        cost[factor.name] = dense - count_program(prune_graph(fold(program))[0]).macs
         sizes[factor.name] = factor.parameter.shape[0]
         program.values[key][0] = 1
     mean = sum(cost[name] * sizes[name] for name in cost) / max(1, sum(sizes.values()))

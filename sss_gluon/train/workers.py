@@ -55,7 +55,7 @@ class Workers:
         """Does this worker write the run folder?"""
         return self.rank == 0
 
-    def sum(self, name: str, array: nd.NDArray) -> nd.NDArray:
+    def allreduce(self, name: str, array: nd.NDArray) -> nd.NDArray:
         """The sum of the arrays that all workers give under a name; computed while the caller goes on.
 
         Every worker has to call it, in the same order, with the same shape and type.
@@ -74,9 +74,9 @@ class Workers:
 
     def total(self, name: str, values) -> np.ndarray:
         """The sum of the numbers of all workers, in float64 and always in the same order; waits for it."""
-        return self.gather(name, np.asarray(values, 'float64')).sum(axis=0)
+        return self.allgather(name, np.asarray(values, 'float64')).sum(axis=0)
 
-    def gather(self, name: str, values: np.ndarray) -> np.ndarray:
+    def allgather(self, name: str, values: np.ndarray) -> np.ndarray:
         """The arrays of all workers, bit for bit, stacked by rank: shape (size, *values.shape)."""
         if not self.store:
             return values[np.newaxis]
@@ -84,7 +84,7 @@ class Workers:
         sent = values if values.dtype == np.float32 else np.frombuffer(values.tobytes(), 'uint8').astype('float32')
         table = np.zeros((self.size, *sent.shape), 'float32')
         table[self.rank] = sent
-        table = self.sum(name, nd.array(table)).asnumpy()
+        table = self.allreduce(name, nd.array(table)).asnumpy()
         if sent is values:
             return table
         return np.frombuffer(table.astype('uint8').tobytes(), values.dtype).reshape(self.size, *values.shape)
@@ -105,7 +105,7 @@ class Workers:
                            f'{len(contexts)}; kvstore=horovod needs one for each')
         return [contexts[place]]
 
-    def leave(self) -> None:
+    def shutdown(self) -> None:
         """At the end of the process. All of ps-lite's end together, but its scheduler drops what it has not yet sent
         when it does: who does not hear from it would wait for ever."""
         handle, self.store.handle = self.store.handle, None
@@ -115,7 +115,7 @@ class Workers:
         if free.is_alive():
             _end(self.status)
 
-    def give_up(self) -> None:
+    def abort(self) -> None:
         """After an error: end this process without waiting for the others, as MXNet would for ever."""
         if self.size > 1:
             atexit.register(_end, 1)
@@ -130,7 +130,7 @@ def _end(status: int) -> None:
     os._exit(status)
 
 
-def join(kvstore: str) -> Workers:
+def init_workers(kvstore: str) -> Workers:
     """Meet the other workers, if this process was launched as one of several.
 
     The stores for the devices of one process, ``device`` and ``local``, then stand for those of a job.
@@ -140,7 +140,7 @@ def join(kvstore: str) -> Workers:
             raise SSSError('kvstore=horovod: this job was launched for ps-lite; use: sss-gluon launch --workers 2 '
                            '--through horovodrun train ...')
         workers = Workers(mx.kv.create(OF_A_JOB.get(kvstore, kvstore)))
-        atexit.register(workers.leave)
+        atexit.register(workers.shutdown)
         return workers
     started = max(int(os.environ.get(name, 1)) for name in OF_HOROVOD)
     if kvstore == 'horovod' or started > 1:

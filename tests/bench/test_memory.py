@@ -5,9 +5,9 @@ import sys
 import pytest
 
 from sss_gluon.bench import memory
+from sss_gluon.bench.child import Worker
 from sss_gluon.bench.memory import peak, training_memory
 from sss_gluon.bench.settings import Settings, Skipped
-from sss_gluon.bench.worker import Worker
 
 ALLOCATE = '''
 import json, sys

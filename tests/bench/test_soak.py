@@ -4,7 +4,7 @@ import pytest
 from sss_gluon import SSSError
 from sss_gluon.bench import soak as module
 from sss_gluon.bench.soak import Sample, slope, soak
-from sss_gluon.report.bench import describe_soak
+from sss_gluon.cli.bench import describe_soak
 
 MIB = 2 ** 20
 

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from sss_gluon import SSSError
-from sss_gluon.bench.worker import PACKAGE, Worker, environment
+from sss_gluon.bench.child import PACKAGE, Worker, environment
 
 COUNT = '''
 import os

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 
-from sss_gluon.graph import compact, count
+from sss_gluon.graph import count
 from sss_gluon.graph.ir import to_json
+from sss_gluon.structures import compact
 
 COMMON = dict(deadline=None, phases=set(Phase) - {Phase.explain},      # explaining runs a slow example very often
               suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from mxnet.gluon import nn
 
 from sss_gluon.factors import ScaledConv2D
-from sss_gluon.graph import compact
 from sss_gluon.graph.fold import fold
 from sss_gluon.graph.trace import trace
+from sss_gluon.structures import compact
 
 # Reported although the pass knows them in another form: dense over the last axis, a layer used twice, shuffles.
 OTHER_FORMS = {'FullyConnected', 'Convolution', 'Reshape', 'SwapAxis'}

@@ -11,7 +11,7 @@ import mxnet as mx
 import numpy as np
 import pytest
 
-from sss_gluon.graph import compact
+from sss_gluon.structures import compact
 
 SEED = os.environ.get('ZOO_SEED')
 

@@ -17,9 +17,9 @@ from mxnet import autograd
 from mxnet.gluon import nn
 
 from sss_gluon.factors import Scaled, scaling_factors
-from sss_gluon.graph import compact, count
+from sss_gluon.graph import count
 from sss_gluon.models import ARCHITECTURES, get_model, vgg
-from sss_gluon.structures import rebuild, set_structure
+from sss_gluon.structures import compact, rebuild, set_structure
 
 # Where the channels of a BatchNorm are counted: (its name, layers, 0: outputs or 1: inputs). The first layer that is
 # left tells; without any, the norm is gone too.

@@ -5,9 +5,9 @@ import pytest
 from mxnet.gluon import nn
 
 from sss_gluon.graph.batchnorm import fold_batchnorm
-from sss_gluon.graph.compact import reduce
 from sss_gluon.graph.fold import fold
 from sss_gluon.graph.ir import Entry, Program, from_symbol, to_json
+from sss_gluon.graph.prune import prune_graph
 from sss_gluon.graph.trace import trace
 from sss_gluon.models import ARCHITECTURES, get_model
 
@@ -131,7 +131,7 @@ def test_all_networks(name, cut, narrow, fill, zero):
     net = zero(fill(get_model(name, factors=ARCHITECTURES[name].offered, **options)), chance=0.3 if cut else 0)
     before = fold(trace(net, (2, 3, size, size)))
     if cut:
-        before = reduce(before)[0]
+        before = prune_graph(before)[0]
     text, after = to_json(before.outputs), fold_batchnorm(before)
     assert to_json(before.outputs) == text
     kept = operators(after).count('BatchNorm')

@@ -12,8 +12,9 @@ from mxnet import autograd, gluon
 
 from sss_gluon.errors import SSSError
 from sss_gluon.factors import scaling_factors
-from sss_gluon.graph import Structure, compact, count, load
+from sss_gluon.graph import count, load
 from sss_gluon.models import ARCHITECTURES, get_model
+from sss_gluon.structures import Structure, compact
 
 # Run by a fresh interpreter, without this package: only the names that NumPy 1.24 removed and MXNet reads.
 PLAIN_MXNET = '''

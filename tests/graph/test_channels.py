@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from mxnet import gluon
 
-from sss_gluon.graph import compact, count, remaining
+from sss_gluon.graph import count
 from sss_gluon.graph.concat import is_whole_slice
 from sss_gluon.graph.ir import to_json
 from sss_gluon.graph.trace import trace
+from sss_gluon.structures import compact, remaining
 
 S = mx.sym
 ALL = slice(None)

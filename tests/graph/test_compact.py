@@ -10,13 +10,14 @@ from mxnet.gluon import nn
 
 from sss_gluon.errors import SSSError
 from sss_gluon.factors import ScaledBatchNorm, ScaledConv2D, scaling_factors
-from sss_gluon.graph import compact, count, remaining
+from sss_gluon.graph import count
 from sss_gluon.graph.concat import is_whole_slice
 from sss_gluon.graph.fold import fold
 from sss_gluon.graph.ir import to_json
 from sss_gluon.graph.operators import RULES, Channelwise
 from sss_gluon.graph.trace import trace
 from sss_gluon.models import ARCHITECTURES, get_model
+from sss_gluon.structures import compact, remaining
 
 SIZES = {       # height and width of the input: as small as the network allows
     'cifar_vgg16': 32, 'cifar_resnet20': 16, 'cifar_resnet164': 16, 'cifar_resnext20': 16, 'cifar_resnext164': 16,

@@ -5,9 +5,9 @@ import pytest
 from mxnet.gluon import nn
 
 from sss_gluon.factors import ScaledConv2D
-from sss_gluon.graph import compact
 from sss_gluon.graph.inference import for_inference
 from sss_gluon.models import get_model
+from sss_gluon.structures import compact
 
 TRAIN = '''
 import sys

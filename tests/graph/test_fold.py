@@ -4,10 +4,10 @@ import pytest
 from mxnet.gluon import nn
 
 from sss_gluon.factors import ScaledBatchNorm, ScaledConv2D
-from sss_gluon.graph import compact
 from sss_gluon.graph.fold import fold
 from sss_gluon.graph.trace import trace
 from sss_gluon.models import ARCHITECTURES, get_model
+from sss_gluon.structures import compact
 
 
 def operators(program):

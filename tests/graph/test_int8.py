@@ -6,11 +6,11 @@ import pytest
 from sss_gluon.errors import SSSError
 from sss_gluon.graph import count, load
 from sss_gluon.graph.block import export_program, to_block
-from sss_gluon.graph.compact import reduce
 from sss_gluon.graph.count import count_program
 from sss_gluon.graph.fold import fold
 from sss_gluon.graph.inference import for_inference
 from sss_gluon.graph.int8 import quantize
+from sss_gluon.graph.prune import prune_graph
 from sss_gluon.graph.trace import trace
 from sss_gluon.models import ARCHITECTURES, get_model
 
@@ -25,7 +25,7 @@ def rms(values):
 def prepared(name, narrow, fill, zero, chance=0.3):
     options, size = narrow[name]
     net = zero(fill(get_model(name, factors=ARCHITECTURES[name].offered, **options)), chance)
-    program = for_inference(reduce(fold(trace(net, (1, 3, size, size))))[0])
+    program = for_inference(prune_graph(fold(trace(net, (1, 3, size, size))))[0])
     return program, np.random.RandomState(0).standard_normal((32, 3, size, size)).astype('float32')
 
 

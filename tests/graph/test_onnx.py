@@ -9,9 +9,9 @@ from mxnet.gluon import nn
 import sss_gluon.graph.onnx as ours
 from sss_gluon.errors import SSSError
 from sss_gluon.graph.batchnorm import fold_batchnorm
-from sss_gluon.graph.compact import reduce
 from sss_gluon.graph.fold import fold
 from sss_gluon.graph.ir import Program, from_symbol
+from sss_gluon.graph.prune import prune_graph
 from sss_gluon.graph.trace import trace
 from sss_gluon.models import ARCHITECTURES, get_model
 
@@ -33,7 +33,7 @@ def test_all_networks(name, cut, narrow, fill, zero, batch, tmp_path):
     net = zero(fill(get_model(name, factors=ARCHITECTURES[name].offered, classes=7, **options)), 0.3 if cut else 0)
     program = fold(trace(net, (1, 3, size, size)))
     if cut:
-        program = reduce(program)[0]
+        program = prune_graph(program)[0]
     for number, one in enumerate((program, fold_batchnorm(program))):
         path = tmp_path / f'{number}.onnx'
         assert ours.write_onnx(one, path) < 1e-5

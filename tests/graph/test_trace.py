@@ -10,9 +10,10 @@ from mxnet import gluon
 from mxnet.gluon import nn
 
 from sss_gluon.errors import SSSError
-from sss_gluon.graph import compact, count
+from sss_gluon.graph import count
 from sss_gluon.graph.trace import structural_names, trace
 from sss_gluon.models import get_model
+from sss_gluon.structures import compact
 
 
 class Block(nn.HybridBlock):

@@ -40,7 +40,7 @@ epochs: 2
 batch_size: 64
 learning_rate: 0.05
 gamma: 0.05
-schedule_epochs: [1]
+lr_decay_epochs: [1]
 augment_pad: 1
 run: run
 '''

@@ -50,7 +50,7 @@ def bfloat16_works():
 def test_an_overflow_of_one_worker_skips_the_update_of_all(kind, folder):
     (folder.path / 'broken.py').write_text(BROKEN)
     status, output, errors = folder.launch(2, 'model=broken:net', 'model_options={}', 'factors=null', 'epochs=1',
-                                           'schedule=constant', f'precision={kind}')
+                                           'lr_mode=constant', f'precision={kind}')
     assert status == 0, errors
     ends = []
     for rank in (0, 1):

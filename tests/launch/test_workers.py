@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from sss_gluon import SSSError
-from sss_gluon.train import Config, train
-from sss_gluon.train.workers import Workers, join
+from sss_gluon.methods import train
+from sss_gluon.train import Config
+from sss_gluon.train.workers import Workers, init_workers
 
 FROZEN = ('model=frozen:net', 'model_options={}', 'factors=null', 'gamma=0.1', 'weight_decay=0.001')
 
@@ -50,7 +51,7 @@ def assert_the_run_of_one(folder, run):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('workers,settings', [(1, ()), (2, ()), (4, ('kvstore=local',)),
-                                              (2, ('devices=[cpu0,cpu1]', 'accumulation=2'))])
+                                              (2, ('devices=[cpu0,cpu1]', 'grad_accumulation=2'))])
 def test_workers_give_the_run_of_one(workers, settings, alone):
     run = f'run{workers}{len(settings)}'
     status, _, errors = alone.launch(workers, *FROZEN, *settings, f'run={run}')
@@ -88,15 +89,15 @@ def test_a_horovod_without_mpi_is_told_from_a_job_of_one(monkeypatch):
     monkeypatch.setenv('OMPI_COMM_WORLD_SIZE', '2')
     monkeypatch.setattr('sss_gluon.train.workers.HorovodStore', Lonely)
     with pytest.raises(SSSError, match='2 processes were started, but Horovod knows of 1: for mpirun'):
-        join('device')
+        init_workers('device')
     monkeypatch.setenv('OMPI_COMM_WORLD_SIZE', '1')
-    assert join('horovod').size == 1
+    assert init_workers('horovod').size == 1
 
 
 def test_ps_lite_and_horovod_are_not_mixed(monkeypatch):
     monkeypatch.setenv('DMLC_ROLE', 'worker')
     with pytest.raises(SSSError, match='this job was launched for ps-lite; use: sss-gluon launch'):
-        join('horovod')
+        init_workers('horovod')
 
 
 @pytest.mark.slow
@@ -136,15 +137,15 @@ TOLD = """
 import sys
 import sss_gluon
 import numpy as np
-from sss_gluon.train.workers import join
-job = join('local')
+from sss_gluon.train.workers import init_workers
+job = init_workers('local')
 for i in range(5):      # a place in a fraction, and an integer, that float32 has no room for
     first, second = np.array([[1 / 3, -1e-300], [2.0 ** 53 - 1, i]]), np.array([[-1 / 7, np.inf], [1.0, i + 0.1]])
     assert (job.total('sum', second if job.rank else first) == first + second).all()
-    table = job.gather('table', np.array([2 ** 62 + 1 + job.rank * i]))
+    table = job.allgather('table', np.array([2 ** 62 + 1 + job.rank * i]))
     assert table.dtype == np.int64 and table.tolist() == [[2 ** 62 + 1], [2 ** 62 + 1 + i]]
     row = np.array([1 / 3, 1e38, np.nan], 'float32')
-    np.testing.assert_array_equal(job.gather('row', row * (1 + job.rank)), [row, row * 2])
+    np.testing.assert_array_equal(job.allgather('row', row * (1 + job.rank)), [row, row * 2])
 open(f'{sys.argv[1]}/{job.rank}', 'w').close()
 """
 
@@ -166,13 +167,13 @@ def test_another_number_of_workers_continues(folder):
 
 @pytest.mark.parametrize('size,settings,words', [
     (3, {}, 'batch size 64 cannot be shared by 3 workers'),
-    (4, dict(accumulation=32), 'gives each of 4 workers 16 images, which cannot be split over 1 devices x 32'),
+    (4, dict(grad_accumulation=32), 'gives each of 4 workers 16 images, which cannot be split over 1 devices x 32'),
 ])
 def test_batches_that_workers_cannot_share(size, settings, words, tmp_path, monkeypatch):
     workers = Workers()
     workers.size = size
-    monkeypatch.setattr('sss_gluon.train.loop.join', lambda kvstore: workers)
-    monkeypatch.setattr(workers, 'give_up', lambda: None)
+    monkeypatch.setattr('sss_gluon.train.loop.init_workers', lambda kvstore: workers)
+    monkeypatch.setattr(workers, 'abort', lambda: None)
     with pytest.raises(SSSError, match=words):
         train(Config(run=str(tmp_path / 'run'), image_size=8, **settings))
 

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from sss_gluon.cli import main
+from sss_gluon.deploy import evaluate, prune
 from sss_gluon.errors import SSSError
+from sss_gluon.methods import train
 from sss_gluon.report.build import report
 from sss_gluon.report.kept import kept_in_stages, stage_of
 from sss_gluon.report.numbers import big, duration, plus_minus, ranges
@@ -20,7 +22,7 @@ from sss_gluon.report.runs import find_runs, read_runs
 from sss_gluon.report.sections import sections
 from sss_gluon.report.style import SERIES
 from sss_gluon.report.summary import Spread, summarize
-from sss_gluon.train import Config, evaluate, prune, train
+from sss_gluon.train import Config
 
 
 def table(path):
@@ -346,7 +348,7 @@ def test_kinds_are_told_apart_in_stages(tmp_path, write_run):
 def test_real_runs(tmp_path, capsys):
     """Two seeds on digits through train, prune and evaluate: the report repeats what evaluation.csv says."""
     small = dict(model='cifar_resnet20', model_options=dict(depths=[1, 1, 1], widths=[8, 8, 16]), image_size=8,
-                 augment_pad=1, augment_flip=False, schedule='constant', learning_rate=0.05, epochs=2)
+                 augment_pad=1, augment_flip=False, lr_mode='constant', learning_rate=0.05, epochs=2)
     for seed in (0, 1):
         for name, settings in (('none', dict(factors=[])), ('block', dict(factors=['block'], gamma=0.05))):
             run = tmp_path / 'runs' / f'{name}-{seed}'

@@ -17,7 +17,8 @@ def table(write_run, tmp_path, monkeypatch):
         write_run(tmp_path / f'runs/block-{seed}', 0.89, seed=seed, factors=['block'], gamma=1e-05,
                   kept={'stage1.0.conv2': 0, 'stage2.1.conv2': seed})
     write_run(tmp_path / 'runs/l1', 0.88, 0.9, method='l1', source=str(tmp_path / 'runs/none-0'), target_macs=0.6,
-              method_options={'kinds': ['block'], 'spare': ['it is', 'a, b']}, model_options={'depths': [3, 3, 3]})
+              method_options={'kinds': ['block'], 'ignored_layers': ['it is', 'a, b']},
+              model_options={'depths': [3, 3, 3]})
     report(['runs'], 'first', 'A title', log=pytest.fail)
     return tmp_path / 'first/runs.csv'
 

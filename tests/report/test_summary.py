@@ -130,7 +130,8 @@ def test_what_is_fine_tuned_and_other_variants_are_lines_of_their_own(summaries)
     """SSL as it comes out of training, and cut and fine-tuned; scratch training with two budgets."""
     ssl = dict(model='cifar_vgg16', method='ssl', factors=['neuron'], kind='neuron')
     found = summaries(a=dict(ssl, method_options=dict(strength=0.001)), b=dict(ssl, source='runs/a', match='runs/s'),
-                      c=dict(ssl, source='runs/a', method_options=dict(images=9, spare=['norm5_']), target_macs=0.5),
+                      c=dict(ssl, source='runs/a', method_options=dict(images=9, ignored_layers=['norm5_']),
+                             target_macs=0.5),
                       e=dict(ssl, method='scratch', source='runs/s', method_options=dict(budget='epochs')),
                       f=dict(ssl, method='scratch', source='runs/s', method_options=dict(budget='compute')),
                       g=dict(ssl, method='l1', source='runs/d', target_macs=0.5))

@@ -2,18 +2,12 @@
 import pytest
 
 from sss_gluon import Structure
-from sss_gluon.graph import Compact, Count, LayerCount
-from sss_gluon.report.tables import (
-    change,
-    describe_compact,
-    describe_count,
-    describe_evaluation,
-    describe_export,
-    removed,
-)
+from sss_gluon.cli.tables import change, describe_compact, describe_count, describe_evaluation, describe_export, removed
+from sss_gluon.deploy.evaluate import Row
+from sss_gluon.deploy.export import Exported
+from sss_gluon.graph import Count, LayerCount
+from sss_gluon.structures import Compact
 from sss_gluon.train.accuracy import Accuracy
-from sss_gluon.train.deploy import Row
-from sss_gluon.train.formats import Exported
 
 
 def structure(**factors):

@@ -6,9 +6,11 @@ import mxnet as mx
 import numpy as np
 import pytest
 
+from sss_gluon.deploy import evaluate, load_run, prune
 from sss_gluon.errors import SSSError
 from sss_gluon.graph import count
-from sss_gluon.train import Config, RunFolder, evaluate, load_run, precision, prune, train
+from sss_gluon.methods import train
+from sss_gluon.train import Config, RunFolder, precision
 from sss_gluon.train.checkpoint import read_checkpoint
 from sss_gluon.train.config import save_config
 from sss_gluon.train.precision import LOSS_SCALE
@@ -29,7 +31,7 @@ NEEDS_GPU = pytest.mark.skipif(not mx.runtime.Features().is_enabled('CUDA') or n
 pytestmark = pytest.mark.slow
 
 SETTINGS = dict(model='cifar_resnet20', model_options=dict(depths=[1, 1, 1], widths=[8, 8, 16]), image_size=16,
-                augment_pad=1, augment_flip=False, epochs=5, schedule='step', schedule_epochs=[3], learning_rate=0.1,
+                augment_pad=1, augment_flip=False, epochs=5, lr_mode='step', lr_decay_epochs=[3], learning_rate=0.1,
                 gamma=0.04, factors=['neuron', 'block'])
 
 # Trains, and says what it finds in its own process. Arguments: structure of a compact network

@@ -27,7 +27,7 @@ def test_values_come_from_base_file_and_overrides_in_this_order(tmp_path):
     path = write(tmp_path / 'set' / 'block.yaml', 'base: dense.yaml\nepochs: 7\nfactors: [block]\n')
     config = load_config(path, ['epochs=8', 'seed=3'])
     assert (config.gamma, config.learning_rate, config.epochs, config.seed) == (0.1, 0.3, 8, 3)
-    assert (config.schedule, config.factors, config.model) == ('cosine', ['block'], 'cifar_resnet20')
+    assert (config.lr_mode, config.factors, config.model) == ('cosine', ['block'], 'cifar_resnet20')
     assert config.run == str(Path('runs/set/block'))
 
 
@@ -36,7 +36,7 @@ def test_values_come_from_base_file_and_overrides_in_this_order(tmp_path):
     ('factors=[]', 'factors', []), ('factors=null', 'factors', None),
     ('factors=[group,block]', 'factors', ['group', 'block']), ('factors=block', 'factors', ['block']),
     ('devices=cpu1', 'devices', ['cpu1']),
-    ('devices=[cpu0,cpu1]', 'devices', ['cpu0', 'cpu1']), ('schedule_epochs=[1,2,3]', 'schedule_epochs', [1, 2, 3]),
+    ('devices=[cpu0,cpu1]', 'devices', ['cpu0', 'cpu1']), ('lr_decay_epochs=[1,2,3]', 'lr_decay_epochs', [1, 2, 3]),
     ('augment_flip=false', 'augment_flip', False), ('clip_gradient=5', 'clip_gradient', 5.0),
     ('model_options.depths=[1,1,1]', 'model_options', dict(depths=[1, 1, 1])),
     ('gamma_mult={"norm5_.*":0}', 'gamma_mult', {'norm5_.*': 0.0}), ('run=a/b=c', 'run', 'a/b=c'),
@@ -48,7 +48,7 @@ def test_overrides_of_every_type(override, key, value):
 
 
 @pytest.mark.parametrize('wrong, nearest', [
-    ('learningrate', 'learning_rate'), ('lr_schedule', 'schedule'), ('Gamma', 'gamma'), ('epoch', 'epochs'),
+    ('learningrate', 'learning_rate'), ('lr_modes', 'lr_mode'), ('Gamma', 'gamma'), ('epoch', 'epochs'),
     ('batchsize', 'batch_size'), ('wd', 'seed'), ('gama_mult', 'gamma_mult'), ('init_', 'init'), ('device', 'devices'),
 ])
 def test_unknown_settings_name_the_nearest(tmp_path, wrong, nearest):
@@ -64,8 +64,8 @@ def test_unknown_settings_name_the_nearest(tmp_path, wrong, nearest):
 
 
 @pytest.mark.parametrize('setting', [
-    'epochs=many', 'epochs=1.5', 'gamma=[1]', 'gamma=small', 'augment_flip=maybe', 'schedule_epochs=3',
-    'model_options=3', 'gamma_mult={a: b}', 'factors={a: b}', 'schedule_epochs=[a]', 'epochs=null', 'seed=',
+    'epochs=many', 'epochs=1.5', 'gamma=[1]', 'gamma=small', 'augment_flip=maybe', 'lr_decay_epochs=3',
+    'model_options=3', 'gamma_mult={a: b}', 'factors={a: b}', 'lr_decay_epochs=[a]', 'epochs=null', 'seed=',
     'batch_size=1e2x', 'validation=few', 'clip_gradient=no!', 'gamma=${gama}',
 ])
 def test_values_of_the_wrong_type_name_the_setting(setting):
@@ -75,11 +75,11 @@ def test_values_of_the_wrong_type_name_the_setting(setting):
 
 
 @pytest.mark.parametrize('setting', [
-    'epochs=0', 'batch_size=0', 'batch_size=-64', 'accumulation=0', 'gamma=-0.1', 'gamma=.nan', 'gamma=.inf',
+    'epochs=0', 'batch_size=0', 'batch_size=-64', 'grad_accumulation=0', 'gamma=-0.1', 'gamma=.nan', 'gamma=.inf',
     'weight_decay=-1', 'learning_rate=-0.1', 'learning_rate=.nan', 'momentum=1', 'momentum=-0.1', 'momentum=.nan',
     'warmup_epochs=-1', 'warmup_epochs=240', 'augment_pad=-1', 'checkpoint_every=0', 'keep_checkpoints=0', 'seed=-1',
-    'seed=2147483648', 'devices=[]', 'schedule_epochs=[2,1]', 'schedule_epochs=[1,1]', 'schedule_epochs=[0,1]',
-    'schedule_factor=0', 'schedule_factor=-0.1', 'schedule_factor=1.5', 'schedule_factor=.nan', 'clip_gradient=0',
+    'seed=2147483648', 'devices=[]', 'lr_decay_epochs=[2,1]', 'lr_decay_epochs=[1,1]', 'lr_decay_epochs=[0,1]',
+    'lr_decay=0', 'lr_decay=-0.1', 'lr_decay=1.5', 'lr_decay=.nan', 'clip_gradient=0',
     'clip_gradient=-1', 'clip_gradient=.nan',
 ])
 def test_values_out_of_range_name_the_setting(setting):
@@ -88,7 +88,7 @@ def test_values_out_of_range_name_the_setting(setting):
         load_config(None, [setting])
 
 
-@pytest.mark.parametrize('setting, nearest', [('schedule=steps', 'step'), ('schedule=cos', 'cosine'),
+@pytest.mark.parametrize('setting, nearest', [('lr_mode=steps', 'step'), ('lr_mode=cos', 'cosine'),
                                               ('gamma_weighting=mac', 'macs'), ('gamma_weighting=none', 'uniform'),
                                               ('kvstore=loca', 'local'), ('kvstore=dist_async', 'dist_sync')])
 def test_choices_name_the_nearest(setting, nearest):
@@ -101,7 +101,7 @@ def test_choices_name_the_nearest(setting, nearest):
 ])
 def test_batch_that_cannot_be_split_names_the_nearest(batch, devices, accumulation, nearest):
     names = ','.join(f'cpu{i}' for i in range(devices))
-    settings = [f'devices=[{names}]', f'accumulation={accumulation}']
+    settings = [f'devices=[{names}]', f'grad_accumulation={accumulation}']
     with pytest.raises(SSSError, match=rf'batch_size={batch} cannot be split over {devices} devices x '
                                        rf'{accumulation} .* nearest that can is {nearest}$'):
         load_config(None, settings + [f'batch_size={batch}'])
@@ -166,7 +166,7 @@ def test_written_configuration_reads_back_equal(tmp_path):
     config = load_config(None, ['run=runs/a b', 'factors=[neuron,block]', 'gamma_mult={"stage[12].*": 0.5, "a$": 1e-7}',
                                 'model_options={depths: [1, 2, 3], stages: [[4, 4], [8]]}', 'init=null', 'seed=7',
                                 'learning_rate=0.1', 'gamma=3e-05', 'devices=[cpu0,cpu1]', 'clip_gradient=2.5',
-                                'schedule_epochs=[3,5]', 'warmup_epochs=0.5', 'augment_flip=false'])
+                                'lr_decay_epochs=[3,5]', 'warmup_epochs=0.5', 'augment_flip=false'])
     text = save_config(config)
     assert all(f'{key}:' in text for key in KEYS)
     assert load_config(write(tmp_path / 'config.yaml', text)) == config

@@ -3,12 +3,14 @@ import numpy as np
 import pytest
 
 from sss_gluon import SSSError, load, scaling_factors
+from sss_gluon.deploy import evaluate, load_run, prune
+from sss_gluon.methods import train
 from sss_gluon.report.figures import draw
-from sss_gluon.train import Config, evaluate, load_run, prune, train
+from sss_gluon.train import Config
 from sss_gluon.train.checkpoint import checkpoints
 
 SMALL = dict(data='digits', model='cifar_resnet20', model_options={'depths': [1, 1], 'widths': [4, 8]}, batch_size=256,
-             schedule='constant', augment_pad=0, augment_flip=False, learning_rate=0.1)
+             lr_mode='constant', augment_pad=0, augment_flip=False, learning_rate=0.1)
 
 
 def quiet(line):

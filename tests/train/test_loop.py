@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from sss_gluon import scaling_factors
+from sss_gluon.deploy import load_run
 from sss_gluon.errors import SSSError
-from sss_gluon.graph import remaining
-from sss_gluon.train import Config, Interrupted, RunFolder, checkpoint, load_run, train
+from sss_gluon.methods import train
+from sss_gluon.structures import remaining
+from sss_gluon.train import Config, Interrupted, RunFolder, checkpoint
 from sss_gluon.train.checkpoint import read_checkpoint
 from sss_gluon.train.loop import Training
 
@@ -40,7 +42,7 @@ def assert_close(found, expected, tolerance=2e-5):
 
 def test_tables_of_a_run(configure):
     said = []
-    run = train(configure(epochs=3, schedule='step', schedule_epochs=[1, 2], factors=['neuron', 'block'], gamma=0.06,
+    run = train(configure(epochs=3, lr_mode='step', lr_decay_epochs=[1, 2], factors=['neuron', 'block'], gamma=0.06,
                           learning_rate=0.1), said.append)
     metrics, factors, timing = run.metrics.rows(), run.factors.rows(), run.timing.rows()
     assert list(metrics[0]) == [
@@ -93,7 +95,7 @@ def test_seeds_make_runs_and_nothing_else_does(configure):
 def test_accumulation_makes_the_same_step(configure, own_nets):
     """Without batch normalisation the gradient of 64 images is that of 4 x 16."""
     settings = dict(model='own_nets:plain', model_options={}, epochs=1, learning_rate=0.02, clip_gradient=0.5)
-    whole, parts = (train(configure(f'by {n}', accumulation=n, **settings), quiet) for n in (1, 4))
+    whole, parts = (train(configure(f'by {n}', grad_accumulation=n, **settings), quiet) for n in (1, 4))
     assert_close(arrays(parts), arrays(whole))
     found, expected = parts.metrics.rows()[0], whole.metrics.rows()[0]
     assert float(found['train_loss']) == pytest.approx(float(expected['train_loss']), rel=1e-5)
@@ -104,7 +106,7 @@ def test_devices_make_the_same_step(configure, own_nets):
     settings = dict(model='own_nets:plain', model_options={}, epochs=1, learning_rate=0.02)
     one = train(configure('one', **settings), quiet)
     for name, more in (('two', dict(devices=['cpu0', 'cpu1'])),
-                       ('four parts', dict(devices=['cpu0', 'cpu1'], accumulation=2, kvstore='local'))):
+                       ('four parts', dict(devices=['cpu0', 'cpu1'], grad_accumulation=2, kvstore='local'))):
         assert_close(arrays(train(configure(name, **settings, **more), quiet)), arrays(one))
 
 
@@ -159,9 +161,9 @@ def test_settings_that_no_result_depends_on_may_change(configure):
 
 
 def test_a_cosine_run_is_not_made_longer(configure):
-    train(configure(schedule='cosine', epochs=1), quiet)
+    train(configure(lr_mode='cosine', epochs=1), quiet)
     with pytest.raises(SSSError, match='epochs: 1 -> 2'):
-        train(configure(schedule='cosine', epochs=2), quiet)
+        train(configure(lr_mode='cosine', epochs=2), quiet)
 
 
 def test_checkpoints_every_so_many_epochs_and_at_the_end(configure):
@@ -291,7 +293,7 @@ def test_an_empty_folder_is_taken(configure, tmp_path):
     (dict(gamma=-1.0), 'gamma=-1'), (dict(devices=['gpu7']), 'gpu7'),
     (dict(model='cifar_resnet21'), "did you mean 'cifar_resnet20'"),
     (dict(data='digit'), 'did you mean digits'), (dict(batch_size=4000), 'batch size 4000'),
-    (dict(batch_size=65, accumulation=2), 'the nearest that can is 64'),
+    (dict(batch_size=65, grad_accumulation=2), 'the nearest that can is 64'),
     (dict(gamma_mult={'stage9': 0.0}), "'stage9' matches no factor"),
     (dict(factors=['group']), "no 'group' structures"),
     (dict(model='no_such_module:net'), "No module named 'no_such_module'"), (dict(model='os:no_such'), 'no_such'),

@@ -5,8 +5,9 @@ import pytest
 
 import sss_gluon as sss
 from sss_gluon import get_model, scaling_factors
+from sss_gluon.deploy import load_run
 from sss_gluon.errors import SSSError
-from sss_gluon.train import load_run, train
+from sss_gluon.methods import train
 from sss_gluon.train.network import build_network, load_data, start_from
 from sss_gluon.train.trainer import named_parameters
 

@@ -9,12 +9,14 @@ from sss_gluon import ScaledBatchNorm, ScaledConv2D, compact, get_model, make_tr
 from sss_gluon.errors import SSSError
 from sss_gluon.factors import factor_values
 from sss_gluon.graph import count
-from sss_gluon.train import flat, precision, train
+from sss_gluon.methods import METHODS, train
+from sss_gluon.methods.diagnosis import mean_gradients
+from sss_gluon.methods.selection import MethodRun
+from sss_gluon.train import precision
 from sss_gluon.train.checkpoint import read_checkpoint
 from sss_gluon.train.config import Config, check, load_config
-from sss_gluon.train.diagnosis import mean_gradients
-from sss_gluon.train.hook import Hook, Penalty
-from sss_gluon.train.loop import Interrupted, Training
+from sss_gluon.train.loop import Interrupted, Training, run_training
+from sss_gluon.train.method import Method, Regularizer
 from sss_gluon.train.precision import LOSS_SCALE, LossScaler, active, mixed, overflow, widened
 from sss_gluon.train.trainer import named_parameters
 
@@ -144,7 +146,7 @@ BROKEN = {      # parameter, device, value
 @pytest.mark.parametrize('case', BROKEN)
 def test_an_overflow_skips_weights_and_factors_together(case, aggregate, fill, monkeypatch):
     name, device, value = BROKEN[case]
-    monkeypatch.setattr(flat, 'SMALL', 400)
+    monkeypatch.setattr('sss_gluon.train.buckets.SMALL', 400)
 
     def break_it(net):
         gradient = dict(named_parameters(net))[name].list_grad()[device]
@@ -203,7 +205,7 @@ def test_no_loss_scale_with_updates_on_the_store(fill):
 
 # A run
 
-def run_with_scale(config, monkeypatch, broken=(), stop=None, hook=None):
+def run_with_scale(config, monkeypatch, broken=(), stop=None, method=None):
     """A run with a loss scale in float32; the loss is infinite in some steps, and a signal is sent in another one."""
     monkeypatch.setattr(precision, 'loss_scaler', lambda _: LossScaler(256.0, period=12))
     plain, said = Training.step, []
@@ -220,7 +222,7 @@ def run_with_scale(config, monkeypatch, broken=(), stop=None, hook=None):
 
     monkeypatch.setattr(Training, 'step', broken_step)
     try:
-        run = train(config, said.append, hook)
+        run = run_training(config, method or MethodRun(METHODS['sss']), said.append)
     finally:
         monkeypatch.undo()
     return run, said
@@ -247,13 +249,13 @@ def test_a_run_continues_with_its_loss_scale_bit_for_bit(configure, monkeypatch)
     assert again.metrics.rows() == whole.metrics.rows()
 
 
-class Watched(Hook, Penalty):
+class Watched(Method, Regularizer):
     """A method that only notes what it is told."""
 
     def __init__(self):
         self.before, self.after = [], 0
 
-    def penalty(self, config, net, input_shape):
+    def regularizer(self, config, net, input_shape):
         self.net = net
         return self
 
@@ -268,9 +270,9 @@ class Watched(Hook, Penalty):
 
 
 def test_methods_add_to_scaled_gradients_and_know_of_skipped_updates(configure, monkeypatch):
-    hook = Watched()
-    run_with_scale(configure(epochs=1), monkeypatch, {(0, 3), (0, 17)}, hook=hook)
-    assert hook.before == [64 * 256.0] * 4 + [64 * 128.0] * 12 + [64 * 256.0] * 2 and hook.after == 16
+    method = Watched()
+    run_with_scale(configure(epochs=1), monkeypatch, {(0, 3), (0, 17)}, method=method)
+    assert method.before == [64 * 256.0] * 4 + [64 * 128.0] * 12 + [64 * 256.0] * 2 and method.after == 16
 
 
 def test_the_diagnosis_knows_no_scale(fill):

@@ -35,11 +35,11 @@ STEPS = 18      # of an epoch
 
 # 16 x 16 images and the paper's widths; some blocks and neurons reach zero
 RESNET = dict(model_options=dict(depths=[1, 1, 1]), image_size=16, factors=['neuron', 'block'], epochs=4, gamma=0.04,
-              learning_rate=0.1, schedule='step', schedule_epochs=[3], warmup_epochs=0.5, checkpoint_every=2,
+              learning_rate=0.1, lr_mode='step', lr_decay_epochs=[3], warmup_epochs=0.5, checkpoint_every=2,
               augment_flip=True)
 # masks that are drawn in every step, by a layer and by an operator, on two devices and in two parts
-DROPOUT = dict(model='own_nets:dropout', model_options={}, epochs=2, devices=['cpu0', 'cpu1'], accumulation=2,
-               gamma=0.1, schedule='cosine', clip_gradient=1.0)
+DROPOUT = dict(model='own_nets:dropout', model_options={}, epochs=2, devices=['cpu0', 'cpu1'], grad_accumulation=2,
+               gamma=0.1, lr_mode='cosine', clip_gradient=1.0)
 
 SIGNALS = {     # signal, epoch and step, checkpoints that it leaves, what is said, exit status
     'SIGINT in an epoch': (signal.SIGINT, 1, 6, ['epoch-0001-step-000007.npz'],

@@ -16,7 +16,7 @@ def step(t, config, warmup):
     if t < warmup:
         return config.learning_rate * t / warmup
     epoch = (t - 1) // STEPS        # 0, 1, ...: update t is made in it
-    return config.learning_rate * config.schedule_factor ** sum(epoch >= e for e in config.schedule_epochs)
+    return config.learning_rate * config.lr_decay ** sum(epoch >= e for e in config.lr_decay_epochs)
 
 
 def cosine(t, config, warmup):
@@ -30,10 +30,10 @@ def constant(t, config, warmup):
 
 
 CASES = {
-    'step': (step, dict(schedule_epochs=[3, 6, 8]), 0),
-    'step, factor': (step, dict(schedule_epochs=[2], schedule_factor=0.3), 0),
-    'step, warm-up': (step, dict(schedule_epochs=[3, 6], warmup_epochs=1.5), 10),       # 10.5 rounds to even
-    'no step': (step, dict(schedule_epochs=[]), 0),
+    'step': (step, dict(lr_decay_epochs=[3, 6, 8]), 0),
+    'step, factor': (step, dict(lr_decay_epochs=[2], lr_decay=0.3), 0),
+    'step, warm-up': (step, dict(lr_decay_epochs=[3, 6], warmup_epochs=1.5), 10),       # 10.5 rounds to even
+    'no step': (step, dict(lr_decay_epochs=[]), 0),
     'cosine': (cosine, {}, 0),
     'cosine, warm-up': (cosine, dict(warmup_epochs=2), 14),
     'constant': (constant, {}, 0),
@@ -45,7 +45,7 @@ CASES = {
 def test_rate_of_every_iteration(case):
     closed_form, settings, warmup = CASES[case]
     name = case.split(',')[0].replace('no ', '')
-    config = Config(epochs=10, learning_rate=0.4, schedule=name, **settings)
+    config = Config(epochs=10, learning_rate=0.4, lr_mode=name, **settings)
     schedule = make_schedule(config, STEPS)
     updates = range(1, 10 * STEPS + 1)
     expected = [closed_form(t, config, warmup) for t in updates]
@@ -58,14 +58,14 @@ def test_rate_of_every_iteration(case):
 
 
 def test_nothing_is_scheduled_without_need():
-    assert make_schedule(Config(schedule='constant'), STEPS) is None
-    assert make_schedule(Config(schedule='step', schedule_epochs=[]), STEPS) is None
+    assert make_schedule(Config(lr_mode='constant'), STEPS) is None
+    assert make_schedule(Config(lr_mode='step', lr_decay_epochs=[]), STEPS) is None
 
 
 @pytest.mark.parametrize('schedule', ['step', 'cosine'])
 def test_trainer_uses_the_rate_of_each_iteration(schedule):
     """μ = 0 and a gradient of 1: the parameter falls by the rate."""
-    config = Config(epochs=3, learning_rate=0.5, schedule=schedule, schedule_epochs=[1, 2], warmup_epochs=0.5)
+    config = Config(epochs=3, learning_rate=0.5, lr_mode=schedule, lr_decay_epochs=[1, 2], warmup_epochs=0.5)
     net = mx.gluon.nn.Dense(1, in_units=1, use_bias=False)
     net.initialize(mx.init.Zero())
     scheduler = make_schedule(config, STEPS)

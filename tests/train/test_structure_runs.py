@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 
 from sss_gluon import SSSError, compact, get_model, scaling_factors
-from sss_gluon.train import Config, evaluate, load_run, train
+from sss_gluon.deploy import evaluate, load_run
+from sss_gluon.methods import train
+from sss_gluon.train import Config
 
 SMALL = dict(data='digits', model='cifar_resnet20', model_options={'depths': [1, 1], 'widths': [4, 8]}, epochs=1,
-             batch_size=256, schedule='constant', augment_pad=0, augment_flip=False)
+             batch_size=256, lr_mode='constant', augment_pad=0, augment_flip=False)
 
 
 @pytest.fixture(scope='module')

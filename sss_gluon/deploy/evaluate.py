@@ -1,0 +1,144 @@
+"""Run folder in, compact network out; and what both networks of a run are worth."""
+from __future__ import annotations
+
+import csv
+import io
+import os
+from pathlib import Path
+from typing import Dict, List, NamedTuple, Optional, Union
+
+import mxnet as mx
+from mxnet import gluon
+
+from ..data import DataSet
+from ..errors import SSSError, reason
+from ..files import sha256, write_text
+from ..graph import count, load
+from ..graph.block import to_block
+from ..graph.fold import fold
+from ..graph.trace import trace
+from ..machine import describe
+from ..structures import Structure
+from ..train.accuracy import Accuracy, evaluate_images
+from ..train.devices import contexts
+from ..train.network import load_data
+from ..train.run_folder import RunFolder
+from .latency import latencies
+from .trained_run import TrainedRun, load_run, normalise_only
+
+LATENCY_BATCHES = (1, 64)
+
+
+class Row(NamedTuple):
+    """One network in the table of ``evaluate``."""
+    name: str
+    accuracy: Accuracy
+    params: int
+    macs: int
+    seconds: Dict[int, float]       # batch size -> median latency
+
+
+def evaluate(path: Union[str, Path], against: Optional[Union[str, Path]] = None, device: Optional[str] = None,
+             log=print) -> List[Row]:
+    """Accuracy on the test images, size and latency of the networks of a run.
+
+    Parameters
+    ----------
+    path : run folder
+        The network with its factors folded in (``dense``), and its compact network if ``prune`` wrote one. Of a
+        baseline ``dense`` is the network that it cut, ``compact`` the fine-tuned one.
+    against : run folder, optional
+        A network of another run on the same data, e.g. one trained without factors.
+    device : str, optional
+        Default the first device of the run.
+
+    Returns
+    -------
+    list of Row
+        Also written to ``evaluation.csv`` in the run folder. Latencies are measured in turn.
+    """
+    run = RunFolder.open(path)
+    device = device or run.config().devices[0]
+    trained = load_run(path, device, log)
+    context = contexts([device])[0]
+    nets = {'dense': _folded(trained, context)}
+    if run.has_selection():     # the run's own network is compact; the whole one has the weights it was cut from
+        nets = {'dense': load(run.source, context), 'compact': nets['dense']}
+    if Path(f'{run.compact}-symbol.json').exists():
+        nets['compact'] = load_exported(run.compact, trained.data, context)
+    data = trained.data
+    if against is not None:
+        other = load_run(against, device, log)
+        if (other.data.name, other.data.shape) != (data.name, data.shape):
+            raise SSSError(f'{against} was trained on {other.data.name} {other.data.shape}, {path} on {data.name} '
+                           f'{data.shape}; they cannot be compared')
+        name = Path(against).resolve().name
+        nets[f'{name} (against)' if name in ('dense', 'compact') else name] = _folded(other, context)
+    rows = _rows(nets, data, context)
+    header = ['network', 'images', 'top1', 'top5', 'loss', 'params', 'macs']
+    header += [f'ms_batch_{b}' for b in LATENCY_BATCHES] + ['machine']
+    lines = [[row.name, row.accuracy.images, f'{row.accuracy.top1:.6f}', f'{row.accuracy.top5:.6f}',
+              f'{row.accuracy.loss:.6f}', row.params, row.macs] +
+             [f'{1000 * row.seconds[b]:.4f}' for b in LATENCY_BATCHES] + [describe(device)] for row in rows]
+    text = io.StringIO()
+    csv.writer(text, lineterminator='\n').writerows([header] + lines)
+    write_text(run.path / 'evaluation.csv', text.getvalue())
+    return rows
+
+
+def evaluate_exported(symbol_file: Union[str, Path], data_of: Union[None, str, Path] = None,
+                      device: Optional[str] = None) -> Row:
+    """Accuracy, size and latency of an exported network, on the test images of a run.
+
+    Parameters
+    ----------
+    symbol_file : path
+        ``prefix-symbol.json``.
+    data_of : run folder, optional
+        Default the run whose folder the file lies in.
+    """
+    if not os.path.exists(symbol_file):
+        raise SSSError(f'there is no {symbol_file}')
+    folder = Path(data_of) if data_of else Path(symbol_file).resolve().parent.parent
+    if not data_of and not (folder / 'config.yaml').is_file():
+        raise SSSError(f'{symbol_file} does not lie in a run folder; name one for its data: --data run')
+    config = RunFolder.open(folder).config()
+    data = load_data(config)
+    context = contexts([device or config.devices[0]])[0]
+    net = load_exported(symbol_file, data, context)
+    return _rows({Path(symbol_file).name: net}, data, context)[0]
+
+
+def load_exported(prefix: Union[str, Path], data: DataSet, context) -> gluon.SymbolBlock:
+    """``load``, and errors where params were changed since structure.json was written, or are of other data."""
+    net = load(prefix, context)
+    prefix = str(prefix).replace('-symbol.json', '')
+    params, beside = Path(f'{prefix}-0000.params'), Path(f'{prefix}-structure.json')
+    if beside.exists() and Structure.load(beside).params_sha256 not in (None, sha256(params)):
+        raise SSSError(f'{params} is not the file that was written with {beside.name}: it was changed, or is damaged; '
+                       f'export it again, or delete {beside.name}')
+    shape = (1,) + tuple(data.shape)
+    outputs = trace(net, shape, values=False).output_shapes()
+    if outputs != [(1, data.classes)]:
+        raise SSSError(f'{prefix}-symbol.json gives outputs of shape {outputs} for an image of {data.name}, which has '
+                       f'{data.classes} classes: it is of other data')
+    try:
+        net(mx.nd.zeros(shape, ctx=context)).wait_to_read()
+    except mx.base.MXNetError as error:
+        raise SSSError(f'{prefix}-symbol.json cannot be run: {reason(error)}') from error
+    return net
+
+
+def _rows(nets: Dict[str, gluon.HybridBlock], data: DataSet, context) -> List[Row]:
+    seconds = {batch: latencies(nets, (batch,) + tuple(data.shape), context) for batch in LATENCY_BATCHES}
+    rows = []
+    for name, net in nets.items():
+        size = count(net, (1,) + tuple(data.shape))
+        accuracy = evaluate_images(net, data.test, normalise_only(data), LATENCY_BATCHES[-1], [context])
+        rows.append(Row(name, accuracy, size.params, size.macs, {b: seconds[b][name] for b in LATENCY_BATCHES}))
+    return rows
+
+
+def _folded(trained: TrainedRun, context) -> gluon.SymbolBlock:
+    """The network as it would be deployed without removing anything: factors multiplied into the weights."""
+    return to_block(fold(trace(trained.net, trained.input_shape)), context)

@@ -1,0 +1,44 @@
+"""Run folder in, compact network out: cut, verified on real images, exported."""
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Union
+
+from ..graph import load
+from ..structures import Compact, Structure, compact
+from ..train.run_folder import RunFolder
+from .trained_run import check_on_images, load_run, whole_size
+
+
+def prune(path: Union[str, Path], log=print) -> Compact:
+    """Cut the network of a run to what its factors leave, check that nothing changed, and export it.
+
+    Writes ``compact/model-symbol.json``, ``-0000.params`` and ``-structure.json`` into the run folder.
+    """
+    run = RunFolder.open(path)
+    with run.locked():
+        trained = load_run(path, log=log)
+        if trained.epochs < trained.config.epochs:
+            log(f'note: {run} is at epoch {trained.epochs} of {trained.config.epochs}')
+        result = compact(trained.net, trained.input_shape)
+        if run.has_selection():
+            _count_from_source(result, run)
+        target = run.compact.parent
+        with tempfile.TemporaryDirectory(prefix='.compact.', dir=run.path) as folder:
+            result.export(Path(folder) / 'new' / run.compact.name)
+            check_on_images(trained, load(Path(folder) / 'new' / run.compact.name))
+            shutil.rmtree(target, ignore_errors=True)
+            os.replace(Path(folder) / 'new', target)
+    return result
+
+
+def _count_from_source(result: Compact, run: RunFolder) -> None:
+    """Say what was removed from the whole network, where the run began with the compact one of a baseline."""
+    structure = Structure.load(f'{run.selection}-structure.json')
+    after = {name: row['after'] for name, row in result.structure.layers.items()}
+    for name, row in structure.layers.items():
+        row['after'] = after.get(name)
+    result.structure, result.before = structure, whole_size(run)

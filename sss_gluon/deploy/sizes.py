@@ -1,0 +1,72 @@
+"""Size of a network before and after, whatever it is named by: a model, a run folder or an exported symbol."""
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Optional, Tuple
+
+import mxnet as mx
+
+from ..errors import SSSError
+from ..graph import Count, count, load
+from ..models import architecture, get_model
+from ..structures import Structure, load_structure, remaining, set_structure
+from ..train.run_folder import RunFolder
+from .trained_run import load_run, whole_size
+
+
+def sizes(target: str, structure: Optional[str] = None, size: Optional[int] = None, channels: Optional[int] = None,
+          classes: Optional[int] = None) -> Tuple[Count, Optional[Count]]:
+    """(before, after); after is None where nothing says what goes.
+
+    Parameters
+    ----------
+    target : str
+        A model (``resnet50``, ``package.module:function``), a run folder (cut by the zeros of its newest
+        checkpoint), or a symbol.json.
+    structure : str, optional
+        structure.json, or the name of a shipped one, that cuts a model.
+    size, channels, classes : int, optional
+        Input and classes of a model, by default 3 channels; size and channels also of a symbol, by default those in
+        the structure.json beside it.
+    """
+    for name, value in dict(size=size, channels=channels, classes=classes).items():
+        if value is not None and not 1 <= value < 2 ** 31:
+            raise SSSError(f'{name} {value} must be a number from 1 to {2 ** 31 - 1}')
+    if structure is not None and (target.endswith('.json') or os.path.isdir(target)):
+        raise SSSError(f'{target}: a structure cuts a model; name the model, e.g. resnet50')
+    if target.endswith('.json'):
+        if classes:
+            raise SSSError(f'{target} has the classes it has: leave out classes {classes}')
+        net, beside = load(target), Path(target.replace('-symbol.json', '-structure.json'))
+        _, *shape = Structure.load(beside).input_shape if beside.is_file() else (1, 3)
+        shape[0] = channels or shape[0]
+        if size or not shape[1:]:
+            shape[1:] = _square(size, target)
+        return count(net, (1, *shape)), None
+    if os.path.isdir(target):
+        if size or channels or classes:
+            raise SSSError(f'{target} is a run, which has the input and the classes of its data: leave out size, '
+                           f'channels and classes')
+        trained = load_run(target)
+        before, after = remaining(trained.net, trained.input_shape)
+        return whole_size(RunFolder(target)) or before, after
+    if ':' not in target:
+        size = size or architecture(target).size
+    channels = channels or 3
+    net = get_model(target, classes, in_channels=channels)
+    shape = (1, channels) + _square(size, target)
+    if structure is None:
+        return count(net, shape), None
+    net.initialize(init=mx.init.Xavier())
+    try:
+        set_structure(net, load_structure(structure))
+    except SSSError as error:
+        raise SSSError(f'{structure}: {error}') from error
+    return remaining(net, shape)
+
+
+def _square(size: Optional[int], target: str) -> Tuple[int, int]:
+    if not size:
+        raise SSSError(f'{target}: give the height and width of the input: --size 224')
+    return (size, size)

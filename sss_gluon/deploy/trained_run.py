@@ -1,0 +1,77 @@
+"""A finished run, read back: its network in float32 with the newest checkpoint, and its data."""
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple, Optional, Tuple, Union
+
+import mxnet as mx
+import numpy as np
+from mxnet import gluon
+
+from ..data import Augmentation, DataSet
+from ..errors import SSSError
+from ..graph import Count, count, load
+from ..graph.prune import TOLERANCE
+from ..structures import Structure
+from ..train.checkpoint import load_latest
+from ..train.config import Config
+from ..train.network import load_data, network_of
+from ..train.precision import require_float32
+from ..train.run_folder import RunFolder
+
+
+class TrainedRun(NamedTuple):
+    """The network of a run with the weights of its newest checkpoint, and the data it was trained on."""
+    net: gluon.HybridBlock
+    config: Config
+    data: DataSet
+    epochs: int
+
+    @property
+    def input_shape(self):
+        return (1,) + tuple(self.data.shape)
+
+
+def load_run(path: Union[str, Path], device: str = 'cpu', log=print) -> TrainedRun:
+    """Network and data of a run folder, on one device and in float32, whatever it was trained with."""
+    require_float32(f'what follows the training of {path}')
+    run = RunFolder.open(path)
+    config = run.config()
+    config.devices = [device]
+    data = load_data(config)
+    config.init = None      # the checkpoint holds all there is to know
+    net = network_of(run, config, data)
+    position = load_latest(run.checkpoints, net, None, log)
+    if position is None:
+        raise SSSError(f'{run} has no checkpoint yet; train it first: sss-gluon train {run}')
+    return TrainedRun(net, config, data, position.epoch)
+
+
+def whole_size(run: RunFolder) -> Optional[Count]:
+    """Size of the network that a baseline cut before this run began; None where none did."""
+    if not run.has_selection():
+        return None
+    return count(load(run.source), Structure.load(f'{run.selection}-structure.json').input_shape)
+
+
+def check_on_images(trained: TrainedRun, net) -> float:
+    """Hold what was exported against the network of the run, on real images: the largest difference, or an error."""
+    difference = differences(trained, net)[0]
+    if not difference <= TOLERANCE:
+        raise SSSError(f'on test images the exported network differs by {difference:.1e} of the largest output, more '
+                       f'than rounding ({TOLERANCE:.0e}); nothing was kept')
+    return difference
+
+
+def differences(trained: TrainedRun, net) -> Tuple[float, float]:
+    """Outputs on test images against those of the run's network: largest error over largest output, RMS over RMS."""
+    images = mx.nd.array(normalise_only(trained.data).normalise(trained.data.test.images[:32]))
+    expected, found = trained.net(images).asnumpy(), net(images).asnumpy()
+    error, size = np.abs(expected - found), np.abs(expected)
+    return (float(error.max() / max(size.max(), 1e-30)),
+            float(np.sqrt(np.square(error).mean() / max(np.square(size).mean(), 1e-30))))
+
+
+def normalise_only(data: DataSet) -> Augmentation:
+    """Normalised only: how images go in after training."""
+    return Augmentation(pad=0, flip=False, mean=data.mean, std=data.std)

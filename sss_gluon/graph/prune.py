@@ -1,0 +1,133 @@
+"""Remove everything that contributes nothing: from a network with zeros to a smaller network with the same outputs."""
+from __future__ import annotations
+
+from typing import List, Tuple
+
+import mxnet as mx
+import numpy as np
+
+from ..errors import SSSError
+from .channels import Channels
+from .concat import guard_concats, is_whole_slice
+from .ir import Entry, Node, Program, rewritten, unique_names
+from .operators import ADDITIONS
+from .rules import Concat
+
+TOLERANCE = 1e-4        # of the largest output: what float32 sums in another order may differ by
+
+
+def prune_graph(program: Program, align: int = 1) -> Tuple[Program, List[str]]:
+    """The compact program of a folded one, and the operators that were not understood.
+
+    Repeated until nothing more goes: a grouped convolution of which one group is left is then cut like a plain one.
+    """
+    while True:
+        reduced, unhandled = slice_parameters(simplify(program), align)
+        if _size(reduced) == _size(program):
+            return guard_concats(reduced), unhandled
+        program = reduced
+
+
+def _size(program: Program) -> Tuple[int, int]:
+    return len(program.nodes()), sum(value.size for value in program.used_values().values())
+
+
+def simplify(program: Program) -> Program:
+    """Drop additions of zero; turn a branch whose result is the same for every input into one constant.
+
+    A ReLU of a ReLU, left over where a block between them is gone, and a slice that takes everything are dropped too.
+    """
+    channels = Channels(program)
+    values = dict(program.values)
+    claim = unique_names(values)
+
+    def replace(node: Node, inputs):
+        if node.op in ADDITIONS and channels.rules[node].understood:
+            full = all(channels.shape(entry) == channels.shape(Entry(node)) and not channels.is_parameter(entry)
+                       for entry in node.inputs)
+            constants = [channels.constant(entry) for entry in node.inputs]
+            for mine, other in ((0, 1), (1, 0)):
+                if full and (constants[mine] == 0).all():
+                    return {0: inputs[other]}
+            for mine, other in ((0, 1), (1, 0)):
+                if full and not np.isnan(constants[mine]).any() and np.isnan(constants[other]).any():
+                    name = claim(f'{node.name}_constant')
+                    values[name] = _constant(constants[mine], channels.shape(Entry(node)))
+                    return _plus_constant(node, inputs[other], name, values[name].shape)
+        if is_whole_slice(node):
+            return {0: inputs[0]}
+        if _is_relu(node) and inputs[0] is not None and _is_relu(inputs[0].node):
+            return {0: inputs[0]}
+        return Node(node.op, node.name, node.attrs, inputs, node.extra)
+
+    outputs = [Entry(Node('_copy', claim('copy'), {}, [entry])) if entry.node.name == program.input_name else entry
+               for entry in rewritten(program.outputs, replace)]        # a SymbolBlock must compute something
+    simplified = Program(outputs, values, program.input_shape, kept=program.kept, names=program.names)
+    simplified.values = simplified.used_values()
+    return simplified
+
+
+def _is_relu(node: Node) -> bool:
+    return node.op == 'relu' or node.op == 'Activation' and node.attrs.get('act_type') == 'relu'
+
+
+def _constant(values, shape) -> np.ndarray:
+    """One value per channel, with axes that broadcast over batch and positions."""
+    return values.astype('float32').reshape((1, -1) + (1,) * (len(shape) - 2))
+
+
+def _plus_constant(node, other: Entry, name: str, shape) -> Node:
+    """x + k, k one value per channel: exact in inference, where the branch that gave k used running statistics."""
+    attrs = {'__shape__': str(shape), '__lr_mult__': '1.0', '__wd_mult__': '0.0',
+             '__init__': mx.init.Zero().dumps(), '__grad_req__': 'write'}
+    return Node('broadcast_add', node.name, {}, [other, Entry(Node('null', name, attrs))])
+
+
+def slice_parameters(program: Program, align: int = 1) -> Tuple[Program, List[str]]:
+    """Cut parameters to the channels that are kept, and drop branches of which none is."""
+    channels = Channels(program)
+    channels.solve(align)
+    attributes = channels.rewrite()
+    values, kept = dict(program.values), dict(program.kept)
+    for name, cuts in channels.cuts.items():
+        for axis, keep in cuts.items():
+            if not keep.all():
+                values[name] = np.compress(keep, values[name], axis=axis)
+                if axis == 0:
+                    kept[name] = kept.get(name, np.arange(keep.size))[keep]
+
+    def replace(node: Node, inputs):
+        if node.is_variable:
+            attrs = dict(node.attrs, __shape__=str(values[node.name].shape)) if node.name in values else node.attrs
+            return Node('null', node.name, attrs)
+        if node not in channels.alive:
+            return {}
+        attrs = dict(node.attrs, **attributes[node])
+        if isinstance(channels.rules[node], Concat):
+            inputs = [new for old, new in zip(node.inputs, inputs) if not channels.dropped_branch(node, old)]
+            if len(inputs) == 1:
+                return {0: inputs[0]}
+            attrs['num_args'] = str(len(inputs))
+        return Node(node.op, node.name, attrs, inputs, node.extra)
+
+    result = Program(rewritten(program.outputs, replace), values, program.input_shape, kept=kept, names=program.names)
+    result.values = result.used_values()
+    return result, channels.unhandled()
+
+
+def verify(program: Program, reduced: Program, name: str = 'the compact network') -> float:
+    """Run both on one random batch; the largest difference over the largest output, or an error."""
+    batch = np.random.RandomState(0).standard_normal(program.input_shape).astype('float32')
+    worst = 0.0
+    for expected, found in zip(program.run(batch), reduced.run(batch)):
+        if not np.isfinite(expected).all():
+            raise SSSError('the network gives outputs that are not finite; it cannot be compared with its compact form')
+        if expected.shape != found.shape:
+            raise SSSError(f'{name} gives outputs of shape {found.shape} instead of {expected.shape}')
+        worst = max(worst, float(np.abs(expected - found).max() / max(np.abs(expected).max(), 1e-30)))
+    if not worst <= TOLERANCE:
+        raise SSSError(f'{name} differs by {worst:.1e} of the largest output, more than rounding '
+                       f'({TOLERANCE:.0e}); nothing was written. Please report the network')
+    return worst
+
+

@@ -1,0 +1,120 @@
+"""Where the structures of a network sit: the layers that produce each of them, and those that read it."""
+from __future__ import annotations
+
+from typing import Dict, List, NamedTuple, Optional, Sequence
+
+from mxnet import gluon
+
+from ..errors import SSSError
+from ..factors import ScalingFactor, scaling_factors
+from ..graph.fold import fold
+from ..graph.ir import Node, Program
+from ..graph.trace import structural_names, trace
+
+LINEAR = ('Convolution', 'FullyConnected')
+CHANNELWISE = ('Activation', 'relu', 'LeakyReLU', 'Pooling', 'Flatten', 'Dropout')
+
+
+class PrunableUnit(NamedTuple):
+    """The structures of one factor: what produces them.
+
+    Attributes
+    ----------
+    factor : ScalingFactor
+    conv : Node or None
+        The convolution that puts them out; None where something else is below the BatchNorm.
+    norm : Node or None
+        The BatchNorm that carries the factor; None where the convolution does.
+    """
+    factor: ScalingFactor
+    conv: Optional[Node]
+    norm: Optional[Node]
+
+    @property
+    def name(self) -> str:
+        return self.factor.name
+
+    @property
+    def kind(self) -> str:
+        return self.factor.kind
+
+    @property
+    def size(self) -> int:
+        """Number of structures."""
+        return self.factor.parameter.shape[0]
+
+    @property
+    def output(self) -> Node:
+        return self.norm or self.conv
+
+
+class LayerGraph:
+    """The folded program of a network with factors, and the ``PrunableUnit`` of each factor, in forward order.
+
+    It holds values of the moment it is made; ``parameters`` gives the network's own.
+    """
+
+    def __init__(self, net: gluon.HybridBlock, input_shape: Sequence[int]):
+        self.net = net
+        self.program: Program = fold(trace(net, input_shape))
+        self.users = self.program.consumers()
+        self.nodes = {node.name: node for node in self.users}
+        structural = {variable: name for name, variable in self.program.names.items()}
+        names = structural_names(net)
+        mine = {names[p.name]: p for p in net.collect_params().values()}
+        self._parameters = {variable: mine[name] for variable, name in structural.items()}
+        self.units: List[PrunableUnit] = [self._unit(factor) for factor in scaling_factors(net)]
+
+    def _unit(self, factor: ScalingFactor) -> PrunableUnit:
+        prefix = f'{factor.name}.' if factor.name else ''
+        for kind in ('gamma', 'weight'):
+            variable = self.nodes.get(self.program.names.get(f'{prefix}{kind}'))
+            if variable is not None:
+                node = self.users[variable][0][0]
+                if node.op == 'BatchNorm':
+                    below = node.inputs[0].node
+                    return PrunableUnit(factor, below if below.op == 'Convolution' else None, node)
+                return PrunableUnit(factor, node, None)
+        raise SSSError(f'factor {factor.name} is on a layer that a baseline cannot read')
+
+    def parameters(self, node: Optional[Node]) -> Dict[str, gluon.Parameter]:
+        """{'weight', 'bias', 'gamma', 'beta', 'running_mean' or 'running_var': the network's parameter} of a node."""
+        if node is None:
+            return {}
+        variables = [entry.node for entry in node.inputs if self.program.is_parameter(entry.node)]
+        return {self._role(variable): self._parameters[variable.name] for variable in variables}
+
+    def _role(self, variable: Node) -> str:
+        return next(role for role in ('weight', 'bias', 'gamma', 'beta', 'running_mean', 'running_var')
+                    if variable.name.endswith(role))
+
+    def producing(self, unit: PrunableUnit) -> List[gluon.Parameter]:
+        """What the output of the structures is proportional to together: filters, biases, BatchNorm's γ and β.
+
+        The first axis of each is that of the channels.
+        """
+        found = [*self.parameters(unit.conv).items(), *self.parameters(unit.norm).items()]
+        return [parameter for role, parameter in found if role in ('weight', 'bias', 'gamma', 'beta')]
+
+    def relu(self, unit: PrunableUnit) -> Optional[Node]:
+        """The ReLU that the structures go through, when nothing else reads them before it."""
+        users = self.users[unit.output]
+        node = users[0][0] if len(users) == 1 else None
+        return node if node is not None and node.op in ('Activation', 'relu') \
+            and node.attrs.get('act_type', 'relu') == 'relu' else None
+
+    def consumer(self, unit: PrunableUnit) -> Node:
+        """The one layer that reads the structures; an error when something else reads them too."""
+        node = unit.output
+        while True:
+            users = self.users[node]
+            if len(users) != 1 or users[0][0].op not in LINEAR + CHANNELWISE:
+                names = ', '.join(f'{user.op}({user.name})' for user, _ in users)
+                raise SSSError(f'the structures of {unit.name} are read by {names}, not by one convolution or dense '
+                               f'layer alone; use another method, or other kinds of structures')
+            node = users[0][0]
+            if node.op in LINEAR:
+                if int(node.get('num_group', 1)) > 1:
+                    raise SSSError(f'the structures of {unit.name} are read by {node.name}, a grouped convolution; '
+                                   f'use another method, or other kinds of structures')
+                return node

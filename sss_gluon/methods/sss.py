@@ -1,0 +1,45 @@
+"""Sparse structure selection: scaling factors trained by accelerated proximal gradient; what reaches zero is removed.
+
+Equation    (1/N) Σ L(y_i, C(x_i; W, λ)) + R(W) + γ‖λ‖₁; λ is updated by equations 10 to 12 (apg.py).
+Source      Huang and Wang, "Data-Driven Sparse Structure Selection for Deep Neural Networks", ECCV 2018, section 3.
+Differs     - Factors are folded into the parameters that produce the structure (factors.py): the same function.
+            - λ is projected to λ ≥ 0 after equation 12, as in the authors' code (``non_negative``).
+"""
+from __future__ import annotations
+
+from typing import Optional
+
+from ..factors import factor_values, scaling_factors
+from ..train.method import Regularizer
+from ..train.schedules import make_schedule
+from . import diagnosis
+from .method import PruningMethod
+
+BATCHES = 20        # that gradients are averaged over where no factor reached zero
+
+
+class ScalingFactors(Regularizer):
+    """The optimizer does the work (``make_trainer``); this reads factors and explains why none is zero."""
+
+    def __init__(self, net, input_shape, options):
+        self.net, self.factors = net, scaling_factors(net)
+
+    def values(self):
+        return factor_values(self.net)
+
+    def explain(self, training) -> Optional[str]:
+        if not self.factors or not all((factor.values() != 0).all() for factor in self.factors):
+            return None
+        config, trainer, steps = training.config, training.trainer, len(training.batches)
+        batches = training.batches.epoch(config.epochs)
+        few = [next(batches) for _ in range(min(BATCHES, steps))]
+        batches.close()
+        gradients = diagnosis.mean_gradients(self.net, training.loss, few, training.devices[0], trainer.loss_scale)
+        entries = diagnosis.smallest(self.net, gradients, config.gamma, trainer.gamma_multipliers)
+        schedule = make_schedule(config, steps)     # a new one, because schedulers only run forwards
+        rates = [schedule(update) if schedule else config.learning_rate
+                 for update in range(1, steps * config.epochs + 1)]
+        return diagnosis.explain(entries, max(rates), sum(rates), config.momentum)
+
+
+METHOD = PruningMethod('sss', (), regularizer=ScalingFactors, trains_factors=True)

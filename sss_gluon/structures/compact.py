@@ -1,0 +1,158 @@
+"""From a network whose factors are zero in places to the compact network, and what is known of it."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Dict, List, Optional, Sequence, Set, Tuple
+
+import mxnet as mx
+import numpy as np
+from mxnet import gluon
+
+from ..factors import scaling_factors
+from ..files import sha256
+from ..graph.block import export_program, to_block
+from ..graph.channels import Channels
+from ..graph.count import Count, count_program
+from ..graph.fold import fold
+from ..graph.ir import Program
+from ..graph.prune import prune_graph, verify
+from ..graph.trace import trace
+from .structure import Structure
+
+
+@dataclass
+class Compact:
+    """A compact network and what is known of it.
+
+    Attributes
+    ----------
+    net : mxnet.gluon.SymbolBlock
+        Plain operators, no factors; trains on like any block.
+    before, after : Count
+        Size of the network without its factors, and of the compact one.
+    max_difference : float
+        Largest difference between the outputs of both on the same batch, over the largest output.
+    structure : Structure
+    unhandled : list of str
+        Operators that kept all their channels because the pass does not know them.
+    """
+    net: gluon.SymbolBlock
+    before: Count
+    after: Count
+    max_difference: float
+    structure: Structure
+    unhandled: List[str]
+    program: Program
+
+    def export(self, prefix) -> List[str]:
+        """Write ``prefix-symbol.json``, ``prefix-0000.params`` and ``prefix-structure.json``; return the names.
+
+        The weights are those of ``net`` at this moment, so that a fine-tuned network can be exported again.
+        """
+        names = export_program(self.program, self.net, prefix)
+        self.structure.params_sha256 = sha256(f'{prefix}-0000.params')
+        self.structure.save(f'{prefix}-structure.json')
+        return names + [f'{prefix}-structure.json']
+
+
+def compact(net: gluon.HybridBlock, input_shape: Sequence[int], ctx: Optional[mx.Context] = None,
+            align: int = 1) -> Compact:
+    """Remove all structures whose factor is exactly 0, and whatever else contributes nothing.
+
+    Parameters
+    ----------
+    net : mxnet.gluon.HybridBlock
+        One input, initialised; with or without scaling factors; it is not changed.
+    input_shape : sequence of int
+        Shape of a batch, e.g. (1, 3, 32, 32); both networks are run on such a batch and compared.
+    ctx : mxnet.Context, optional
+        Where the compact network lives; default where ``net`` lives.
+    align : int
+        Leave zeros in place so that the widths of layers are multiples of this, or what they were. For inference:
+        convolution kernels want multiples of 8 or 16 and are up to twice as fast then. ``structure`` does not count
+        what only fills up, so ``rebuild`` gives the network without it.
+
+    Returns
+    -------
+    Compact
+
+    Raises
+    ------
+    SSSError
+        When the outputs differ by more than rounding (1e-4 of the largest output), in float32 and inference mode.
+    """
+    traced = trace(net, input_shape)
+    folded = fold(traced)
+    reduced, unhandled = prune_graph(folded, align)
+    difference = verify(traced, reduced)
+    if ctx is None:
+        ctx = next((parameter.list_ctx()[0] for parameter in net.collect_params().values()), mx.cpu())
+    return Compact(to_block(reduced, ctx), count_program(folded), count_program(reduced), difference,
+                   describe(net, folded, reduced), unhandled, reduced)
+
+
+def remaining(net: gluon.HybridBlock, input_shape: Sequence[int]) -> Tuple[Count, Count]:
+    """Sizes of a network and of the network as it would be cut now, without building or comparing it."""
+    folded = fold(trace(net, input_shape))
+    return count_program(folded), count_program(prune_graph(folded)[0])
+
+
+def describe(net, program: Program, reduced: Program) -> Structure:
+    """The structure.json of a compaction."""
+    factors, constant = {}, _turned_constant(program, reduced)
+    for name, kind, parameter in scaling_factors(net):
+        values = parameter.list_data()[0].asnumpy()
+        alive = (values != 0) & _survivors(name, values.size, program, reduced, constant)
+        factors[name] = {'kind': kind, 'size': int(values.size), 'kept': np.flatnonzero(alive).tolist()}
+    after = _widths(reduced)
+    layers = {name: {'before': width, 'after': after.get(name)} for name, width in _widths(program).items()}
+    return Structure(getattr(net, 'spec', None), tuple(program.input_shape), factors, layers)
+
+
+def _turned_constant(program: Program, reduced: Program) -> Set[str]:
+    """Parameters of the branches of which only a constant is left: it still depends on their factors."""
+    left = {node.name for node in reduced.nodes()}
+    new = reduced.values.keys() - program.values.keys()
+    stack = [node for node in program.nodes() if f'{node.name}_constant' in new]
+    found, seen = set(), set(stack)
+    channels = Channels(program) if stack else None
+    while stack:
+        for entry in stack.pop().inputs:
+            node = entry.node
+            if node.is_variable:
+                found.add(node.name)
+            elif node not in seen and node.name not in left and (np.nan_to_num(channels.constant(entry)) != 0).any():
+                stack.append(node)      # what varies is not of the branch, and zeros contribute nothing
+                seen.add(node)
+    return found
+
+
+def _survivors(name: str, size: int, program: Program, reduced: Program, constant: Set[str]) -> np.ndarray:
+    """(size,) booleans: the structures of one factor of which a channel remains.
+
+    Some go although their factor is not zero: the neurons inside a block that goes, or a channel that became a negative
+    constant below a ReLU.
+    """
+    for suffix in ('gamma', 'weight'):
+        parameter = program.names.get(f'{name}.{suffix}' if name else suffix)
+        if parameter not in program.values:
+            continue
+        alive = np.zeros(size, bool)
+        if parameter in reduced.values:
+            kept = reduced.kept.get(parameter, np.arange(program.values[parameter].shape[0]))
+            alive[kept // (program.values[parameter].shape[0] // size)] = True
+        else:
+            alive[:] = parameter in constant
+        return alive
+    return np.ones(size, bool)
+
+
+def _widths(program: Program) -> Dict[str, List[int]]:
+    """{layer: [outputs, inputs]} of convolutions and dense layers; inputs of one group where there are groups."""
+    shapes, widths = program.shapes(), {}
+    for node in program.nodes():
+        if node.op in ('Convolution', 'FullyConnected'):
+            widths[node.name] = [int(n) for n in shapes[node.inputs[1]][:2]]
+        elif node.op == 'Deconvolution':
+            widths[node.name] = [int(n) for n in shapes[node.inputs[1]][1::-1]]
+    return widths

@@ -1,0 +1,125 @@
+"""structure.json: which structures of which network are kept, and how wide every layer was and is."""
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Tuple, Union
+
+from ..errors import SSSError
+from ..factors import KINDS
+from ..files import write_text
+
+FORMAT = 'sss_gluon structure 1'
+FOLDER = Path(__file__).parent
+
+
+def _is_model(spec) -> bool:
+    """Could be ``net.spec``?"""
+    return spec is None or (
+        isinstance(spec, dict) and isinstance(spec.get('options', {}), dict)
+        and not {'name', 'classes', 'factors', 'in_channels'} & set(spec.get('options', {}))
+        and isinstance(spec.get('factors') or [], (list, tuple)))
+
+
+def _are_sizes(values, least: int) -> bool:
+    """A list of integers, each at least ``least``?"""
+    return isinstance(values, (list, tuple)) and all(type(n) is int and n >= least for n in values)
+
+
+@dataclass
+class Structure:
+    """What was kept of a network.
+
+    Attributes
+    ----------
+    model : dict or None
+        Arguments that build the network with all its structures (``net.spec``).
+    input_shape : tuple of int
+    factors : dict
+        {factor name: {'kind': str, 'size': int, 'kept': [indices of the structures that are left]}}
+    layers : dict
+        {layer name: {'before': [outputs, inputs], 'after': [outputs, inputs] or None when it is gone}}; inputs of
+        a grouped convolution are those of one group, as in its weight.
+    params_sha256 : str or None
+        Of the ``-0000.params`` that was exported with it, to tell a damaged one.
+    """
+    model: Optional[Dict[str, Any]]
+    input_shape: Tuple[int, ...]
+    factors: Dict[str, Dict[str, Any]]
+    layers: Dict[str, Dict[str, Optional[List[int]]]]
+    params_sha256: Optional[str] = field(default=None, compare=False)
+
+    def save(self, path: Union[str, Path]) -> None:
+        """Write as JSON, one factor or layer a line; the file appears whole or not at all."""
+        fields = dict(format=FORMAT, **asdict(self))
+        if self.params_sha256 is None:
+            del fields['params_sha256']
+        lines = []
+        for key, value in fields.items():
+            if key in ('factors', 'layers') and value:
+                rows = ',\n'.join(f'    {json.dumps(name)}: {json.dumps(row)}' for name, row in value.items())
+                lines.append(f'  {json.dumps(key)}: {{\n{rows}\n  }}')
+            else:
+                lines.append(f'  {json.dumps(key)}: {json.dumps(value)}')
+        write_text(path, '{\n' + ',\n'.join(lines) + '\n}\n')
+
+    @classmethod
+    def load(cls, path: Union[str, Path]) -> 'Structure':
+        """Read a structure.json; anything else is an error that names the file and what is wrong in it."""
+        try:
+            fields = json.loads(Path(path).read_text('utf-8'))
+        except OSError as error:
+            raise SSSError(f'cannot read the structure {path}: {error.strerror}') from error
+        except (ValueError, RecursionError) as error:
+            raise SSSError(f'{path} is not a structure.json: {error}') from error
+        return cls.from_dict(fields, str(path))
+
+    @classmethod
+    def from_dict(cls, fields: Any, source: str = 'structure') -> 'Structure':
+        if not isinstance(fields, dict) or fields.get('format') != FORMAT:
+            raise SSSError(f'{source} is not a structure of this version: its "format" should be "{FORMAT}"')
+        try:
+            structure = cls(fields['model'], tuple(fields['input_shape']), fields['factors'], fields['layers'],
+                            fields.get('params_sha256'))
+            if not _is_model(structure.model):
+                raise SSSError(f'{source}: the model {structure.model} of the structure cannot be built')
+            if not _are_sizes(structure.input_shape, 1) or len(structure.input_shape) < 2:
+                raise SSSError(f'{source}: input_shape {fields["input_shape"]} is not a shape, batch first')
+            for name, row in structure.factors.items():
+                if row['kind'] not in KINDS or not _are_sizes([row['size']], 1):
+                    raise SSSError(f'{source}: factor {name} has kind {row["kind"]!r} and size {row["size"]!r}')
+                in_order = _are_sizes(row['kept'], 0) and all(a < b for a, b in zip(row['kept'], row['kept'][1:]))
+                if not in_order or max(row['kept'], default=0) >= row['size']:
+                    raise SSSError(f'{source}: factor {name} keeps indices outside 0..{row["size"] - 1}')
+            for name, row in structure.layers.items():
+                if not _are_sizes(row['before'], 1) or not _are_sizes(row['after'] or [], 1):
+                    raise SSSError(f'{source}: layer {name} has widths that are not numbers of channels')
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise SSSError(f'{source} is damaged: {type(error).__name__} {error}') from error
+        return structure
+
+    def removed(self) -> Dict[str, int]:
+        """{kind: number of structures removed}."""
+        total: Dict[str, int] = {}
+        for row in self.factors.values():
+            total[row['kind']] = total.get(row['kind'], 0) + row['size'] - len(row['kept'])
+        return total
+
+
+def shipped() -> List[str]:
+    """Names of the structures that come with the package."""
+    return sorted(path.stem for path in FOLDER.glob('*.json'))
+
+
+def load_structure(source: Union[str, Path, dict, Structure]) -> Structure:
+    """A structure from a shipped name (``resnet26``), a structure.json, its contents, or as it is."""
+    if isinstance(source, Structure):
+        return source
+    if not isinstance(source, (str, Path)):
+        return Structure.from_dict(source)
+    if str(source) in shipped():
+        source = FOLDER / f'{source}.json'
+    elif not Path(source).exists():
+        raise SSSError(f'there is no structure file {source}, and the shipped ones are {", ".join(shipped())}')
+    return Structure.load(source)

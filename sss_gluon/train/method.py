@@ -1,0 +1,42 @@
+"""What a pruning method does in a run: before the network is built, and around every update of the optimizer."""
+from __future__ import annotations
+
+from typing import Dict, Optional, Sequence
+
+import numpy as np
+from mxnet import gluon
+
+from .config import Config
+from .run_folder import RunFolder
+
+
+class Regularizer:
+    """What is done to the parameters of a network while it trains; this one does nothing. Made before the trainer.
+
+    Fetch arrays anew in every call (``parameter.data()``), because the trainer may move them.
+    """
+
+    def before_update(self, batch_size: float) -> None:
+        """Called with fresh gradients: sums over images, ``batch_size`` times as large as their mean."""
+
+    def after_update(self, learning_rate: float) -> None:
+        """Called after every step of the optimizer, unless that step was skipped."""
+
+    def values(self) -> Dict[str, np.ndarray]:
+        """{factor name: size of every structure}, 0 where it is gone; logged every epoch."""
+        return {}
+
+    def explain(self, training) -> Optional[str]:
+        """Why a finished run changed nothing; None where it did."""
+
+
+class Method:
+    """A pruning method as the training loop sees it; this one trains the network of the configuration."""
+
+    def prepare(self, config: Config, run: RunFolder, log) -> Config:
+        """Write what the run starts from, unless it exists already; return the configuration to train with."""
+        return config
+
+    def regularizer(self, config: Config, net: gluon.Block, input_shape: Sequence[int]) -> Regularizer:
+        """What is done to the network while it trains."""
+        return Regularizer()

@@ -1,0 +1,104 @@
+"""What a run writes after every epoch: metrics.csv, timing.csv, factors.csv, TensorBoard, and one line of text."""
+from __future__ import annotations
+
+from functools import partial
+from typing import Callable, Dict, List, Optional, Sequence, Tuple
+
+import numpy as np
+
+from ..errors import SSSError
+from ..factors import ScalingFactor, factor_values
+from ..graph import count, load
+from ..structures import remaining
+from .accuracy import Accuracy
+from .config import Config
+from .precision import LossScaler
+from .run_folder import RunFolder
+
+
+def alive(factors: Sequence[ScalingFactor], values: Dict[str, np.ndarray]) -> Dict[str, Tuple[int, int]]:
+    """{kind: (structures whose factor is not exactly zero, all structures)}."""
+    counts: Dict[str, Tuple[int, int]] = {}
+    for factor in factors:
+        left, total = counts.get(factor.kind, (0, 0))
+        array = values[factor.name]
+        counts[factor.kind] = left + int((array != 0).sum()), total + array.size
+    return counts
+
+
+class MetricsLogger:
+    """Writes the tables of a run; metrics.csv holds what a rerun gives again bit for bit, times are in timing.csv."""
+
+    def __init__(self, run: RunFolder, config: Config, net, factors: List[ScalingFactor], input_shape,
+                 values: Optional[Callable[[], Dict[str, np.ndarray]]] = None,
+                 loss_scaler: Optional[LossScaler] = None):
+        self.run, self.config, self.net, self.factors, self.input_shape = run, config, net, factors, input_shape
+        self.values = values or partial(factor_values, net)     # or what a penalty has in their place
+        self.loss_scaler = loss_scaler
+        self.before = count(load(run.source), input_shape) if run.has_selection() else None
+        self.text = ''              # 'x of y alive', for the progress bar
+        self._left = self._dense = None
+        self._writer = _tensorboard(run) if config.tensorboard else None
+
+    def keep_epochs(self, epochs: int) -> None:
+        """Drop what was logged after the checkpoint that a run continues from."""
+        for table in (self.run.metrics, self.run.timing, self.run.factors):
+            table.keep_epochs(epochs)
+
+    def measure(self, values: Dict[str, np.ndarray]) -> None:
+        """Size of the network as it would be cut now."""
+        self._dense, self._left = remaining(self.net, self.input_shape)
+        self._dense = self.before or self._dense
+        counts = [f'{left}/{total} {kind}s' for kind, (left, total) in alive(self.factors, values).items()]
+        if counts:
+            self.text = f'{", ".join(counts)} alive, {self._left.macs / self._dense.macs:.1%} of MACs'
+
+    def write(self, epoch: int, learning_rate: float, trained: Accuracy, part: str, result: Accuracy,
+              train_seconds: float, images_per_second: float, evaluation_seconds: float) -> str:
+        """One row in every table; returns the line for the log."""
+        values = self.values()
+        self.measure(values)
+        row = dict(epoch=epoch, learning_rate=f'{learning_rate:.9g}', train_loss=f'{trained.loss:.9g}',
+                   train_top1=f'{trained.top1:.6f}', evaluated_on=part, loss=f'{result.loss:.9g}',
+                   top1=f'{result.top1:.6f}', top5=f'{result.top5:.6f}')
+        for kind, (left, total) in alive(self.factors, values).items():
+            row.update({f'{kind}s_alive': left, f'{kind}s': total})
+        row.update(params=self._dense.params, params_left=self._left.params, macs=self._dense.macs,
+                   macs_left=self._left.macs)
+        scale = ''
+        if self.loss_scaler:
+            row.update(loss_scale=f'{self.loss_scaler.scale:g}', skipped=self.loss_scaler.skipped)
+            scale = f'  loss scale {row["loss_scale"]}, {row["skipped"]} skipped'
+        self.run.metrics.append(row)
+        self.run.timing.append(dict(epoch=epoch, train_seconds=f'{train_seconds:.3f}',
+                                    images_per_second=f'{images_per_second:.1f}',
+                                    evaluation_seconds=f'{evaluation_seconds:.3f}'))
+        if values:
+            self.run.factors.append(dict(epoch=epoch, **{f'{name}[{i}]': f'{value:.9g}'
+                                                         for name, array in values.items()
+                                                         for i, value in enumerate(array)}))
+        if self._writer:
+            self._write_tensorboard(epoch, row, values)
+        return (f'epoch {epoch:3d}/{self.config.epochs}  loss {trained.loss:.4f}  accuracy {trained.top1:.1%}  '
+                f'{part} {result.top1:.1%}  rate {learning_rate:.3g}  {images_per_second:.0f} images/s'
+                + scale + (f'  {self.text}' if self.text else ''))
+
+    def _write_tensorboard(self, epoch, row, values) -> None:
+        for key, value in row.items():
+            if key not in ('epoch', 'evaluated_on'):
+                self._writer.add_scalar(key, float(value), epoch)
+        for name, array in values.items():
+            self._writer.add_histogram(f'factors/{name}', array, epoch)
+        self._writer.flush()
+
+    def close(self) -> None:
+        if self._writer:
+            self._writer.close()
+
+
+def _tensorboard(run: RunFolder):
+    try:
+        from tensorboardX import SummaryWriter
+    except ImportError as error:
+        raise SSSError('tensorboard=true needs tensorboardX: pip install "sss_gluon[tensorboard]"') from error
+    return SummaryWriter(str(run.path / 'tensorboard'))
