@@ -20,7 +20,7 @@ def quiet(line):
     (dict(method='l1'), 'l1 starts from a trained network: source= names its run folder'),
     (dict(method='scratch'), 'scratch starts from a trained network'),
     (dict(method='l1', source='SOURCE'), 'l1 needs a budget: target_macs=0.6 keeps 60 % of the MACs'),
-    (dict(method='ssl', target_macs=0.5), 'ssl trains with its penalty when there is no source=, and cuts nothing'),
+    (dict(method='ssl', target_macs=0.5), 'cuts nothing; target_macs is for the run that cuts'),
     (dict(method='scratch', source='SOURCE', target_macs=0.5), 'scratch takes the structure of its source as it is'),
     (dict(method='l1', source='nowhere', target_macs=0.5), 'there is no folder'),
     (dict(method='l1', source='SOURCE', target_macs=0.5, init='x.params'), 'leave init= out'),

@@ -22,7 +22,7 @@ def test_defaults_are_those_of_the_dataclass():
 
 
 def test_values_come_from_base_file_and_overrides_in_this_order(tmp_path):
-    write(tmp_path / 'shared' / 'all.yaml', 'gamma: 0.1\nlearning_rate: 0.2\nepochs: 5\nschedule: cosine\n')
+    write(tmp_path / 'shared' / 'all.yaml', 'gamma: 0.1\nlearning_rate: 0.2\nepochs: 5\nlr_mode: cosine\n')
     write(tmp_path / 'set' / 'dense.yaml', 'base: ../shared/all.yaml\nlearning_rate: 0.3\nepochs: 6\n')
     path = write(tmp_path / 'set' / 'block.yaml', 'base: dense.yaml\nepochs: 7\nfactors: [block]\n')
     config = load_config(path, ['epochs=8', 'seed=3'])

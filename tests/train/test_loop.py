@@ -15,6 +15,7 @@ from sss_gluon.structures import remaining
 from sss_gluon.train import Config, Interrupted, RunFolder, checkpoint
 from sss_gluon.train.checkpoint import read_checkpoint
 from sss_gluon.train.loop import Training
+from sss_gluon.train.method import Method
 
 STEPS = 1197 // 64      # of an epoch
 
@@ -369,5 +370,5 @@ def test_a_second_signal_acts_as_it_always_does(configure, monkeypatch):
 @pytest.mark.parametrize('model, random', [('net', False), ('dropout', True), ('operator', True)])
 def test_networks_that_draw_random_numbers_are_told_apart(configure, own_nets, model, random):
     config = configure(model=f'own_nets:{model}', model_options={})
-    training = Training(config, RunFolder(config.run), [mx.cpu()], quiet)
+    training = Training(config, Method(), RunFolder(config.run), [mx.cpu()], quiet)
     assert training.random_operators == random

@@ -12,6 +12,7 @@ from sss_gluon.methods import train
 from sss_gluon.methods.diagnosis import Pressure, explain, mean_gradients, smallest
 from sss_gluon.train import RunFolder
 from sss_gluon.train.loop import Training
+from sss_gluon.train.method import Method
 
 
 def quiet(line):
@@ -113,7 +114,8 @@ def test_gamma_is_rounded_upwards():
 
 
 def test_the_smallest_come_first_and_those_without_penalty_last(configure):
-    training = Training(configure(factors=['neuron', 'block']), RunFolder(configure().run), [mx.cpu()], quiet)
+    training = Training(configure(factors=['neuron', 'block']), Method(), RunFolder(configure().run), [mx.cpu()],
+                        quiet)
     factors = scaling_factors(training.net)
     for i, factor in enumerate(factors):
         factor.parameter.set_data(nd.full(factor.parameter.shape, 0.9 - 0.1 * i))
@@ -130,7 +132,7 @@ def test_the_smallest_come_first_and_those_without_penalty_last(configure):
 @pytest.mark.parametrize('accumulation', [1, 2])
 def test_mean_gradients_leave_the_network_as_it_was(configure, accumulation):
     config = configure(grad_accumulation=accumulation, factors=['neuron', 'block'])
-    training = Training(config, RunFolder(config.run), [mx.cpu()], quiet)
+    training = Training(config, Method(), RunFolder(config.run), [mx.cpu()], quiet)
     batches = training.batches.epoch(0)
     few = [next(batches) for _ in range(3)]
     batches.close()
