@@ -40,29 +40,29 @@ class Row(NamedTuple):
 
 def evaluate(path: Union[str, Path], against: Optional[Union[str, Path]] = None, device: Optional[str] = None,
              log=print) -> List[Row]:
-    """Accuracy on the test images, size and latency of the networks of a run.
+    """Measure accuracy on the test images, size and latency of the networks of a run.
 
     Parameters
     ----------
     path : run folder
-        The network with its factors folded in (``dense``), and its compact network if ``prune`` wrote one. Of a
-        baseline ``dense`` is the network that it cut, ``compact`` the fine-tuned one.
+        Its networks are ``dense``, with the factors folded in, and ``compact`` if ``prune`` wrote one. For a method
+        that prunes before training, ``dense`` is the network that it pruned and ``compact`` the fine-tuned one.
     against : run folder, optional
-        A network of another run on the same data, e.g. one trained without factors.
+        Compare with the network of another run on the same data, such as one trained without factors.
     device : str, optional
-        Default the first device of the run.
+        The default is the first device of the run.
 
     Returns
     -------
     list of Row
-        Also written to ``evaluation.csv`` in the run folder. Latencies are measured in turn.
+        Also written to ``evaluation.csv`` in the run folder. Latencies are measured in interleaved rounds.
     """
     run = RunFolder.open(path)
     device = device or run.config().devices[0]
     trained = load_run(path, device, log)
     context = contexts([device])[0]
     nets = {'dense': _folded(trained, context)}
-    if run.has_selection():     # the run's own network is compact; the whole one has the weights it was cut from
+    if run.has_selection():     # the run trained the compact network; the dense one has the weights it was cut from
         nets = {'dense': load(run.source, context), 'compact': nets['dense']}
     if Path(f'{run.compact}-symbol.json').exists():
         nets['compact'] = load_exported(run.compact, trained.data, context)
@@ -88,20 +88,20 @@ def evaluate(path: Union[str, Path], against: Optional[Union[str, Path]] = None,
 
 def evaluate_exported(symbol_file: Union[str, Path], data_of: Union[None, str, Path] = None,
                       device: Optional[str] = None) -> Row:
-    """Accuracy, size and latency of an exported network, on the test images of a run.
+    """Measure accuracy, size and latency of an exported network on the test images of a run.
 
     Parameters
     ----------
     symbol_file : path
         ``prefix-symbol.json``.
     data_of : run folder, optional
-        Default the run whose folder the file lies in.
+        The default is the run whose folder contains the file.
     """
     if not os.path.exists(symbol_file):
         raise SSSError(f'there is no {symbol_file}')
     folder = Path(data_of) if data_of else Path(symbol_file).resolve().parent.parent
     if not data_of and not (folder / 'config.yaml').is_file():
-        raise SSSError(f'{symbol_file} does not lie in a run folder; name one for its data: --data run')
+        raise SSSError(f'{symbol_file} is not inside a run folder; name a run for its data: --data run')
     config = RunFolder.open(folder).config()
     data = load_data(config)
     context = contexts([device or config.devices[0]])[0]
@@ -110,18 +110,18 @@ def evaluate_exported(symbol_file: Union[str, Path], data_of: Union[None, str, P
 
 
 def load_exported(prefix: Union[str, Path], data: DataSet, context) -> gluon.SymbolBlock:
-    """``load``, and errors where params were changed since structure.json was written, or are of other data."""
+    """``load`` an exported network; refuse changed parameters and networks for other data."""
     net = load(prefix, context)
     prefix = str(prefix).replace('-symbol.json', '')
     params, beside = Path(f'{prefix}-0000.params'), Path(f'{prefix}-structure.json')
     if beside.exists() and Structure.load(beside).params_sha256 not in (None, sha256(params)):
-        raise SSSError(f'{params} is not the file that was written with {beside.name}: it was changed, or is damaged; '
-                       f'export it again, or delete {beside.name}')
+        raise SSSError(f'{params} is not the file that was written with {beside.name}: it was changed or damaged; '
+                       f'export the network again, or delete {beside.name}')
     shape = (1,) + tuple(data.shape)
     outputs = trace(net, shape, values=False).output_shapes()
     if outputs != [(1, data.classes)]:
         raise SSSError(f'{prefix}-symbol.json gives outputs of shape {outputs} for an image of {data.name}, which has '
-                       f'{data.classes} classes: it is of other data')
+                       f'{data.classes} classes: it was trained on other data')
     try:
         net(mx.nd.zeros(shape, ctx=context)).wait_to_read()
     except mx.base.MXNetError as error:
@@ -140,5 +140,5 @@ def _rows(nets: Dict[str, gluon.HybridBlock], data: DataSet, context) -> List[Ro
 
 
 def _folded(trained: TrainedRun, context) -> gluon.SymbolBlock:
-    """The network as it would be deployed without removing anything: factors multiplied into the weights."""
+    """The network as it would be deployed without pruning: factors folded into the weights."""
     return to_block(fold(trace(trained.net, trained.input_shape)), context)

@@ -1,4 +1,4 @@
-"""The network of a run as files for inference: MXNet symbol, ONNX, INT8; each checked, measured and only then kept."""
+"""Files for inference: MXNet symbol, ONNX or INT8, each verified and measured before it is kept."""
 from __future__ import annotations
 
 import os
@@ -26,56 +26,55 @@ from .latency import alternately
 from .trained_run import TrainedRun, check_on_images, differences, load_run, normalise_only
 
 FORMATS = ('symbol', 'onnx')
-CALIBRATION = 512       # images that the ranges of INT8 are measured on
-MAX_DROP = 0.02         # of top-1 that INT8 may cost
-MAX_ERROR = 0.25        # of the outputs, root mean square, that INT8 may cost: 0.02 to 0.08 is what it should
+CALIBRATION = 512       # images that calibrate the ranges of INT8
+MAX_DROP = 0.02         # largest loss of top-1 accuracy allowed for INT8
+MAX_ERROR = 0.25        # largest relative RMS error allowed for INT8 outputs; 0.02 to 0.08 is normal
 
 
 class Exported(NamedTuple):
     """One network in the table of ``export``."""
     name: str                       # 'float32' or 'int8'
     runtime: str                    # 'MXNet' or 'ONNX Runtime'
-    files: Tuple[str, ...]          # none when it was only measured, for comparison
+    files: Tuple[str, ...]          # empty if the network was only measured, for comparison
     bytes: int
     accuracy: Accuracy              # on the test images
-    difference: float               # to the network of the run: largest error over largest output, 32 test images
+    difference: float               # from the network of the run: largest error / largest output, 32 test images
     seconds: Dict[int, float]       # batch size -> median latency
 
 
 def export(path: Union[str, Path], format: str = 'symbol', int8: bool = False, calibration: int = CALIBRATION,
            max_drop: float = MAX_DROP, align: int = 1, log=print) -> List[Exported]:
-    """Write the network of a run for inference: cut to what its factors leave, BatchNorm folded into convolutions.
+    """Write the network of a run for inference: pruned, with BatchNorm folded into the convolutions.
 
     Writes into ``deploy`` in the run folder: ``model-symbol.json`` and ``model-0000.params`` (symbol) or
     ``model.onnx`` (onnx), with ``int8`` also ``model-int8-symbol.json`` and ``model-int8-0000.params``, and
-    ``export.csv`` with the rows that are returned. Nothing is kept when one of the checks fails.
+    ``export.csv`` with the rows that are returned. No file is kept if a check fails.
 
     Parameters
     ----------
     path : run folder
-        ``prune`` need not have run; what it would cut is cut here too.
+        ``prune`` need not have run; zero structures are removed here too.
     format : {'symbol', 'onnx'}
-        Of the float32 network. ONNX needs the packages of ``pip install "sss_gluon[onnx]"``.
+        Format of the float32 network. ONNX needs the packages of ``pip install "sss_gluon[onnx]"``.
     int8 : bool
-        Also a network that computes with 8-bit integers, in MXNet's own format.
+        Also write a network that computes with 8-bit integers, in MXNet's own format.
     calibration : int
-        Training images that the ranges of INT8 are measured on.
+        Number of training images that calibrate the ranges of INT8.
     max_drop : float
-        Share of the held-out images (validation, or test where there are none) that INT8 may lose.
+        Largest loss of top-1 accuracy allowed for INT8, on validation images (or test images if there are none).
     align : int
-        Leave zeros in place so that the widths of layers are multiples of this: 8 or 16 make convolutions of odd widths
-        faster on CPUs.
+        Leave zeros in place so that layer widths are multiples of this; 8 or 16 make convolutions faster on CPUs.
 
     Returns
     -------
     list of Exported
-        The float32 network in MXNet first, written or not. Latencies are measured in turn.
+        The first row is the float32 network in MXNet, written or not. Latencies come from interleaved rounds.
 
     Raises
     ------
     SSSError
-        A package is missing; float32 outputs on test images differ by more than rounding (1e-4) from those of the
-        network in training; INT8 loses more accuracy than ``max_drop`` or has outputs that are plainly wrong.
+        If a package is missing, if float32 outputs on test images differ from those of the run's network by more than
+        rounding (1e-4), if INT8 loses more accuracy than ``max_drop``, or if its outputs are plainly wrong.
     """
     if format not in FORMATS:
         raise SSSError(f'format {format!r} does not exist; the formats are {", ".join(FORMATS)}')
@@ -103,7 +102,7 @@ def export(path: Union[str, Path], format: str = 'symbol', int8: bool = False, c
         if int8:
             quantized = quantize(program, _calibration_images(trained, calibration))
             nets.append(_symbol(quantized, folder, f'{run.deploy.name}-int8', 'int8'))
-            differ.append(_hold(trained, nets[0].net, nets[-1].net, max_drop))
+            differ.append(_compare_int8(trained, nets[0].net, nets[-1].net, max_drop))
         rows = _measured(trained, nets, differ, folder)
         _write_table(folder / 'export.csv', rows)
         run.deploy.parent.mkdir(exist_ok=True)
@@ -138,24 +137,24 @@ def _numbers(values) -> str:
 
 
 def _calibration_images(trained: TrainedRun, count: int) -> np.ndarray:
-    """Training images at random, the same ones every time: folders of images are sorted by class."""
+    """Random training images, the same ones every time; the first ones could all be of one class."""
     images = trained.data.train.images
     return normalise_only(trained.data).normalise(images[np.random.RandomState(0).permutation(len(images))[:count]])
 
 
-def _hold(trained: TrainedRun, net, quantized, max_drop: float) -> float:
-    """Hold INT8 against float32 on images that it was not calibrated on; its largest difference."""
+def _compare_int8(trained: TrainedRun, net, quantized, max_drop: float) -> float:
+    """Compare INT8 with float32 on images that did not calibrate it; return the largest difference."""
     data = trained.data
     name, held = ('validation', data.validation) if data.validation is not None else ('test', data.test)
     before, after = (evaluate_images(one, held, normalise_only(data), LATENCY_BATCHES[-1], [mx.cpu()]).top1
                      for one in (net, quantized))
     if not before - after <= max_drop:
         raise SSSError(f'INT8 takes top-1 on {len(held)} {name} images from {before:.2%} to {after:.2%}, more than '
-                       f'the {100 * max_drop:g} points allowed; nothing was kept. Try more calibration images')
+                       f'the {100 * max_drop:g} points allowed; no file was kept. Try more calibration images')
     largest, error = differences(trained, quantized)
     if not error <= MAX_ERROR:
         raise SSSError(f'INT8 outputs are off by {error:.0%} of the float32 ones (root mean square), more than '
-                       f'{MAX_ERROR:.0%}; nothing was kept. Try more calibration images')
+                       f'{MAX_ERROR:.0%}; no file was kept. Try more calibration images')
     return largest
 
 

@@ -1,4 +1,4 @@
-"""Run folder in, compact network out: cut, verified on real images, exported."""
+"""Run folder in, compact network out: pruned, verified on test images, exported."""
 from __future__ import annotations
 
 import os
@@ -14,7 +14,7 @@ from .trained_run import check_on_images, load_run, whole_size
 
 
 def prune(path: Union[str, Path], log=print) -> Compact:
-    """Cut the network of a run to what its factors leave, check that nothing changed, and export it.
+    """Prune the network of a run to the structures whose factors are not zero, verify the outputs, and export it.
 
     Writes ``compact/model-symbol.json``, ``-0000.params`` and ``-structure.json`` into the run folder.
     """
@@ -36,7 +36,7 @@ def prune(path: Union[str, Path], log=print) -> Compact:
 
 
 def _count_from_source(result: Compact, run: RunFolder) -> None:
-    """Say what was removed from the whole network, where the run began with the compact one of a baseline."""
+    """Report what was removed from the dense network, for a run that started from a compact one."""
     structure = Structure.load(f'{run.selection}-structure.json')
     after = {name: row['after'] for name, row in result.structure.layers.items()}
     for name, row in structure.layers.items():

@@ -1,4 +1,4 @@
-"""Size of a network before and after, whatever it is named by: a model, a run folder or an exported symbol."""
+"""Sizes before and after pruning, for a model name, a run folder or an exported symbol."""
 from __future__ import annotations
 
 import os
@@ -17,27 +17,27 @@ from .trained_run import load_run, whole_size
 
 def sizes(target: str, structure: Optional[str] = None, size: Optional[int] = None, channels: Optional[int] = None,
           classes: Optional[int] = None) -> Tuple[Count, Optional[Count]]:
-    """(before, after); after is None where nothing says what goes.
+    """Count a network before and after pruning; after is None if nothing is pruned.
 
     Parameters
     ----------
     target : str
-        A model (``resnet50``, ``package.module:function``), a run folder (cut by the zeros of its newest
+        A model (``resnet50``, ``package.module:function``), a run folder (pruned by the zeros of its newest
         checkpoint), or a symbol.json.
     structure : str, optional
-        structure.json, or the name of a shipped one, that cuts a model.
+        A structure.json, or the name of a shipped structure, that prunes a model.
     size, channels, classes : int, optional
-        Input and classes of a model, by default 3 channels; size and channels also of a symbol, by default those in
-        the structure.json beside it.
+        Input and classes of a model, by default 3 channels. A symbol takes size and channels from the structure.json
+        beside it unless they are given.
     """
     for name, value in dict(size=size, channels=channels, classes=classes).items():
         if value is not None and not 1 <= value < 2 ** 31:
             raise SSSError(f'{name} {value} must be a number from 1 to {2 ** 31 - 1}')
     if structure is not None and (target.endswith('.json') or os.path.isdir(target)):
-        raise SSSError(f'{target}: a structure cuts a model; name the model, e.g. resnet50')
+        raise SSSError(f'{target}: a structure prunes a model; name the model, e.g. resnet50')
     if target.endswith('.json'):
         if classes:
-            raise SSSError(f'{target} has the classes it has: leave out classes {classes}')
+            raise SSSError(f'{target} is a finished network: leave out classes {classes}')
         net, beside = load(target), Path(target.replace('-symbol.json', '-structure.json'))
         _, *shape = Structure.load(beside).input_shape if beside.is_file() else (1, 3)
         shape[0] = channels or shape[0]
@@ -46,7 +46,7 @@ def sizes(target: str, structure: Optional[str] = None, size: Optional[int] = No
         return count(net, (1, *shape)), None
     if os.path.isdir(target):
         if size or channels or classes:
-            raise SSSError(f'{target} is a run, which has the input and the classes of its data: leave out size, '
+            raise SSSError(f'{target} is a run, whose input and classes follow from its data: leave out size, '
                            f'channels and classes')
         trained = load_run(target)
         before, after = remaining(trained.net, trained.input_shape)

@@ -33,13 +33,13 @@ class TrainedRun(NamedTuple):
 
 
 def load_run(path: Union[str, Path], device: str = 'cpu', log=print) -> TrainedRun:
-    """Network and data of a run folder, on one device and in float32, whatever it was trained with."""
-    require_float32(f'what follows the training of {path}')
+    """Load the network and the data of a run, on one device and in float32, whatever it was trained with."""
+    require_float32(f'loading the network of {path}')
     run = RunFolder.open(path)
     config = run.config()
     config.devices = [device]
     data = load_data(config)
-    config.init = None      # the checkpoint holds all there is to know
+    config.init = None      # the checkpoint holds all weights
     net = network_of(run, config, data)
     position = load_latest(run.checkpoints, net, None, log)
     if position is None:
@@ -48,23 +48,26 @@ def load_run(path: Union[str, Path], device: str = 'cpu', log=print) -> TrainedR
 
 
 def whole_size(run: RunFolder) -> Optional[Count]:
-    """Size of the network that a baseline cut before this run began; None where none did."""
+    """Size of the dense network that the method of this run pruned before training; None if it pruned nothing."""
     if not run.has_selection():
         return None
     return count(load(run.source), Structure.load(f'{run.selection}-structure.json').input_shape)
 
 
 def check_on_images(trained: TrainedRun, net) -> float:
-    """Hold what was exported against the network of the run, on real images: the largest difference, or an error."""
+    """Compare an exported network with the network of the run on test images; return the largest difference.
+
+    It is an error if the difference is more than rounding.
+    """
     difference = differences(trained, net)[0]
     if not difference <= TOLERANCE:
         raise SSSError(f'on test images the exported network differs by {difference:.1e} of the largest output, more '
-                       f'than rounding ({TOLERANCE:.0e}); nothing was kept')
+                       f'than rounding ({TOLERANCE:.0e}); no file was written')
     return difference
 
 
 def differences(trained: TrainedRun, net) -> Tuple[float, float]:
-    """Outputs on test images against those of the run's network: largest error over largest output, RMS over RMS."""
+    """Errors of the outputs on test images: (largest error / largest output, RMS error / RMS output)."""
     images = mx.nd.array(normalise_only(trained.data).normalise(trained.data.test.images[:32]))
     expected, found = trained.net(images).asnumpy(), net(images).asnumpy()
     error, size = np.abs(expected - found), np.abs(expected)
@@ -73,5 +76,5 @@ def differences(trained: TrainedRun, net) -> Tuple[float, float]:
 
 
 def normalise_only(data: DataSet) -> Augmentation:
-    """Normalised only: how images go in after training."""
+    """The preprocessing of inference: normalisation without random augmentation."""
     return Augmentation(pad=0, flip=False, mean=data.mean, std=data.std)

@@ -1,4 +1,4 @@
-"""Loss, top-1 and top-5 of a network on a set of images."""
+"""Loss, top-1 and top-5 accuracy of a network on a set of images."""
 from __future__ import annotations
 
 from collections import deque
@@ -11,12 +11,12 @@ import numpy as np
 from mxnet import gluon
 
 from ..data import Augmentation, ImageSet, evaluation_batches
-from .precision import widened
+from .precision import as_float32
 from .workers import ALONE, Workers
 
 
 class Accuracy(NamedTuple):
-    """Mean cross-entropy, and the shares of images whose label is the first, or among the first five, guesses."""
+    """Mean cross-entropy, and the share of images whose label is the first guess or among the first five."""
     loss: float
     top1: float
     top5: float
@@ -27,14 +27,14 @@ def evaluate_images(net: gluon.Block, images: ImageSet, augmentation: Augmentati
                     devices: Sequence[mx.Context], workers: Optional[Workers] = None) -> Accuracy:
     """Run all images through the network in inference mode.
 
-    Devices take the batches in turn, and several workers a part of the images each, all with the running statistics of
-    the first device of the first worker, which are those that a run saves: the result is that of this device alone.
+    Devices share the batches and workers share the images. All of them use the running statistics of the first
+    device of the first worker, which are the ones that a run saves, so the result does not depend on their number.
     """
     workers = workers or ALONE
     if workers.size == len(devices) == 1:
         return _mean(_sums(net, images, augmentation, batch_size, devices))
     parts, sums = min(workers.size, len(images)), (0, 0, 0, 0)
-    with _statistics_of_the_first(net, devices, workers):
+    with _first_statistics(net, devices, workers):
         if workers.rank < parts:
             sums = _sums(net, images.part(workers.rank, parts), augmentation, batch_size, devices)
     return _mean(workers.total('accuracy', sums))
@@ -53,7 +53,7 @@ def _sums(net, images, augmentation, batch_size, devices) -> Tuple[float, int, i
         own = output[np.arange(valid), label]
         peak = output.max(axis=1)
         loss += float((np.log(np.exp(output - peak[:, None]).sum(axis=1)) + peak - own).sum())
-        # Guesses ahead of the label: equal ones in their order, and any comparison with NaN counts against it.
+        # Guesses ahead of the label: ties count in order, and NaN counts against the label.
         ahead = (~(output <= own[:, None])).sum(axis=1)
         ahead += ((output == own[:, None]) & (np.arange(output.shape[1]) < label[:, None])).sum(axis=1)
         correct += int((ahead == 0).sum())
@@ -63,10 +63,10 @@ def _sums(net, images, augmentation, batch_size, devices) -> Tuple[float, int, i
 
 
 def _outputs(net, images, augmentation, batch_size, devices) -> Iterator[Tuple[mx.nd.NDArray, np.ndarray, int]]:
-    """(output, labels, how many of them count) of every batch, in order; every device works on one."""
+    """Yield (output, labels, number of valid images) of every batch in order, one batch in flight per device."""
     working = deque()
     for i, (x, y, valid) in enumerate(evaluation_batches(images, batch_size, augmentation)):
-        output = widened(net(mx.nd.array(x, ctx=devices[i % len(devices)])))
+        output = as_float32(net(mx.nd.array(x, ctx=devices[i % len(devices)])))
         working.append((output, y, valid))
         if len(working) == len(devices):
             yield working.popleft()
@@ -74,8 +74,8 @@ def _outputs(net, images, augmentation, batch_size, devices) -> Iterator[Tuple[m
 
 
 @contextmanager
-def _statistics_of_the_first(net: gluon.Block, devices: Sequence[mx.Context], workers: Workers) -> Iterator[None]:
-    """Running statistics are of each device, as in the paper; what is saved, and judged, are the first one's."""
+def _first_statistics(net: gluon.Block, devices: Sequence[mx.Context], workers: Workers) -> Iterator[None]:
+    """Use the running statistics of the first device everywhere: they are saved, so they are evaluated."""
     parameters = [p for p in net.collect_params().values() if p.grad_req == 'null']
     if not parameters:
         yield

@@ -1,7 +1,7 @@
 """Checkpoints: weights, factors, optimizer state, position and configuration of a run in one .npz file.
 
-``param:NAME`` and ``state:NAME`` are arrays under structural names, ``device1:NAME`` the running statistics of further
-devices (those of all workers, one after the other), ``position`` JSON text as bytes. Written under a temporary name and
+``param:NAME`` and ``state:NAME`` hold arrays under structural names, ``device1:NAME`` the running statistics of further
+devices (numbered over all workers), and ``position`` JSON text as bytes. The file is written under a temporary name and
 renamed; nothing in it is ever executed.
 """
 from __future__ import annotations
@@ -27,9 +27,9 @@ FORMAT = 'sss_gluon checkpoint 1'
 
 @dataclass
 class Position:
-    """Where a run stands: ``epoch`` epochs are done, and ``step`` steps of the next one.
+    """Progress of a run: ``epoch`` finished epochs and ``step`` steps of the next one.
 
-    ``loss_sum`` and ``correct`` are the sums over the images of these steps.
+    ``loss_sum`` and ``correct`` are sums over the images of these steps.
     """
     epoch: int = 0
     step: int = 0
@@ -39,11 +39,11 @@ class Position:
 
 def save_checkpoint(folder: Path, net: gluon.Block, trainer: FactorTrainer, position: Position,
                     config: Config, keep: int, workers: Workers = ALONE) -> Path:
-    """Write a checkpoint and delete all but the newest ``keep``; one with values that are not finite is refused.
+    """Write a checkpoint and delete all but the newest ``keep``; values that are not finite are refused.
 
-    Called by every worker; the first one writes.
+    Every worker has to call it; the first one writes.
     """
-    mx.nd.waitall()     # with static_shape, parameters read without it can be those of an earlier step
+    mx.nd.waitall()     # with static_shape, parameters could otherwise be read as an earlier step left them
     arrays = {f'state:{name}': array for name, array in trainer.states().items()}
     for name, parameter in named_parameters(net):
         arrays[f'param:{name}'] = parameter.list_data()[0].asnumpy()
@@ -51,7 +51,8 @@ def save_checkpoint(folder: Path, net: gluon.Block, trainer: FactorTrainer, posi
     broken = [name for name, array in arrays.items() if not np.isfinite(array).all()]
     if broken:
         where = f'epoch {position.epoch + 1}, step {position.step}' if position.step else f'epoch {position.epoch}'
-        raise SSSError(f'{broken[0]} is not finite after {where}, which is not saved; {way_back(folder)}')
+        raise SSSError(f'{broken[0]} is not finite after {where}, so no checkpoint was written; '
+                       f'{recovery_hint(folder)}')
     text = json.dumps({'format': FORMAT, 'seed': config.seed, 'config': save_config(config), **asdict(position)})
     arrays['position'] = np.frombuffer(text.encode(), np.uint8)
     suffix = f'-step-{position.step:06d}' if position.step else ''
@@ -61,13 +62,13 @@ def save_checkpoint(folder: Path, net: gluon.Block, trainer: FactorTrainer, posi
     write_npz(path, arrays)
     found = checkpoints(folder)
     mine = found.index(path)
-    for other in found[:max(0, mine + 1 - keep)] + found[mine + 1:]:    # one of a later position was damaged
+    for other in found[:max(0, mine + 1 - keep)] + found[mine + 1:]:    # later ones were damaged, so the run went back
         other.unlink()
     return path
 
 
 def _statistics(net: gluon.Block, workers: Workers) -> Dict[str, np.ndarray]:
-    """Running statistics of all devices but the very first, of which ``param:`` holds them."""
+    """Running statistics of all devices except the first, whose statistics are stored as ``param:``."""
     running = [(name, p) for name, p in named_parameters(net) if p.grad_req == 'null']
     if not running:
         return {}
@@ -80,24 +81,24 @@ def _statistics(net: gluon.Block, workers: Workers) -> Dict[str, np.ndarray]:
             for (name, p), values in zip(running, np.split(row, ends))}
 
 
-def way_back(folder: Path) -> str:
-    """What to do after a run that diverged: where it was good last, and what may help."""
+def recovery_hint(folder: Path) -> str:
+    """Advice for a run that diverged: its last good checkpoint, and settings that may help."""
     saved = checkpoints(folder)
     last = f'the last good checkpoint is {saved[-1]}' if saved else 'no checkpoint had been written'
     return f'{last}. Try a smaller learning_rate, warmup_epochs, or clip_gradient'
 
 
 def checkpoints(folder: Path) -> List[Path]:
-    """Checkpoints of a folder, in the order of the run."""
+    """The checkpoints of a folder, oldest first."""
     return sorted(folder.glob('epoch-*.npz'), key=lambda path: [int(n) for n in re.findall(r'\d+', path.stem)])
 
 
 def load_latest(folder: Path, net, trainer: Optional[FactorTrainer], log=print,
                 workers: Workers = ALONE) -> Optional[Position]:
-    """Take over the newest checkpoint that is whole; None when there is none at all.
+    """Restore the newest intact checkpoint and return its position; None if there is no checkpoint.
 
-    A damaged one is passed over with a line that says so; when all are damaged that is an error. So it is when a
-    worker does not see the checkpoint that the first one sees.
+    Damaged checkpoints are skipped with a line in the log. It is an error if all are damaged, or if a worker does not
+    see the checkpoint that the first worker sees.
     """
     position = _load_latest(folder, net, trainer, log, workers)
     seen = workers.allgather('position', np.array([position.epoch, position.step] if position else [-1, -1], 'float64'))
@@ -120,12 +121,12 @@ def _load_latest(folder, net, trainer, log, workers):
         return position
     if found:
         raise SSSError(f'all {len(found)} checkpoints in {folder} are damaged or of another version; delete them to '
-                       f'begin again')
+                       f'start again')
     return None
 
 
 def read_checkpoint(path: Path) -> Tuple[Dict[str, np.ndarray], Position]:
-    """Arrays and position of a checkpoint file."""
+    """Read the arrays and the position of a checkpoint file."""
     arrays = read_npz(path)
     try:
         head = json.loads(arrays.pop('position').tobytes().decode())
@@ -137,26 +138,26 @@ def read_checkpoint(path: Path) -> Tuple[Dict[str, np.ndarray], Position]:
         position.loss_sum, position.correct = float(position.loss_sum), float(position.correct)
     except (KeyError, ValueError, TypeError) as error:
         raise SSSError(f'{path} is not a checkpoint of sss_gluon ({type(error).__name__}: {error})') from error
-    for name, array in arrays.items():      # nothing else is ever saved
+    for name, array in arrays.items():      # save_checkpoint writes nothing else
         if array.dtype.kind not in 'fiu' or not np.isfinite(array).all():
-            raise SSSError(f'{path} is damaged: {name} holds something else than finite numbers')
+            raise SSSError(f'{path} is damaged: {name} does not hold finite numbers')
     if arrays.get('state:num_update', np.array(0)).shape != ():
         raise SSSError(f'{path} is damaged: state:num_update is not a number')
     return arrays, position
 
 
 def restore(path: Path, arrays: Dict[str, np.ndarray], net, trainer: Optional[FactorTrainer], rank: int = 0) -> None:
-    """Put the arrays of a checkpoint into a network of the same model, and into its trainer, of one worker."""
+    """Copy the arrays of a checkpoint into a network of the same model and into the trainer of this worker."""
     named = named_parameters(net)
     stored = {key[len('param:'):] for key in arrays if key.startswith('param:')}
     strange = stored.symmetric_difference(name for name, _ in named)
     if strange:
-        raise SSSError(f'{path} is of another model: {sorted(strange)[0]} is in only one of them '
+        raise SSSError(f'{path} belongs to another model: {sorted(strange)[0]} is in only one of them '
                        f'({len(strange)} parameters differ)')
     for name, parameter in named:
         value = arrays[f'param:{name}']
         if value.shape != parameter.shape:
-            raise SSSError(f'{path} is of another model: {name} has shape {value.shape} there, '
+            raise SSSError(f'{path} belongs to another model: {name} has shape {value.shape} there, '
                            f'{parameter.shape} here')
     for name, parameter in named:
         parameter.set_data(mx.nd.array(arrays[f'param:{name}'], dtype=arrays[f'param:{name}'].dtype))

@@ -1,4 +1,4 @@
-"""The configuration of a run: typed YAML, a base, and key=value overrides; unknown keys name the nearest valid one."""
+"""The configuration of a run: typed YAML with a base file and key=value overrides."""
 from __future__ import annotations
 
 import json
@@ -20,46 +20,46 @@ from .precision import PRECISIONS, check_devices
 
 @dataclass
 class Config:
-    """All settings of a training run. ``key: value`` in YAML, ``key=value`` on the command line.
+    """All settings of a training run: ``key: value`` in YAML, ``key=value`` on the command line.
 
-    Batch size and learning rate are of the whole job, whatever the number of devices.
+    Batch size and learning rate apply to the whole job, whatever the number of devices and workers.
     """
-    # where everything goes
+    # output
     run: str = ''                               # run folder; default runs/<dataset>/<name of the config file>
     seed: int = 0
 
     # network
-    model: str = 'cifar_resnet20'               # or package.module:function for a network of one's own
+    model: str = 'cifar_resnet20'               # a name of get_model, or package.module:function
     model_options: Dict[str, Any] = field(default_factory=dict)
-    factors: Optional[List[str]] = None         # neuron, group, block; [] for none; default: what the paper prunes
-    structure: Optional[str] = None             # train the compact network of a structure.json, or of a shipped one
-    init: Optional[str] = None                  # .params or checkpoint to start from; λ starts at 1
+    factors: Optional[List[str]] = None         # neuron, group, block; [] for none; default as in the paper
+    structure: Optional[str] = None             # structure.json or shipped name: train that compact network
+    init: Optional[str] = None                  # .params file or checkpoint with initial weights; λ starts at 1
 
-    # what removes structures
-    method: str = 'sss'                         # factors trained with γ; or a name of sss_gluon.methods.METHODS
-    method_options: Dict[str, Any] = field(default_factory=dict)    # of that method: strength, images, kinds, ...
-    source: Optional[str] = None                # run folder of the trained network that the method starts from
-    target_macs: Optional[float] = None         # share of the MACs of the whole network that is to be left
-    match: Optional[str] = None                 # in its place: run folder whose compact network says that share
+    # pruning method
+    method: str = 'sss'                         # a name of sss_gluon.methods.METHODS
+    method_options: Dict[str, Any] = field(default_factory=dict)    # strength, images, kinds, ...
+    source: Optional[str] = None                # run folder of the trained network that is pruned
+    target_macs: Optional[float] = None         # share of the MACs of the dense network to keep
+    match: Optional[str] = None                 # or: run folder whose compact network sets that share
 
     # data
     data: str = 'digits'                        # digits, fashion-mnist, cifar10, cifar100, folder, imagenet
     data_root: Optional[str] = None
-    validation: Optional[int] = None            # images held out of the training images
-    image_size: Optional[int] = None            # digits, folder and imagenet (default 224)
-    augmentation: Optional[str] = None          # pad-crop; of imagenet facebook (its default) or resized-crop
-    augment_pad: int = 4                        # pad-crop: random crop after padding by so many pixels
+    validation: Optional[int] = None            # number of training images to hold out
+    image_size: Optional[int] = None            # for digits, folder and imagenet (default 224)
+    augmentation: Optional[str] = None          # pad-crop; for imagenet facebook (default) or resized-crop
+    augment_pad: int = 4                        # pixels of padding before the random crop of pad-crop
     augment_flip: bool = True
 
     # optimization
     epochs: int = 240
     batch_size: int = 64
-    grad_accumulation: int = 1                  # micro-batches that one step is made of
+    grad_accumulation: int = 1                  # micro-batches per step
     learning_rate: float = 0.1
     momentum: float = 0.9
     weight_decay: float = 1e-4                  # on weights and BatchNorm.gamma; not on biases, beta and factors
     clip_gradient: Optional[float] = None
-    lr_mode: str = 'step'                       # step, cosine, constant; all per iteration
+    lr_mode: str = 'step'                       # step, cosine, constant; evaluated every iteration
     lr_decay_epochs: List[int] = field(default_factory=lambda: [120, 160, 200])
     lr_decay: float = 0.1
     warmup_epochs: float = 0.0                  # linear, from 0
@@ -67,13 +67,13 @@ class Config:
     # sparsity
     gamma: float = 0.01                         # sparsity strength γ
     gamma_mult: Dict[str, float] = field(default_factory=dict)  # {regular expression of factor names: multiplier}
-    gamma_weighting: str = 'uniform'            # or macs: γ in proportion to the MACs that a structure costs
+    gamma_weighting: str = 'uniform'            # or macs: γ proportional to the MACs that a structure costs
     non_negative: bool = True
 
     # machine
     devices: List[str] = field(default_factory=lambda: ['cpu'])     # cpu, cpu0, cpu1, gpu0, ...
-    kvstore: str = 'device'                     # of several workers: dist_sync, dist_device_sync, horovod
-    precision: str = 'float32'                  # or, inside of layers: float16 on GPUs, bfloat16 on CPUs
+    kvstore: str = 'device'                     # with several workers: dist_sync, dist_device_sync, horovod
+    precision: str = 'float32'                  # or float16 on GPUs, bfloat16 on CPUs (inside layers)
 
     # files
     checkpoint_every: int = 1                   # epochs
@@ -81,7 +81,7 @@ class Config:
     tensorboard: bool = False                   # needs the extra: pip install "sss_gluon[tensorboard]"
 
 
-# What may differ when a run is continued: nothing that its result depends on.
+# Settings that may change when a run is resumed, because its result does not depend on them.
 FREE_KEYS = ('run', 'checkpoint_every', 'keep_checkpoints', 'tensorboard', 'data_root')
 KEYS = tuple(f.name for f in fields(Config))
 LISTS = ('factors', 'devices', 'lr_decay_epochs')
@@ -94,7 +94,7 @@ CHOICES = {'lr_mode': ('step', 'cosine', 'constant'), 'gamma_weighting': ('unifo
 OPTIONAL = tuple(f.name for f in fields(Config) if f.default is None)
 PROBLEMS = (OmegaConfBaseException, YAMLError, ValueError, OSError, TypeError, IndexError, RecursionError)
 LARGEST_FILE = 10 ** 5      # values
-LARGEST = 2 ** 31 - 1       # products of two or three such numbers are still float32
+LARGEST = 2 ** 31 - 1       # products of two or three such numbers still fit float32
 MINIMA = {'epochs': 1, 'batch_size': 1, 'grad_accumulation': 1, 'gamma': 0, 'weight_decay': 0, 'learning_rate': 0,
           'warmup_epochs': 0, 'augment_pad': 0, 'checkpoint_every': 1, 'keep_checkpoints': 1, 'seed': 0}
 
@@ -105,13 +105,13 @@ def load_config(path: Union[str, Path, None], overrides: Sequence[str] = ()) -> 
     Parameters
     ----------
     path : path or None
-        YAML file; its key ``base`` names another one, relative to it, that it overrides. None: defaults only.
+        YAML file. Its key ``base`` names another file, relative to it, that it overrides. None for the defaults.
     overrides : sequence of 'key=value'
 
     Raises
     ------
     SSSError
-        For a key that does not exist (naming the nearest one), or a value of the wrong type or range.
+        For an unknown key (the message names the nearest one), or a value of the wrong type or range.
     """
     layers = _layers(Path(path)) if path else []
     for text in overrides:
@@ -122,7 +122,7 @@ def load_config(path: Union[str, Path, None], overrides: Sequence[str] = ()) -> 
     for source, layer in layers:
         _check_keys(layer, source)
         for key in layer:
-            if key in MAPPINGS and not layer._get_node(key):        # {} takes back what the base says
+            if key in MAPPINGS and not layer._get_node(key):        # {} clears the mapping of the base
                 merged[key] = {}
         merged = _merge(merged, layer, source)
     if path and not merged.run:
@@ -133,7 +133,7 @@ def load_config(path: Union[str, Path, None], overrides: Sequence[str] = ()) -> 
 
 
 def _merge(merged: DictConfig, layer: DictConfig, source: str) -> DictConfig:
-    """A layer over those below it, in one go; setting by setting only where one of them is to be blamed."""
+    """Merge a layer over those below it; after a failure key by key, to name the key that failed."""
     try:
         return OmegaConf.merge(merged, layer)
     except PROBLEMS:
@@ -144,17 +144,17 @@ def _merge(merged: DictConfig, layer: DictConfig, source: str) -> DictConfig:
 
 
 def save_config(config: Config) -> str:
-    """The YAML text of a configuration, every key written out."""
+    """The YAML text of a configuration with every key."""
     return OmegaConf.to_yaml(OmegaConf.structured(config))
 
 
 def overrides(config: Config) -> List[str]:
-    """The 'key=value' that make a configuration out of the defaults: ``load_config(None, overrides(config))``."""
+    """The 'key=value' overrides that turn the defaults into this configuration."""
     return [f'{key}={_written(getattr(config, key))}' for key in KEYS if getattr(config, key) != getattr(Config(), key)]
 
 
 def _written(value) -> str:
-    """A value as it is written on the command line: a word without quotes, where it is read as one."""
+    """A value as written on the command line, without quotes where it reads back the same."""
     if isinstance(value, str):
         with suppress(*PROBLEMS):
             if value == value.strip() and OmegaConf.from_dotlist([f'key={value}']).key == value:
@@ -163,7 +163,7 @@ def _written(value) -> str:
 
 
 def check(config: Config) -> None:
-    """Ranges and choices that types do not express."""
+    """Check the ranges and choices that types do not express."""
     for key, choices in CHOICES.items():
         value = getattr(config, key)
         if value not in choices and not (value is None and key in OPTIONAL):
@@ -180,21 +180,21 @@ def check(config: Config) -> None:
     if config.clip_gradient is not None and not 0 < config.clip_gradient <= LARGEST:
         raise SSSError(f'clip_gradient={config.clip_gradient} must be a number more than 0, at most {LARGEST}, or null')
     if config.target_macs is not None and not 0 < config.target_macs < 1:
-        raise SSSError(f'target_macs={config.target_macs} must be more than 0 and less than 1: the share of the MACs '
-                       f'that is to be left')
+        raise SSSError(f'target_macs={config.target_macs} must be more than 0 and less than 1: it is the share of the '
+                       f'MACs to keep')
     if config.match is not None and config.target_macs is not None:
-        raise SSSError(f'target_macs={config.target_macs} and match={config.match} both say how much is to be left; '
-                       f'leave one of them out')
+        raise SSSError(f'target_macs={config.target_macs} and match={config.match} both set the share of the MACs to '
+                       f'keep; leave one of them out')
     if config.warmup_epochs >= config.epochs:
         raise SSSError(f'warmup_epochs={config.warmup_epochs:g} must be less than epochs={config.epochs}')
     given = sorted({'name', 'classes', 'factors', 'in_channels'} & set(config.model_options))
     if given:
-        raise SSSError(f'model_options: {given[0]} is no option of its own; model, data and factors say it')
+        raise SSSError(f'model_options: {given[0]} cannot be set here; it follows from model, data and factors')
     if not config.devices:
         raise SSSError('devices=[] names no device; use cpu, or gpu0, gpu1, ...')
     strange = [name for name in config.devices if not isinstance(name, str)]
     if strange:
-        raise SSSError(f'devices: {strange[0]!r} is not the name of a device; use cpu, cpu1, gpu0, gpu1, ...')
+        raise SSSError(f'devices: {strange[0]!r} is not a device name; use cpu, cpu1, gpu0, gpu1, ...')
     check_devices(config.precision, config.devices)
     share = len(config.devices) * config.grad_accumulation
     if config.batch_size % share:
@@ -207,13 +207,13 @@ def check(config: Config) -> None:
 
 
 def differences(old: Config, new: Config) -> List[str]:
-    """'key: old -> new' for every setting that a continued run must share."""
+    """'key: old -> new' for every changed setting that a resumed run must share."""
     return [f'{key}: {getattr(old, key)} -> {getattr(new, key)}' for key in KEYS
             if key not in FREE_KEYS and getattr(old, key) != getattr(new, key)]
 
 
 def load_yaml(path: Union[str, Path]):
-    """``OmegaConf.load`` of a file whose aliases stay small: nine lines of them can stand for gigabytes."""
+    """``OmegaConf.load``, guarded against aliases, nine lines of which can expand to gigabytes."""
     with open(path, encoding='utf-8') as file:
         root = yaml.compose(file, Loader=yaml.SafeLoader)
     if root is not None:
@@ -222,17 +222,17 @@ def load_yaml(path: Union[str, Path]):
 
 
 def _expanded(node, sizes: Dict[int, Optional[int]]) -> int:
-    """Number of values that a part of a YAML file stands for, with its aliases written out."""
+    """Number of values in a part of a YAML file once its aliases are expanded."""
     if id(node) not in sizes:
         sizes[id(node)] = None      # while it is being counted
         parts = node.value if isinstance(node, yaml.CollectionNode) else []
         pairs = (part if isinstance(part, tuple) else (part,) for part in parts)
         size = 1 + sum(_expanded(value, sizes) for pair in pairs for value in pair)
         if size > LARGEST_FILE:
-            raise YAMLError(f'its aliases stand for more than {LARGEST_FILE} values; write them out')
+            raise YAMLError(f'its aliases expand to more than {LARGEST_FILE} values; write them out')
         sizes[id(node)] = size
     if sizes[id(node)] is None:
-        raise YAMLError('an alias stands for what it is a part of')
+        raise YAMLError('an alias refers to a value that contains it')
     return sizes[id(node)]
 
 
@@ -256,25 +256,25 @@ def _parse(source: str, read, key: str = ''):
         where, text = f'{key}: ' if key else '', str(error).splitlines()[0]
         if getattr(error, 'full_key', None):
             where = f'{error.full_key}: '
-        elif getattr(error, 'problem_mark', None):      # of YAML: the first line says only what was being read
+        elif getattr(error, 'problem_mark', None):      # YAML's first line says only what was being read
             where, text = f'line {error.problem_mark.line + 1}: ', error.problem
         raise SSSError(f'{source}: {where}{" ".join(text.split())}') from error
 
 
 def _check_keys(layer: DictConfig, source: str) -> None:
     """Refuse unknown keys, and scalars, lists and mappings in each other's place."""
-    for key, value in OmegaConf.to_container(layer).items():    # without resolving what refers to other settings
+    for key, value in OmegaConf.to_container(layer).items():    # interpolations stay unresolved
         if key not in KEYS:
             raise SSSError(f'{source}: there is no setting {str(key)!r}; did you mean {nearest(key, KEYS)!r}?')
         if value == '???' or value is None and key not in OPTIONAL:
             raise SSSError(f'{source}: {key} needs a value')
         if key in ('factors', 'devices') and isinstance(value, str) and '$' not in value:
-            layer[key] = value = [value]        # factors: block is as good as factors: [block]
+            layer[key] = value = [value]        # factors: block means factors: [block]
         for keys, kind, form in ((LISTS, list, '[a, b]'), (MAPPINGS, dict, '{a: b}')):
             wrong = value is not None and not isinstance(value, (kind, str) if '$' in str(value) else kind)
             if key in keys and wrong:
                 raise SSSError(f'{source}: {key}: {value!r} is not of the form {form}')
         if key in MAPPINGS and isinstance(value, dict):
             for part in value:
-                if ':' in str(part) and value[part] is None:        # {a:b} is one word of YAML
-                    raise SSSError(f'{source}: {key}: {part!r} has no value; put a blank behind the colon')
+                if ':' in str(part) and value[part] is None:        # YAML reads {a:b} as one word
+                    raise SSSError(f'{source}: {key}: {part!r} has no value; add a space after the colon')

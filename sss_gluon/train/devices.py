@@ -1,4 +1,4 @@
-"""Names of devices in a configuration, as MXNet contexts."""
+"""Device names of a configuration as MXNet contexts."""
 from __future__ import annotations
 
 import re
@@ -10,10 +10,10 @@ from ..errors import SSSError
 
 
 def contexts(names: Sequence[str]) -> List[mx.Context]:
-    """``['gpu0', 'gpu1']`` as contexts; a device that is not there, or cannot run, is an error."""
+    """Contexts for names such as ``['gpu0', 'gpu1']``; a device that is missing or cannot run is an error."""
     found = []
     for name in names:
-        # MXNet keeps a list as long as the number of a device: it must not be huge
+        # MXNet allocates a list as long as the device number, so the number must not be huge
         match = re.fullmatch(r'(cpu|gpu)\(?(\d{0,3})\)?', name)
         if not match:
             raise SSSError(f'device {name!r} is unknown; use cpu, cpu1, gpu0, gpu1, ...')
@@ -28,11 +28,11 @@ def contexts(names: Sequence[str]) -> List[mx.Context]:
 
 def _check_gpu(name: str, number: int) -> None:
     if not mx.runtime.Features().is_enabled('CUDA'):
-        raise SSSError(f'{name} was asked for, but this MXNet has no CUDA; install a GPU build such as '
+        raise SSSError(f'{name} needs a GPU build of MXNet, and this one has no CUDA; install one such as '
                        f'mxnet-cu117==1.9.1, or use devices=[cpu]')
     available = mx.context.num_gpus()
     if number >= available:
-        raise SSSError(f'{name} was asked for, but there are {available} GPUs')
+        raise SSSError(f'{name} does not exist: this machine has {available} GPUs')
     try:
         mx.nd.ones((1,), ctx=mx.gpu(number)).asnumpy()
     except mx.base.MXNetError as error:

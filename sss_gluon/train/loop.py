@@ -1,4 +1,4 @@
-"""The one training loop: configuration in, run folder out; what was interrupted is continued bit for bit."""
+"""The one training loop: configuration in, run folder out; an interrupted run resumes bit for bit."""
 from __future__ import annotations
 
 import math
@@ -22,7 +22,7 @@ from ..files import write_text
 from ..graph.trace import trace
 from . import precision
 from .accuracy import Accuracy, evaluate_images
-from .checkpoint import Position, checkpoints, load_latest, save_checkpoint, way_back
+from .checkpoint import Position, checkpoints, load_latest, recovery_hint, save_checkpoint
 from .config import PATHS, Config, check, differences
 from .devices import contexts
 from .method import Method
@@ -35,12 +35,12 @@ from .workers import Workers, init_workers
 
 REPEATED = getattr(signal, 'SIGUSR1', None)
 STOPS = tuple(filter(None, (signal.SIGINT, signal.SIGTERM, REPEATED)))
-ENDING = 30.0       # seconds that the workers of an earlier job may need to end, where its launcher could not wait
-IN_FLIGHT = 2       # steps that may be queued while their results are not yet looked at
+ENDING = 30.0       # seconds that workers of an earlier job may need to end, if its launcher could not wait
+IN_FLIGHT = 2       # steps that may be queued before their results are read
 
 
 class Interrupted(SSSError):
-    """The run was stopped by a signal, after its step was finished and saved."""
+    """A signal stopped the run after its current step was finished and saved."""
 
     def __init__(self, message: str, signal_number: int):
         super().__init__(message)
@@ -48,7 +48,7 @@ class Interrupted(SSSError):
 
 
 def run_training(config: Config, method: Method, log: Callable[[str], None] = print) -> RunFolder:
-    """Train the network of a configuration; continue where an earlier call stopped; do nothing when it is done.
+    """Train the network of a configuration with a method; resume an interrupted run; leave a finished one alone.
 
     ``sss_gluon.methods.train`` calls it with the method that the configuration names.
 
@@ -60,7 +60,7 @@ def run_training(config: Config, method: Method, log: Callable[[str], None] = pr
     Raises
     ------
     SSSError
-        Wrong settings or files, or a loss that is not finite.
+        For wrong settings or files, or a loss that is not finite.
     Interrupted
         After SIGINT, SIGTERM or SIGUSR1, with everything saved.
     """
@@ -71,8 +71,8 @@ def run_training(config: Config, method: Method, log: Callable[[str], None] = pr
     run.chief = workers.chief
     try:
         _train(config, method, run, workers, log if workers.chief else _silent)
-        workers.barrier()   # they end together
-    except Interrupted as stopped:      # all workers after the same step
+        workers.barrier()   # all workers end together
+    except Interrupted as stopped:      # all workers stop after the same step
         workers.status = 128 + stopped.signal_number
         raise
     except BaseException:
@@ -82,12 +82,12 @@ def run_training(config: Config, method: Method, log: Callable[[str], None] = pr
 
 
 def _silent(text: str) -> None:
-    """The log of workers other than the first."""
+    """The log of all workers except the first."""
 
 
 def _train(config: Config, method: Method, run: RunFolder, workers: Workers, log) -> None:
     devices = workers.devices(contexts(config.devices))
-    for key in PATHS:       # the run may be continued from another folder
+    for key in PATHS:       # the run may be resumed from another folder
         value = getattr(config, key)
         if value is not None and os.path.exists(value):
             config = replace(config, **{key: os.path.abspath(value)})
@@ -99,15 +99,15 @@ def _train(config: Config, method: Method, run: RunFolder, workers: Workers, log
             if workers.chief is turn:
                 config = method.prepare(config, run, log)
             workers.barrier()
-        precision.switch_on(config.precision)       # not before: methods select in float32
+        precision.enable(config.precision)          # after prepare: methods select structures in float32
         training = Training(config, method, run, devices, log, workers)
         training.resume()
-        workers.barrier()                   # all have read what was there
+        workers.barrier()                   # all have read the checkpoint
         if workers.chief:
             run.save_config(given)
         if training.position.epoch >= config.epochs:
             log(f'{run} is finished ({config.epochs} epochs); nothing to do')
-            if not (run.path / 'diagnosis.txt').exists():       # it may have been stopped just before
+            if not (run.path / 'diagnosis.txt').exists():   # it was stopped just before
                 training.finish()
             return
         if workers.chief:
@@ -121,24 +121,24 @@ def _train(config: Config, method: Method, run: RunFolder, workers: Workers, log
 
 
 def _check_folder(run: RunFolder, config: Config, log) -> None:
-    """A folder with checkpoints is continued with the settings it was begun with."""
+    """A folder with checkpoints can only be resumed with the settings that it was started with."""
     if run.config_file.exists():
         try:
             run.config()
         except SSSError as error:
-            raise SSSError(f'{run} holds a config.yaml that is not of a run; name another run= ({error})') from error
+            raise SSSError(f"{run} holds a config.yaml that is not a run's; name another run= ({error})") from error
     if checkpoints(run.checkpoints) and run.config_file.exists():
         old = run.config()
         changed = [d for d in differences(old, config) if not _longer(d, old, config)]
         if changed:
-            raise SSSError(f'{run} was begun with other settings ({"; ".join(changed)}); name another run=, or delete '
-                           f'the folder')
+            raise SSSError(f'{run} was begun with other settings ({"; ".join(changed)}); name another run=, or '
+                           f'delete the folder')
         if old.epochs != config.epochs:
             log(f'{run}: epochs raised from {old.epochs} to {config.epochs}')
 
 
 def _longer(difference: str, old: Config, new: Config) -> bool:
-    """More epochs are the same run, except where the schedule stretches with them."""
+    """Whether only the number of epochs grows, which no schedule but cosine stretches with."""
     return difference.startswith('epochs:') and new.epochs > old.epochs and new.lr_mode != 'cosine'
 
 
@@ -174,8 +174,8 @@ class Training:
                  workers: Optional[Workers] = None):
         self.config, self.run, self.devices, self.log = config, run, devices, log
         self.workers = workers or Workers()
-        self.stop: List[int] = []       # signals of this process
-        self.stopping = False           # what all workers know of each other's, after the same step
+        self.stop: List[int] = []       # signals that reached this process
+        self.stopping = False           # whether any worker was signalled; agreed on after the same step
         self.position = Position()
         self.data = load_data(config)
         self.input_shape = (1,) + tuple(self.data.shape)
@@ -189,7 +189,7 @@ class Training:
                                     std=self.data.std, kind=config.augmentation)
         self.batches = train_batches(self.data.train, config.batch_size, augmentation, config.seed,
                                      (self.workers.rank, self.workers.size))
-        self.share = config.batch_size // self.workers.size         # of the global batch
+        self.share = config.batch_size // self.workers.size         # images of the global batch for this worker
         parts = len(devices) * config.grad_accumulation
         if self.share % parts:
             raise SSSError(f'batch_size={config.batch_size} gives each of {self.workers.size} workers {self.share} '
@@ -211,15 +211,15 @@ class Training:
         self.metrics = MetricsLogger(run, config, self.net, self.factors, self.input_shape, self.regularizer.values,
                                      self.trainer.loss_scaler)
 
-    # Where the run stands
+    # Resuming and saving
 
     def resume(self) -> None:
-        """Take over the newest checkpoint, and drop what was logged after it."""
+        """Restore the newest checkpoint and drop what was logged after it."""
         position = load_latest(self.run.checkpoints, self.net, self.trainer, self.log, self.workers)
         if position is not None:
             if position.step >= len(self.batches):
-                raise SSSError(f'{checkpoints(self.run.checkpoints)[-1]} is of step {position.step}, but an epoch has '
-                               f'{len(self.batches)}: it is of other data')
+                raise SSSError(f'{checkpoints(self.run.checkpoints)[-1]} was written at step {position.step}, but an '
+                               f'epoch has {len(self.batches)} steps: it belongs to other data')
             self.position = position
             if position.epoch < self.config.epochs:
                 step = f', step {position.step}' if position.step else ''
@@ -235,9 +235,9 @@ class Training:
     # One epoch
 
     def run_epoch(self, epoch: int) -> None:
-        """All steps of an epoch that are left, with the progress bar."""
+        """Run the remaining steps of an epoch, with a progress bar."""
         steps, first, begin = len(self.batches), self.position.step, time.monotonic()
-        self.images = before = sum(map(self.batches.images_in, range(first)))       # that count, of this epoch
+        self.images = before = sum(map(self.batches.images_in, range(first)))       # of this epoch so far
         pending = deque()
         batches = self.batches.epoch(epoch, first)
         with tqdm(total=steps, initial=first, disable=None if self.workers.chief else True, leave=False, unit='step',
@@ -259,8 +259,8 @@ class Training:
         self.images_per_second = (self.images - before) / self.seconds
 
     def step(self, epoch: int, step: int, x: np.ndarray, y: np.ndarray):
-        """One update from one global batch; returns arrays of [loss sum, correct, stop], still being computed."""
-        if self.random_operators:   # so that a run continued in the middle of an epoch draws the same masks
+        """Make one update from a global batch; return arrays of [loss sum, correct, stop], still being computed."""
+        if self.random_operators:   # a run that resumes in the middle of an epoch must draw the same masks
             rank = (self.workers.rank,) if self.workers.rank else ()
             entropy = np.random.SeedSequence((self.config.seed, epoch, step + 1) + rank)
             mx.random.seed(int(entropy.generate_state(1)[0] % 2 ** 31))
@@ -274,11 +274,11 @@ class Training:
                 with autograd.record():
                     output = self.net(images)
                     loss = self.loss(output, labels)
-                    if counting < self.config.batch_size:       # some are there to fill the batch, with the label -1
+                    if counting < self.config.batch_size:       # images that only fill the batch have label -1
                         loss = loss * (labels >= 0)
                     scaled = self.trainer.scaled(loss)
                 scaled.backward()
-                guesses = precision.widened(output).argmax(axis=1)
+                guesses = precision.as_float32(output).argmax(axis=1)
                 results.append(mx.nd.concat(loss.sum(), (guesses == labels).sum(), dim=0))
         if self.workers.size > 1:
             sums = [result.as_in_context(mx.cpu()) for result in results]
@@ -293,12 +293,12 @@ class Training:
         return results
 
     def collect(self, epoch: int, step: int, results) -> None:
-        """Add up what a step gave; stop at a loss that is not finite."""
+        """Add up the results of a step; refuse a loss that is not finite."""
         for loss_sum, correct, *signals in (result.asnumpy() for result in results):
             self.stopping = self.stopping or any(signals)
             if not math.isfinite(loss_sum):
                 raise SSSError(f'the loss is {loss_sum} in epoch {epoch + 1}, step {step + 1}; '
-                               f'{way_back(self.run.checkpoints)}')
+                               f'{recovery_hint(self.run.checkpoints)}')
             self.position.loss_sum += float(loss_sum)
             self.position.correct += float(correct)
         self.position.step = step + 1
@@ -312,11 +312,11 @@ class Training:
 
     @property
     def must_stop(self) -> bool:
-        """After a signal; of several workers, when all know of it."""
+        """Whether to stop now: after a signal, and with several workers once all of them know."""
         return bool(self.stop) if self.workers.size == 1 else self.stopping
 
     def interruption(self, where: str) -> Interrupted:
-        self.workers.barrier()      # launchers end the others when one has ended: not before the first has written
+        self.workers.barrier()      # launchers end all workers when one ends, so wait until the first has saved
         number = self.stop[0] if self.stop else signal.SIGTERM
         return Interrupted(f'stopped by {signal.Signals(number).name} {where}, everything is saved; continue with: '
                            f'sss-gluon train {self.run}', number)
@@ -330,8 +330,8 @@ class Training:
     # After an epoch
 
     def finish_epoch(self, epoch: int) -> None:
-        """Evaluate, log, save."""
-        mx.nd.waitall()     # with static_shape, parameters read without it can be those of an earlier step
+        """Evaluate, log and save."""
+        mx.nd.waitall()     # with static_shape, parameters could otherwise be read as an earlier step left them
         begin = time.monotonic()
         held = self.data.validation or self.data.test
         result = evaluate_images(self.net, held, self.augmentation, self.config.batch_size, self.devices,
@@ -352,7 +352,7 @@ class Training:
             raise self.interruption(f'after epoch {epoch + 1}')
 
     def finish(self) -> None:
-        """Say why, when nothing became zero."""
+        """Say why, if nothing became zero."""
         if not self.workers.chief:
             return
         self.metrics.close()

@@ -1,4 +1,4 @@
-"""What a run writes after every epoch: metrics.csv, timing.csv, factors.csv, TensorBoard, and one line of text."""
+"""Logging after every epoch: metrics.csv, timing.csv, factors.csv, TensorBoard, and one line of text."""
 from __future__ import annotations
 
 from functools import partial
@@ -27,13 +27,13 @@ def alive(factors: Sequence[ScalingFactor], values: Dict[str, np.ndarray]) -> Di
 
 
 class MetricsLogger:
-    """Writes the tables of a run; metrics.csv holds what a rerun gives again bit for bit, times are in timing.csv."""
+    """Writes the tables of a run. A rerun repeats metrics.csv bit for bit; wall times go into timing.csv."""
 
     def __init__(self, run: RunFolder, config: Config, net, factors: List[ScalingFactor], input_shape,
                  values: Optional[Callable[[], Dict[str, np.ndarray]]] = None,
                  loss_scaler: Optional[LossScaler] = None):
         self.run, self.config, self.net, self.factors, self.input_shape = run, config, net, factors, input_shape
-        self.values = values or partial(factor_values, net)     # or what a penalty has in their place
+        self.values = values or partial(factor_values, net)     # a regularizer may measure structures differently
         self.loss_scaler = loss_scaler
         self.before = count(load(run.source), input_shape) if run.has_selection() else None
         self.text = ''              # 'x of y alive', for the progress bar
@@ -41,12 +41,12 @@ class MetricsLogger:
         self._writer = _tensorboard(run) if config.tensorboard else None
 
     def keep_epochs(self, epochs: int) -> None:
-        """Drop what was logged after the checkpoint that a run continues from."""
+        """Drop what was logged after the checkpoint that the run resumes from."""
         for table in (self.run.metrics, self.run.timing, self.run.factors):
             table.keep_epochs(epochs)
 
     def measure(self, values: Dict[str, np.ndarray]) -> None:
-        """Size of the network as it would be cut now."""
+        """Measure the network as it would be pruned now."""
         self._dense, self._left = remaining(self.net, self.input_shape)
         self._dense = self.before or self._dense
         counts = [f'{left}/{total} {kind}s' for kind, (left, total) in alive(self.factors, values).items()]
@@ -55,7 +55,7 @@ class MetricsLogger:
 
     def write(self, epoch: int, learning_rate: float, trained: Accuracy, part: str, result: Accuracy,
               train_seconds: float, images_per_second: float, evaluation_seconds: float) -> str:
-        """One row in every table; returns the line for the log."""
+        """Write one row into every table and return the line for the log."""
         values = self.values()
         self.measure(values)
         row = dict(epoch=epoch, learning_rate=f'{learning_rate:.9g}', train_loss=f'{trained.loss:.9g}',

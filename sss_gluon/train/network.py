@@ -1,4 +1,4 @@
-"""The network of a run: built from the configuration, initialised or started from given weights."""
+"""The network of a run: built from its configuration, then initialised or filled with given weights."""
 from __future__ import annotations
 
 from functools import partial
@@ -23,27 +23,27 @@ from .trainer import exempt_from_decay, named_parameters
 
 
 def load_data(config: Config) -> DataSet:
-    """The data set of a run, zero-padded where the network needs larger images."""
+    """Load the data set of a run; images are zero-padded where the network needs larger ones."""
     data = load_data_set(config.data, config.data_root, config.validation, config.image_size)
     row = ARCHITECTURES.get(config.model)
     return data.pad_to(row.minimum_size) if row else data
 
 
 def network_of(run: RunFolder, config: Config, data: DataSet) -> gluon.HybridBlock:
-    """The network that a run trains: the one a baseline selected, or that of its configuration."""
+    """The network that a run trains: the one that its method selected, or the one of its configuration."""
     if not run.has_selection():
-        return build_network(config, data, run.begun_from(config))
+        return build_network(config, data, run.initial_structure(config))
     mx.random.seed(config.seed)
     return load(run.selection, contexts(config.devices))
 
 
 def build_network(config: Config, data: DataSet, structure: Optional[Structure] = None) -> gluon.HybridBlock:
-    """The network of a run on its devices, initialised from the seed or from ``init``.
+    """Build the network of a run on its devices and initialise it from the seed or from ``init``.
 
-    With its factors; or, where a structure is given, the compact network of that structure, which has none.
+    It carries scaling factors, unless a structure is given: then it is the compact network of that structure.
     """
     mx.random.seed(config.seed)
-    np.random.seed(config.seed)     # MXNet's initializers draw from both
+    np.random.seed(config.seed)     # MXNet's initializers draw from both generators
     if structure is None:
         net = get_model(config.model, data.classes, config.factors, data.shape[0], **config.model_options)
         try:
@@ -61,7 +61,7 @@ def build_network(config: Config, data: DataSet, structure: Optional[Structure] 
 def _compact_network(config: Config, data: DataSet, structure: Structure) -> gluon.SymbolBlock:
     spec = structure.model or {}
     if spec.get('name') != config.model:
-        raise SSSError(f'structure={config.structure} is of the model {spec.get("name")}, not of model={config.model}')
+        raise SSSError(f'structure={config.structure} belongs to model {spec.get("name")}, not to model={config.model}')
     needed = dict(classes=data.classes, in_channels=data.shape[0])
     for key, value in needed.items():
         if spec.get(key) not in (value, None):
@@ -74,10 +74,11 @@ def _compact_network(config: Config, data: DataSet, structure: Structure) -> glu
 
 
 def start_from(net: gluon.Block, path: str) -> None:
-    """Copy given weights into a network; its factors stay at 1, and factors of the file are folded into its weights.
+    """Copy given weights into a network. Its factors stay at 1; factors in the file are folded into the weights.
 
-    The file is a ``.params`` of Gluon (this package's or GluonCV's network of the same architecture) or a checkpoint
-    of this package. Names decide; where they are others, order, kind and shape must agree one by one.
+    The file is a Gluon ``.params`` file (from this package's or GluonCV's network of the same architecture) or a
+    checkpoint of this package. Parameters are matched by name; where the names differ, order, kind and shape must
+    agree one by one.
     """
     arrays = _given(path)
     mine = [(name, parameter) for name, parameter in named_parameters(net) if not name.endswith('factor')]
@@ -97,7 +98,7 @@ def _given(path: str) -> Dict[str, np.ndarray]:
 
 
 def _folded(arrays: Dict[str, np.ndarray]) -> Dict[str, np.ndarray]:
-    """λ·W for W, as in factors.py: the same function with λ = 1."""
+    """Replace W by λ·W, as factors.py does: the same function with λ = 1."""
     folded = {name: array for name, array in arrays.items() if not name.endswith('factor')}
     for name in arrays.keys() - folded.keys():
         for other in ('weight', 'bias', 'gamma', 'beta'):
@@ -119,11 +120,11 @@ def _by_order(mine, given, path) -> List[Tuple[gluon.Parameter, np.ndarray]]:
     pairs = []
     for (name, parameter), (other, array) in zip(mine, given.items()):
         if parameter.shape != array.shape or _kind(name) != _kind(other):
-            raise SSSError(f'{path} is of another network: after {len(pairs)} arrays that fit, it has {other} '
-                           f'{array.shape} where {name} {parameter.shape} is needed')
+            raise SSSError(f'{path} belongs to another network: after {len(pairs)} matching arrays it holds {other} '
+                           f'{array.shape} where {name} {parameter.shape} is expected')
         pairs.append((parameter, array))
     if len(mine) != len(given):
-        raise SSSError(f'{path} is of another network: it has {len(given)} arrays, {len(mine)} are needed')
+        raise SSSError(f'{path} belongs to another network: it holds {len(given)} arrays, and {len(mine)} are expected')
     return pairs
 
 

@@ -1,9 +1,9 @@
-"""Mixed precision: what is computed in float16 or bfloat16, and the loss scale that float16 needs.
+"""Mixed precision through MXNet's AMP, and the loss scale that float16 needs.
 
-MXNet's AMP casts what goes into convolutions and dense layers, to float16 on GPUs and to bfloat16 on CPUs (through
-oneDNN). Parameters and their gradients, momenta, scaling factors, the parameters and statistics of BatchNorm, and the
-loss are float32. AMP replaces MXNet's functions and cannot be switched off again: a process has one precision. Losses
-and accuracies that a run logs are those of the mixed network; ``prune``, ``evaluate`` and ``export`` are float32.
+MXNet's AMP casts the inputs of convolutions and dense layers to float16 on GPUs and to bfloat16 on CPUs (through
+oneDNN). Parameters, gradients, momenta, scaling factors, BatchNorm and the loss stay float32. AMP replaces MXNet's
+functions and cannot be switched off again, so a process has one precision. A run logs the losses and accuracies of the
+mixed network; ``prune``, ``evaluate`` and ``export`` compute in float32.
 """
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from ..errors import SSSError
 
 PRECISIONS = ('float32', 'float16', 'bfloat16')
 LOSS_SCALE = '@loss_scale'      # among the states of a trainer
-CHUNK = 200     # arrays that multi_all_finite takes at once
+CHUNK = 200     # arrays per call of multi_all_finite
 
 
 # The process
 
 def check_devices(precision: str, devices: Sequence[str]) -> None:
-    """float16 is for GPUs, bfloat16 for CPUs: anything else is an error."""
+    """Refuse float16 on CPUs and bfloat16 on GPUs."""
     for kind, wrong, why, other in (
             ('float16', 'cpu', 'MXNet has no float16 convolutions for CPUs', 'precision=bfloat16 or float32'),
             ('bfloat16', 'gpu', 'MXNet 1.9.1 has bfloat16 for CPUs only', 'precision=float16 or float32')):
@@ -38,76 +38,76 @@ def check_devices(precision: str, devices: Sequence[str]) -> None:
 
 
 def active() -> str:
-    """The precision of this process: what AMP casts the inputs of a dense layer to."""
+    """The precision of this process, read off the cast that AMP puts before a dense layer."""
     symbol = mx.sym.FullyConnected(mx.sym.var('data'), num_hidden=1, name='dense')
     nodes = json.loads(symbol.tojson(remove_amp_cast=False))['nodes']
     return next((node['attrs']['dtype'] for node in nodes if node['op'] == 'amp_cast'), 'float32')
 
 
 def check_process(precision: str) -> None:
-    """Can this process train in a precision? Once AMP is on, in no other one."""
+    """Refuse a precision that this process cannot train in, because AMP is on for another one."""
     now = active()
     if now not in ('float32', precision):
-        raise SSSError(f"precision={precision} cannot be had in this process: MXNet's AMP was switched on for {now} "
-                       f'and cannot be switched off; start a new process')
-
-
-def require_float32(what: str) -> None:
-    """Refuse what is to be exact where AMP is on."""
-    now = active()
-    if now != 'float32':
-        raise SSSError(f"{what} is done in float32, but MXNet's AMP was switched on for {now} in this process and "
+        raise SSSError(f"precision={precision} is impossible in this process: MXNet's AMP is on for {now} and "
                        f'cannot be switched off; start a new process')
 
 
-def switch_on(precision: str) -> None:
-    """Let networks that are built from now on compute in a precision; for ever, where it is not float32."""
+def require_float32(what: str) -> None:
+    """Refuse to do something that must be exact in a process where AMP is on."""
+    now = active()
+    if now != 'float32':
+        raise SSSError(f"{what} needs float32, but MXNet's AMP is on for {now} in this process and cannot be "
+                       f'switched off; start a new process')
+
+
+def enable(precision: str) -> None:
+    """Make networks that are built from now on compute in a precision; anything but float32 is permanent."""
     check_process(precision)
     if active() == precision:
         return
     if precision == 'bfloat16':
-        try_bfloat16()
+        check_bfloat16()
     amp.init(target_dtype=precision)
 
 
-def try_bfloat16() -> None:
-    """oneDNN computes in bfloat16 where the CPU has AVX-512; without, MXNet fails in the first convolution."""
+def check_bfloat16() -> None:
+    """oneDNN needs AVX-512 for bfloat16; without it MXNet would fail in the first convolution."""
     image, weight = (nd.amp_cast(nd.ones((1, 1, 1, 1)), dtype=bfloat16) for _ in range(2))
     try:
         nd.Convolution(image, weight, kernel=(1, 1), num_filter=1, no_bias=True).wait_to_read()
     except mx.base.MXNetError as error:
-        raise SSSError('precision=bfloat16 needs an MXNet with oneDNN and a CPU with AVX-512, which this one is not; '
-                       'use precision=float32') from error
+        raise SSSError('precision=bfloat16 needs an MXNet with oneDNN and a CPU with AVX-512, which are not '
+                       'available here; use precision=float32') from error
 
 
 # The network
 
 def mixed(net: gluon.HybridBlock, precision: str) -> gluon.HybridBlock:
-    """A network that computes in the precision of the process, with the same parameters.
+    """A network with the same parameters that computes in the precision of the process.
 
-    AMP reaches what is written with ``F``; a SymbolBlock (every compact network) computes what its symbol says, so
-    the casts go in there.
+    AMP patches the functions that ``hybrid_forward`` calls. A SymbolBlock, such as every compact network, computes what
+    its symbol says, so the casts are inserted there.
     """
     if precision == 'float32' or not isinstance(net, gluon.SymbolBlock):
         return net
     symbol = amp.convert_symbol(net(mx.sym.var('data')), precision)
     with warnings.catch_warnings():
-        warnings.filterwarnings('ignore', 'Cannot decide type')     # in front of a cast; those given are float32
+        warnings.filterwarnings('ignore', 'Cannot decide type')     # before a cast; the given ones are float32
         return gluon.SymbolBlock(symbol, mx.sym.var('data', dtype='float32'), params=net.collect_params())
 
 
-def widened(array: nd.NDArray) -> nd.NDArray:
-    """An output in float32. (``astype`` fails on arrays that oneDNN computed in bfloat16.)"""
+def as_float32(array: nd.NDArray) -> nd.NDArray:
+    """An output as float32; ``astype`` would fail on arrays that oneDNN computed in bfloat16."""
     return array if array.dtype == np.float32 else nd.amp_cast(array, dtype='float32')
 
 
 # The loss scale
 
 class LossScaler:
-    """The dynamic loss scale: what the loss is multiplied by, so that gradients are not too small for float16.
+    """A dynamic loss scale: the loss is multiplied by it so that gradients do not underflow in float16.
 
-    A power of two, so that scaling rounds nothing: halved when a gradient overflows, doubled after ``period`` updates
-    without. (MXNet's own lowers the scale one step late, so that every overflow costs two updates and quarters it.)
+    The scale is a power of two, so scaling rounds nothing. It is halved when a gradient overflows and doubled after
+    ``period`` updates without overflow. (MXNet's own scaler reacts one step late, so every overflow costs two updates.)
 
     Attributes
     ----------
@@ -115,7 +115,7 @@ class LossScaler:
     good : int
         Updates since the scale changed.
     skipped : int
-        Updates that did not take place because a gradient was not finite.
+        Updates that were skipped because a gradient was not finite.
     """
     LARGEST, SMALLEST = 2.0 ** 24, 2.0 ** -14
 
@@ -124,12 +124,12 @@ class LossScaler:
         self.good = self.skipped = 0
 
     def update(self, overflowed: bool) -> None:
-        """Note what became of one update, and set the scale of the next.
+        """Set the scale of the next update.
 
         Raises
         ------
         SSSError
-            When gradients overflow however small the scale: they are not finite by themselves.
+            If gradients overflow even at the smallest scale, because they are not finite themselves.
         """
         if overflowed:
             self.scale, self.good, self.skipped = self.scale / 2, 0, self.skipped + 1
@@ -142,27 +142,27 @@ class LossScaler:
             self.scale, self.good = min(self.scale * 2, max(self.scale, self.LARGEST)), 0
 
     def state(self) -> np.ndarray:
-        """scale, good and skipped as a float64 array: what a checkpoint needs."""
+        """(scale, good, skipped) as a float64 array, for checkpoints."""
         return np.array([self.scale, self.good, self.skipped], 'float64')
 
     def set_state(self, array: np.ndarray, source: str = 'the state') -> None:
-        """Take over ``state()``; anything else is an error."""
+        """Restore ``state()``; anything else is an error."""
         numbers = np.ravel(array).tolist()
         if len(numbers) != 3 or not all(0 <= n < math.inf for n in numbers) or math.frexp(numbers[0])[0] != 0.5:
-            raise SSSError(f'{source}: the loss scale {numbers[:3]} is none: the file is damaged')
+            raise SSSError(f'{source} is damaged: {numbers[:3]} is not the state of a loss scale')
         self.scale, self.good, self.skipped = numbers[0], int(numbers[1]), int(numbers[2])
 
 
 def loss_scaler(precision: str) -> Optional[LossScaler]:
-    """What a precision needs: bfloat16 has the range of float32, so its gradients are never too small."""
+    """A loss scaler where the precision needs one; bfloat16 has the range of float32 and needs none."""
     return LossScaler() if precision == 'float16' else None
 
 
 def overflow(arrays: Iterable[nd.NDArray]) -> bool:
-    """Is a value of these gradients not finite?
+    """Whether any of these gradients is not finite.
 
-    Of sums over devices and workers: what is not finite on one of them is not finite in the sum, so all of them see
-    it, and none has to ask the others.
+    Pass sums over devices and workers: a value that is not finite anywhere is not finite in the sum, so all workers
+    come to the same answer without communicating.
     """
     groups: Dict[Tuple, List[nd.NDArray]] = {}
     for array in arrays:

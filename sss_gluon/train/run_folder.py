@@ -1,7 +1,7 @@
-"""The run folder: everything that a run leaves, and all that later steps read.
+"""The run folder: everything that a run writes, and all that later steps read.
 
     config.yaml   metrics.csv   timing.csv   factors.csv   checkpoints/epoch-0030.npz   figures/   compact/   deploy/
-    selection/      where another method than sss chose the structures
+    selection/      written by methods that choose structures before training
 """
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class RunFolder:
 
     def __init__(self, path: Union[str, Path]):
         self.path = Path(path)
-        self.chief = True       # of several workers one writes the folder
+        self.chief = True       # only one of several workers writes the folder
         self.config_file = self.path / 'config.yaml'
         self.metrics = EpochTable(self.path / 'metrics.csv')
         self.timing = EpochTable(self.path / 'timing.csv')
@@ -39,13 +39,13 @@ class RunFolder:
         self.checkpoints = self.path / 'checkpoints'
         self.figures = self.path / 'figures'
         self.compact = self.path / 'compact' / 'model'      # prefix of the exported files
-        self.deploy = self.path / 'deploy' / 'model'        # and of those for inference
-        self.selection = self.path / 'selection' / 'model'  # of the compact network that a baseline begins with
-        self.source = self.path / 'selection' / 'source'    # and of the whole one that it was cut from
+        self.deploy = self.path / 'deploy' / 'model'        # prefix of the files for inference
+        self.selection = self.path / 'selection' / 'model'  # compact network that fine-tuning starts from
+        self.source = self.path / 'selection' / 'source'    # the dense network it was pruned from
 
     @classmethod
     def open(cls, path: Union[str, Path]) -> 'RunFolder':
-        """An existing run; anything else is an error."""
+        """Open an existing run; anything else is an error."""
         run = cls(path)
         if not os.path.exists(path):
             raise SSSError(f'there is no folder {path}')
@@ -74,30 +74,30 @@ class RunFolder:
         return load_config(self.config_file)
 
     def save_config(self, config: Config) -> None:
-        """Write config.yaml, and a copy of the structure that it names: the folder then needs no other file."""
-        structure = self.begun_from(config)
+        """Write config.yaml and a copy of the structure that it names, so that the folder needs no other file."""
+        structure = self.initial_structure(config)
         if structure is not None:
             structure.save(self.path / 'structure.json')
         write_text(self.config_file, save_config(config))
 
-    def begun_from(self, config: Config) -> Optional[Structure]:
-        """The structure that ``structure=`` names: the copy in the folder, once there is one."""
+    def initial_structure(self, config: Config) -> Optional[Structure]:
+        """The structure that ``structure=`` names; the copy in the folder wins once the run has started."""
         if config.structure is None:
             return None
         copy = self.path / 'structure.json'
-        begun = copy.exists() and any(self.checkpoints.glob('*.npz'))
-        return load_structure(copy if begun else config.structure)
+        started = copy.exists() and any(self.checkpoints.glob('*.npz'))
+        return load_structure(copy if started else config.structure)
 
     def has_selection(self) -> bool:
-        """Does the run train a compact network that a baseline selected?"""
+        """Whether the run trains a compact network that its method selected."""
         return Path(f'{self.selection}-structure.json').exists()
 
     def structure(self) -> Structure:
-        """What ``prune`` kept."""
+        """The structure of the compact network that ``prune`` wrote."""
         return Structure.load(f'{self.compact}-structure.json')
 
     def discard_results(self) -> None:
-        """Remove what was made from the network as it was, before it is trained on."""
+        """Remove what earlier verbs made of the network, because training is about to change it."""
         for prefix in (self.compact, self.deploy):
             shutil.rmtree(prefix.parent, ignore_errors=True)
         for name in ('evaluation.csv', 'diagnosis.txt'):
@@ -106,8 +106,10 @@ class RunFolder:
 
     @contextmanager
     def locked(self, wait: float = 0) -> Iterator[None]:
-        """Hold the folder for this process; a folder in use for so many seconds, or one that cannot be written, is an
-        error."""
+        """Hold the folder for this process.
+
+        It is an error if another process still holds it after ``wait`` seconds, or if it cannot be written.
+        """
         made = [path for path in (self.path, *self.path.parents) if not os.path.exists(path)]
         lock = FileLock(str(self.path / '.lock'))
         try:
@@ -115,7 +117,7 @@ class RunFolder:
                 self.path.mkdir(parents=True, exist_ok=True)
                 lock.acquire(timeout=wait)
             except Timeout as error:
-                made = []       # by the other one
+                made = []       # the other process made them
                 raise SSSError(f'{self} is in use by another process; wait for it, or use another run=') from error
             except OSError as error:
                 raise SSSError(f'cannot write to the run folder {self}: {error.strerror}') from error
@@ -123,7 +125,7 @@ class RunFolder:
                 clear_temporaries(folder)
             yield
         finally:
-            for path in made:       # nothing came of it: leave nothing
+            for path in made:       # leave nothing behind if nothing was written
                 if os.path.isdir(path) and set(os.listdir(path)) <= {'.lock'}:
                     shutil.rmtree(path)
             lock.release()

@@ -1,4 +1,4 @@
-"""Learning-rate schedules, evaluated at every iteration, from MXNet's own scheduler classes."""
+"""Learning-rate schedules, evaluated at every iteration, built from MXNet's own scheduler classes."""
 from __future__ import annotations
 
 from typing import Optional
@@ -9,10 +9,11 @@ from .config import Config
 
 
 def make_schedule(config: Config, steps_per_epoch: int) -> Optional[lr_scheduler.LRScheduler]:
-    """The schedule of a configuration: update number (from 1) -> learning rate; None when it is constant.
+    """The learning-rate schedule of a configuration, or None for a constant rate.
 
-    ``step``: × lr_decay after each of lr_decay_epochs. ``cosine``: from the learning rate to 0 over all
-    iterations. Warm-up is linear from 0 and counts as part of the epochs.
+    A schedule maps the number of an update, counted from 1, to a learning rate. ``step`` multiplies the rate by
+    ``lr_decay`` after each of ``lr_decay_epochs``; ``cosine`` lowers it to 0 over all iterations. Warm-up rises
+    linearly from 0 and counts towards the epochs.
     """
     warmup = int(round(config.warmup_epochs * steps_per_epoch))
     common = dict(base_lr=config.learning_rate, warmup_steps=warmup, warmup_begin_lr=0)

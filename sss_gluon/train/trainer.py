@@ -1,4 +1,4 @@
-"""``make_trainer``: one gluon.Trainer for weights and factors, with states that are saved by structural name."""
+"""``make_trainer``: one gluon.Trainer for weights and factors, whose states are saved by structural name."""
 from __future__ import annotations
 
 import re
@@ -20,17 +20,17 @@ from .buckets import GradientBuckets, all_fresh, set_stale
 from .precision import LOSS_SCALE, LossScaler, overflow
 
 NO_DECAY = r'(bias|beta)$'      # authors' code: weight decay on weights and BatchNorm.gamma only
-MASTER = '@float32'             # marks the float32 copy of a float16 weight among the states
+MASTER = '@float32'             # suffix of the float32 copy of a float16 weight in the saved states
 
 
 class FactorTrainer(gluon.Trainer):
-    """gluon.Trainer whose states are arrays under structural names in an .npz, without pickle.
+    """A gluon.Trainer that saves its states as arrays under structural names in an .npz file, without pickle.
 
-    Loading keeps the optimizer of this trainer: γ, learning rate and schedule come from the configuration, momenta
-    and the number of updates from the file. Made by ``make_trainer``; ``gamma_multipliers`` is {factor name: multiplier
-    of γ}, ``aggregate`` updates small parameters through ``GradientBuckets``, with its ``views`` and ``grouped``. Where
-    the gradients overflow with a ``loss_scaler``, ``step`` changes nothing but the scale, counts no update, and
-    ``overflowed`` is True: momenta, and the schedule, are then as if the step had never been.
+    ``make_trainer`` makes it. Loading states keeps this trainer's optimizer: γ, learning rate and schedule come from
+    the configuration, momenta and the number of updates from the file. ``gamma_multipliers`` maps factor names to
+    multipliers of γ. ``aggregate`` updates small parameters through ``GradientBuckets``, which get ``views`` and
+    ``grouped``. With a ``loss_scaler``, a step whose gradients overflow lowers the scale, sets ``overflowed`` and
+    changes nothing else, neither momenta nor the schedule.
     """
 
     def __init__(self, named_parameters, optimizer, gamma_multipliers: Dict[str, float], aggregate: bool, views: bool,
@@ -39,15 +39,15 @@ class FactorTrainer(gluon.Trainer):
         self.gamma_multipliers = gamma_multipliers
         self.loss_scaler, self.overflowed = loss_scaler, False
         super().__init__([parameter for _, parameter in named_parameters], optimizer, **kwargs)
-        self._flat: List[GradientBuckets] = []
-        self._keys: Dict[Tuple[int, int], int] = {}     # of buffers on the store
+        self._buckets: List[GradientBuckets] = []
+        self._keys: Dict[Tuple[int, int], int] = {}     # store keys of the buckets
         self._stepping = self._gathered = False
         if aggregate:
             trained = {i: p for i, p in enumerate(self._params) if p.grad_req != 'null'}
-            self._flat = [GradientBuckets(trained, device, updater, views, grouped)
+            self._buckets = [GradientBuckets(trained, device, updater, views, grouped)
                           for device, updater in enumerate(self._updaters)]
-        # The store copies all parameters of the first device to the others. gluon.Trainer does it in its first step,
-        # when it reads running statistics that are being written, and loses those that a checkpoint gave the others.
+        # The store copies all parameters of the first device to the others. gluon.Trainer would do so in its first
+        # step: a race with running statistics that are being written, and a loss of those that a checkpoint restored.
         store = kwargs['kvstore']
         remote = kwargs.get('update_on_kvstore') and 'dist' in str(getattr(store, 'type', store))
         if not remote and not any(parameter._deferred_init for parameter in self._params):
@@ -56,28 +56,28 @@ class FactorTrainer(gluon.Trainer):
             self._bind()
 
     def _bind(self):
-        for buffers in self._flat:
-            buffers.bind(self.optimizer)
+        for buckets in self._buckets:
+            buckets.bind(self.optimizer)
 
     @property
     def loss_scale(self) -> float:
-        """What gradients are multiplied by until ``step`` divides them."""
+        """The factor in the gradients that ``step`` divides out."""
         return self.loss_scaler.scale if self.loss_scaler else 1.0
 
     def scaled(self, loss: mx.nd.NDArray) -> mx.nd.NDArray:
-        """What to call ``backward`` on, to be computed while recording: the loss times the loss scale."""
+        """The loss times the loss scale. Compute it while recording, and call ``backward`` on it."""
         return loss * self.loss_scale if self.loss_scaler else loss
 
     def _check_and_rescale_grad(self, scale):
         super()._check_and_rescale_grad(scale / self.loss_scale)
 
     def step(self, batch_size, ignore_stale_grad=False):
-        """gluon.Trainer.step, with the buffers of small parameters summed over devices and workers.
+        """One step as in gluon.Trainer, with small parameters summed over devices and workers in buckets.
 
-        A few large messages take the place of one for every parameter; ``p.grad()`` of a small parameter is then that
-        of its device alone. ``allreduce_grads`` and ``update`` are for those who want to see, or change, the sums.
+        A few large messages replace one message per parameter, so ``p.grad()`` of a small parameter remains the
+        gradient of its own device. Call ``allreduce_grads`` and ``update`` instead to see or change the sums.
         """
-        self._stepping = bool(self._flat) and not ignore_stale_grad
+        self._stepping = bool(self._buckets) and not ignore_stale_grad
         try:
             super().step(batch_size, ignore_stale_grad)
         finally:
@@ -93,18 +93,18 @@ class FactorTrainer(gluon.Trainer):
                     self._kvstore.pushpull(key, arrays, priority=-key)
 
     def messages(self) -> Dict[int, List[mx.nd.NDArray]]:
-        """{key: the array of every device} of all that ``step`` sums, over devices and workers."""
+        """{store key: the arrays of all devices} that ``step`` sums over devices and workers."""
         self._bind()
         found = {}
-        for place, segments in enumerate(zip(*(buffers.segments for buffers in self._flat))):
-            arrays = [segment.grad for segment in segments]
-            name = place, arrays[0].size
+        for position, copies in enumerate(zip(*(buckets.buckets for buckets in self._buckets))):
+            arrays = [bucket.grad for bucket in copies]
+            name = position, arrays[0].size
             if name not in self._keys:
                 self._keys[name] = len(self._params) + len(self._keys)
                 if self._kvstore:
                     self._kvstore.broadcast(self._keys[name], mx.nd.zeros_like(arrays[0]), mx.nd.zeros_like(arrays[0]))
             found[self._keys[name]] = arrays
-        served = set(self._flat[0].served) if self._flat else ()
+        served = set(self._buckets[0].served) if self._buckets else ()
         found.update((i, p.list_grad()) for i, p in self._trained() if i not in served)
         return found
 
@@ -113,23 +113,23 @@ class FactorTrainer(gluon.Trainer):
 
     def _gather(self):
         self._bind()
-        for buffers in self._flat:
-            buffers.gather()
+        for buckets in self._buckets:
+            buckets.gather()
         self._gathered = self._stepping
 
     def _all_fresh(self) -> bool:
-        """Was every gradient computed since the last step?"""
+        """Whether every gradient was computed since the last step."""
         return all_fresh(array for _, p in self._trained() for array in p._data)
 
     def _update(self, ignore_stale_grad=False):
         if hasattr(self, '_amp_loss_scaler'):
-            raise SSSError('amp.init_trainer gives this trainer a loss scale that looks at the gradients of one device '
-                           'and one worker only; use make_trainer(loss_scaler=LossScaler()) and trainer.scaled(loss)')
-        flat = bool(self._flat) and not ignore_stale_grad and not self._update_on_kvstore
+            raise SSSError('amp.init_trainer gives this trainer a loss scale that sees the gradients of one device and '
+                           'one worker only; use make_trainer(loss_scaler=LossScaler()) and trainer.scaled(loss)')
+        flat = bool(self._buckets) and not ignore_stale_grad and not self._update_on_kvstore
         if flat and not self._gathered:
             self._gather()
         if not ignore_stale_grad and not self._all_fresh():
-            super()._update()       # which says what is wrong
+            super()._update()       # raises the error that names the stale parameter
             return
         trained = self._trained()
         if self.loss_scaler:
@@ -142,16 +142,16 @@ class FactorTrainer(gluon.Trainer):
         set_stale(array for _, p in trained for array in p._data)
         if self.overflowed:
             return
-        for device, (updater, buffers) in enumerate(zip(self._updaters, self._flat)):
+        for device, (updater, buckets) in enumerate(zip(self._updaters, self._buckets)):
             self.optimizer._set_current_context(self._contexts[device].device_id)
-            served = set(buffers.served)
-            buffers.update(self.optimizer)
+            served = set(buckets.served)
+            buckets.update(self.optimizer)
             single = [(i, p._grad[device], p._data[device]) for i, p in trained if i not in served]
             if single:
                 updater(*zip(*single))
 
     def states(self) -> Dict[str, np.ndarray]:
-        """{structural name: momentum} of the parameters, ``num_update``, and the loss scale if there is one."""
+        """{structural name: momentum} of all trained parameters, ``num_update``, and the loss scale if any."""
         self._refuse_on_kvstore()
         mx.nd.waitall()
         arrays = {'num_update': np.asarray(self.optimizer.num_update)}
@@ -165,11 +165,11 @@ class FactorTrainer(gluon.Trainer):
         return arrays
 
     def set_states(self, arrays: Dict[str, np.ndarray], source: str = 'the states') -> None:
-        """Take over ``states()`` of a trainer of the same network; anything that does not fit is an error."""
+        """Restore ``states()`` of a trainer of the same network; anything that does not fit is an error."""
         self._refuse_on_kvstore()
         arrays = dict(arrays)
         if 'num_update' not in arrays:
-            raise SSSError(f'{source}: num_update is missing, these are not states of an apgnag trainer')
+            raise SSSError(f'{source}: num_update is missing, so these are not the states of an apgnag trainer')
         updates, scale = int(arrays.pop('num_update')), arrays.pop(LOSS_SCALE, None)
         index = {name: i for i, name in enumerate(self.names)}
         for name, array in arrays.items():
@@ -213,9 +213,9 @@ class FactorTrainer(gluon.Trainer):
 
 
 def named_parameters(net: gluon.Block) -> List[Tuple[str, gluon.Parameter]]:
-    """(structural name, parameter) in structural order, a shared parameter once.
+    """(structural name, parameter) pairs in structural order; a shared parameter appears once.
 
-    A ParameterDict handed to gluon.Trainer would be sorted by name, and dense10 comes before dense6.
+    gluon.Trainer would sort a ParameterDict by name, and dense10 comes before dense6.
     """
     if isinstance(net, gluon.SymbolBlock):
         return list(net.collect_params().items())
@@ -238,15 +238,15 @@ def make_trainer(net: gluon.Block, gamma: float = 0.01, learning_rate: Optional[
     Parameters
     ----------
     net : mxnet.gluon.Block
-        Initialised. Without factors all of it is trained with NAG.
+        Initialised. A network without factors is trained with NAG alone.
     gamma : float
         Sparsity strength γ.
     learning_rate, momentum, wd : float
-        Of weights and factors alike; the default rate is that of ``lr_scheduler``, else 0.1. Factors are not decayed.
-        Multipliers ``lr_mult`` and ``wd_mult`` of the parameters are respected.
+        For weights and factors alike, except that factors are not decayed. The learning rate defaults to that of
+        ``lr_scheduler``, else 0.1. The multipliers ``lr_mult`` and ``wd_mult`` of the parameters are respected.
     kvstore : str or KVStore
     gamma_mult : dict of str to float, optional
-        {regular expression: multiplier of γ}; searched in the names of ``scaling_factors(net)``, the last match
+        {regular expression: multiplier of γ}, searched in the names of ``scaling_factors(net)``; the last match
         wins.
     gamma_weighting : {'uniform', 'macs'}
         ``macs`` multiplies γ by the MACs that one structure costs, normalised so that the mean over all structures
@@ -255,9 +255,9 @@ def make_trainer(net: gluon.Block, gamma: float = 0.01, learning_rate: Optional[
         Batch first.
     lr_scheduler : mxnet.lr_scheduler.LRScheduler, optional
     update_on_kvstore : bool
-        True updates on the store: with a scheduler only, and without saved states. A single device has no store.
+        Update on the store. This needs a scheduler, cannot save states, and has no effect on a single device.
     non_negative : bool
-        Project factors to λ >= 0 after each step. Without it they swing around zero before they stay there.
+        Project factors to λ >= 0 after each step. Without the projection they oscillate around zero for a while.
     clip_gradient : float, optional
         Bound of each component of the rescaled gradient.
     multi_precision : bool
@@ -265,12 +265,12 @@ def make_trainer(net: gluon.Block, gamma: float = 0.01, learning_rate: Optional[
     no_decay : str
         Regular expression of parameter names whose ``wd_mult`` is set to 0.
     aggregate : bool
-        Update all small parameters at once, which gives the same numbers in a fraction of the time (``train/flat.py``).
-        In networks of ``get_model`` that have not trained yet gradients, and the parameters of BatchNorm, biases and
-        factors, move into common buffers: fetch ``p.data()`` and ``p.grad()`` after this call, not before.
+        Update all small parameters at once: the same numbers in a fraction of the time (``train/buckets.py``). In
+        networks of ``get_model`` that have not run yet, gradients and the parameters of BatchNorm, biases and factors
+        move into common buckets, so fetch ``p.data()`` and ``p.grad()`` after this call.
     loss_scaler : LossScaler, optional
-        For float16 (``train/precision.py``): call ``backward`` on ``trainer.scaled(loss)``; an update whose gradients
-        are not all finite is skipped, on all devices and workers, for weights and factors.
+        For float16 (``train/precision.py``): call ``backward`` on ``trainer.scaled(loss)``. An update whose gradients
+        are not all finite is skipped on all devices and workers, for weights and factors.
 
     Returns
     -------
@@ -280,8 +280,8 @@ def make_trainer(net: gluon.Block, gamma: float = 0.01, learning_rate: Optional[
     if isinstance(kvstore, str) and 'dist' not in kvstore and len(named[0][1].list_ctx()) == 1:
         update_on_kvstore = False
     if update_on_kvstore and loss_scaler:
-        raise SSSError('update_on_kvstore=True updates each parameter before the gradients of all are known, and '
-                       'loss_scaler has to see them first; use update_on_kvstore=False')
+        raise SSSError('update_on_kvstore=True updates each parameter before loss_scaler has seen the gradients of '
+                       'all; use update_on_kvstore=False')
     exempt_from_decay(net, no_decay)
     if lr_scheduler is None:
         learning_rate = 0.1 if learning_rate is None else learning_rate
@@ -304,9 +304,9 @@ def make_trainer(net: gluon.Block, gamma: float = 0.01, learning_rate: Optional[
 
 
 def _grouped(net: gluon.Block, position: Dict[int, int]) -> Optional[Set[int]]:
-    """Positions of the weights of grouped convolutions; None where they are not known.
+    """Positions of the weights of grouped convolutions, or None if they are unknown.
 
-    A layer of one's own may call the convolution operator with any weight, those of ``get_model`` do not.
+    Custom layers may call the convolution operator with any weight; the layers of ``get_model`` do not.
     """
     if not hasattr(net, 'spec'):
         return None

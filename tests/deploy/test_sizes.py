@@ -44,7 +44,7 @@ def test_a_run_is_cut_by_its_zeros_and_a_structure_gives_the_same(finished, tmp_
         counted, nothing = sizes(symbol, **arguments)
         assert nothing is None and (counted.params, counted.macs) == (after.params, after.macs)
     for target in (symbol, str(tmp_path / 'run')):
-        with pytest.raises(SSSError, match='a structure cuts a model'):
+        with pytest.raises(SSSError, match='name the model'):
             sizes(target, structure='resnet26')
 
 

@@ -38,7 +38,7 @@ loop.Training.step, loop.Training.finish = broken_step, kept_finish
 
 def bfloat16_works():
     try:
-        precision.try_bfloat16()
+        precision.check_bfloat16()
     except SSSError:
         return False
     return True

@@ -18,7 +18,7 @@ from sss_gluon.train.precision import LOSS_SCALE
 
 def works():
     try:
-        precision.try_bfloat16()
+        precision.check_bfloat16()
     except SSSError:
         return False
     return True
@@ -191,10 +191,9 @@ def test_one_process_has_one_precision(narrow_run):
     assert facts['again'] == [0, '']
     again = RunFolder(run.path.parent / 'again')
     assert again.metrics.rows() == run.metrics.rows()[:1] and again.factors.rows() == run.factors.rows()[:1]
-    off = "MXNet's AMP was switched on for bfloat16"
-    for verb, words in dict(float32=f'precision=float32 cannot be had in this process: {off}',
-                            prune='what follows the training of run is done in float32, but ' + off,
-                            evaluate='is done in float32, but ' + off, export='is done in float32, but ' + off).items():
+    off = "MXNet's AMP is on for bfloat16"
+    for verb, words in dict(float32=f'precision=float32 is impossible in this process: {off}',
+                            prune='loading the network of run needs float32, but ' + off, evaluate=off, export=off).items():
         status, error = facts[verb]
         assert status == 2 and words in error and len(error.splitlines()) == 1, verb
     assert not os.path.exists(run.path.parent / 'wide')

@@ -47,7 +47,7 @@ def test_gpus_that_are_not_there_or_too_new(monkeypatch):
 
     monkeypatch.setattr(mx.runtime, 'Features', Features)
     monkeypatch.setattr(mx.context, 'num_gpus', lambda: 2)
-    with pytest.raises(SSSError, match='gpu2 was asked for, but there are 2 GPUs'):
+    with pytest.raises(SSSError, match='gpu2 .* 2 GPUs'):
         contexts(['gpu2'])
     monkeypatch.setattr(mx.nd, 'ones', no_kernel)
     with pytest.raises(SSSError, match=r'gpu1 is newer than MXNet 1\.9\.1.*Hopper'):

@@ -17,7 +17,7 @@ from sss_gluon.train.checkpoint import read_checkpoint
 from sss_gluon.train.config import Config, check, load_config
 from sss_gluon.train.loop import Interrupted, Training, run_training
 from sss_gluon.train.method import Method, Regularizer
-from sss_gluon.train.precision import LOSS_SCALE, LossScaler, active, mixed, overflow, widened
+from sss_gluon.train.precision import LOSS_SCALE, LossScaler, active, as_float32, mixed, overflow
 from sss_gluon.train.trainer import named_parameters
 
 SIZE, BATCH = 16, 4
@@ -66,7 +66,7 @@ def test_the_state_of_a_scale():
     assert (other.scale, other.good, other.skipped) == (32.0, 2, 1)
     for wrong in ([32.0, 2.0], [0.0, 2.0, 1.0], [np.inf, 2.0, 1.0], [np.nan, 0.0, 0.0], [3.0, 0.0, 0.0],
                   [32.0, -1.0, 0.0]):
-        with pytest.raises(SSSError, match='some file: the loss scale .* is none'):
+        with pytest.raises(SSSError, match='some file is damaged: .* loss scale'):
             other.set_state(np.array(wrong), 'some file')
 
 
@@ -194,7 +194,7 @@ def test_states_with_a_loss_scale(fill):
     assert LOSS_SCALE not in plain.states() and plain.optimizer.num_update == 3
     again.set_states(plain.states())
     assert again.loss_scaler.scale == 16.0
-    with pytest.raises(SSSError, match='states: the loss scale .* is none'):
+    with pytest.raises(SSSError, match='states is damaged: .* loss scale'):
         again.set_states(dict(states, **{LOSS_SCALE: np.array([5.0, 0, 0])}))
 
 
@@ -399,7 +399,7 @@ def test_counts_and_compact_networks_know_no_casts(fill, set_factors, batch):
 
 def bfloat16_works():
     try:
-        precision.try_bfloat16()
+        precision.check_bfloat16()
     except SSSError:
         return False
     return True
@@ -417,7 +417,7 @@ def test_a_compact_network_computes_in_bfloat16_with_the_same_parameters(fill, z
     net, expected = mixed(small, 'bfloat16'), small(x).asnumpy()
     assert active() == 'float32' and mixed(small, 'float32') is small
     assert all(a is b for a, b in zip(net.collect_params().values(), small.collect_params().values()))
-    found = widened(net(x)).asnumpy()
+    found = as_float32(net(x)).asnumpy()
     error = np.abs(found - expected).max() / np.abs(expected).max()
     assert 1e-4 < error < 0.05
     assert count(net, x.shape) == count(small, x.shape)
