@@ -10,7 +10,7 @@ from typing import Union
 from ..graph import load
 from ..structures import Compact, Structure, compact
 from ..train.run_folder import RunFolder
-from .trained_run import check_on_images, load_run, whole_size
+from .trained_run import check_on_images, dense_size, load_run
 
 
 def prune(path: Union[str, Path], log=print) -> Compact:
@@ -41,4 +41,4 @@ def _count_from_source(result: Compact, run: RunFolder) -> None:
     after = {name: row['after'] for name, row in result.structure.layers.items()}
     for name, row in structure.layers.items():
         row['after'] = after.get(name)
-    result.structure, result.before = structure, whole_size(run)
+    result.structure, result.before = structure, dense_size(run) or result.before

@@ -12,7 +12,7 @@ from ..graph import Count, count, load
 from ..models import architecture, get_model
 from ..structures import Structure, load_structure, remaining, set_structure
 from ..train.run_folder import RunFolder
-from .trained_run import load_run, whole_size
+from .trained_run import dense_size, load_run
 
 
 def sizes(target: str, structure: Optional[str] = None, size: Optional[int] = None, channels: Optional[int] = None,
@@ -50,7 +50,7 @@ def sizes(target: str, structure: Optional[str] = None, size: Optional[int] = No
                            f'channels and classes')
         trained = load_run(target)
         before, after = remaining(trained.net, trained.input_shape)
-        return whole_size(RunFolder(target)) or before, after
+        return dense_size(RunFolder(target)) or before, after
     if ':' not in target:
         size = size or architecture(target).size
     channels = channels or 3

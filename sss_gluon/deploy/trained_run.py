@@ -47,7 +47,7 @@ def load_run(path: Union[str, Path], device: str = 'cpu', log=print) -> TrainedR
     return TrainedRun(net, config, data, position.epoch)
 
 
-def whole_size(run: RunFolder) -> Optional[Count]:
+def dense_size(run: RunFolder) -> Optional[Count]:
     """Size of the dense network that the method of this run pruned before training; None if it pruned nothing."""
     if not run.has_selection():
         return None

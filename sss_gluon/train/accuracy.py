@@ -4,7 +4,7 @@ from __future__ import annotations
 from collections import deque
 from contextlib import contextmanager
 from itertools import chain
-from typing import Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Deque, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import mxnet as mx
 import numpy as np
@@ -33,7 +33,7 @@ def evaluate_images(net: gluon.Block, images: ImageSet, augmentation: Augmentati
     workers = workers or ALONE
     if workers.size == len(devices) == 1:
         return _mean(_sums(net, images, augmentation, batch_size, devices))
-    parts, sums = min(workers.size, len(images)), (0, 0, 0, 0)
+    parts, sums = min(workers.size, len(images)), (0.0, 0, 0, 0)
     with _first_statistics(net, devices, workers):
         if workers.rank < parts:
             sums = _sums(net, images.part(workers.rank, parts), augmentation, batch_size, devices)
@@ -64,7 +64,7 @@ def _sums(net, images, augmentation, batch_size, devices) -> Tuple[float, int, i
 
 def _outputs(net, images, augmentation, batch_size, devices) -> Iterator[Tuple[mx.nd.NDArray, np.ndarray, int]]:
     """Yield (output, labels, number of valid images) of every batch in order, one batch in flight per device."""
-    working = deque()
+    working: Deque[Tuple[mx.nd.NDArray, np.ndarray, int]] = deque()
     for i, (x, y, valid) in enumerate(evaluation_batches(images, batch_size, augmentation)):
         output = as_float32(net(mx.nd.array(x, ctx=devices[i % len(devices)])))
         working.append((output, y, valid))

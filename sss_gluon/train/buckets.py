@@ -8,7 +8,7 @@ import ctypes
 from typing import Container, Dict, Iterable, List, Optional, Tuple
 
 import numpy as np
-from mxnet import autograd, nd
+from mxnet import autograd, gluon, nd
 from mxnet.base import _LIB, check_call
 
 from ..apg import APGNAG
@@ -40,7 +40,7 @@ class GradientBuckets:
         read the layouts that a prediction gives them. With None, all weights are copied one by one.
     """
 
-    def __init__(self, parameters: Dict[int, object], device: int, updater, views: bool,
+    def __init__(self, parameters: Dict[int, gluon.Parameter], device: int, updater, views: bool,
                  grouped: Optional[Container[int]] = None):
         self.parameters, self.device, self.updater, self.views = parameters, device, updater, views
         self.grouped = grouped
@@ -112,7 +112,7 @@ class _Bucket:
         self.weight, self.grad, self.velocity, self.ahead = (nd.zeros(sum(self.sizes), ctx=context) for _ in range(4))
         # (index, array of the network, its slice) and (array, slice), for arrays that are not views
         self.weights, self.gradients = [], []
-        self._thresholds = None, None
+        self._thresholds: Tuple[Optional[Tuple[float, ...]], Optional[nd.NDArray]] = None, None
         begin = 0
         for index, parameter, size in zip(indices, parameters, self.sizes):
             weight, grad, velocity = (flat[begin:begin + size].reshape(parameter.shape)

@@ -132,12 +132,12 @@ def load_config(path: Union[str, Path, None], overrides: Sequence[str] = ()) -> 
     return config
 
 
-def _merge(merged: DictConfig, layer: DictConfig, source: str) -> DictConfig:
+def _merge(merged: Any, layer: DictConfig, source: str) -> Any:
     """Merge a layer over those below it; after a failure key by key, to name the key that failed."""
     try:
         return OmegaConf.merge(merged, layer)
     except PROBLEMS:
-        for key in layer:
+        for key in map(str, layer):
             part = _parse(source, lambda key=key: OmegaConf.masked_copy(layer, [key]), key)
             merged = _parse(source, lambda part=part, below=merged: OmegaConf.merge(below, part), key)
         return merged
@@ -231,9 +231,10 @@ def _expanded(node, sizes: Dict[int, Optional[int]]) -> int:
         if size > LARGEST_FILE:
             raise YAMLError(f'its aliases expand to more than {LARGEST_FILE} values; write them out')
         sizes[id(node)] = size
-    if sizes[id(node)] is None:
+    size = sizes[id(node)]
+    if size is None:
         raise YAMLError('an alias refers to a value that contains it')
-    return sizes[id(node)]
+    return size
 
 
 def _layers(path: Path, depth: int = 0):
@@ -254,10 +255,11 @@ def _parse(source: str, read, key: str = ''):
         return read()
     except PROBLEMS as error:
         where, text = f'{key}: ' if key else '', str(error).splitlines()[0]
-        if getattr(error, 'full_key', None):
-            where = f'{error.full_key}: '
-        elif getattr(error, 'problem_mark', None):      # YAML's first line says only what was being read
-            where, text = f'line {error.problem_mark.line + 1}: ', error.problem
+        name, mark = getattr(error, 'full_key', None), getattr(error, 'problem_mark', None)
+        if name:
+            where = f'{name}: '
+        elif mark:      # YAML's first line says only what was being read
+            where, text = f'line {mark.line + 1}: ', getattr(error, 'problem', text)
         raise SSSError(f'{source}: {where}{" ".join(text.split())}') from error
 
 

@@ -8,7 +8,7 @@ import time
 from collections import deque
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
-from typing import Callable, Iterator, List, Optional
+from typing import Callable, Deque, Iterator, List, Optional, Tuple
 
 import mxnet as mx
 import numpy as np
@@ -238,7 +238,7 @@ class Training:
         """Run the remaining steps of an epoch, with a progress bar."""
         steps, first, begin = len(self.batches), self.position.step, time.monotonic()
         self.images = before = sum(map(self.batches.images_in, range(first)))       # of this epoch so far
-        pending = deque()
+        pending: Deque[Tuple[int, list]] = deque()
         batches = self.batches.epoch(epoch, first)
         with tqdm(total=steps, initial=first, disable=None if self.workers.chief else True, leave=False, unit='step',
                   desc=f'epoch {epoch + 1}/{self.config.epochs}') as bar:

@@ -2,13 +2,13 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
 from ..errors import SSSError
 from ..factors import ScalingFactor, factor_values
-from ..graph import count, load
+from ..graph import Count, count, load
 from ..structures import remaining
 from .accuracy import Accuracy
 from .config import Config
@@ -37,7 +37,6 @@ class MetricsLogger:
         self.loss_scaler = loss_scaler
         self.before = count(load(run.source), input_shape) if run.has_selection() else None
         self.text = ''              # 'x of y alive', for the progress bar
-        self._left = self._dense = None
         self._writer = _tensorboard(run) if config.tensorboard else None
 
     def keep_epochs(self, epochs: int) -> None:
@@ -45,26 +44,27 @@ class MetricsLogger:
         for table in (self.run.metrics, self.run.timing, self.run.factors):
             table.keep_epochs(epochs)
 
-    def measure(self, values: Dict[str, np.ndarray]) -> None:
-        """Measure the network as it would be pruned now."""
-        self._dense, self._left = remaining(self.net, self.input_shape)
-        self._dense = self.before or self._dense
-        counts = [f'{left}/{total} {kind}s' for kind, (left, total) in alive(self.factors, values).items()]
+    def measure(self, values: Dict[str, np.ndarray]) -> Tuple[Count, Count]:
+        """Count the dense network and the network as it would be pruned now."""
+        dense, left = remaining(self.net, self.input_shape)
+        dense = self.before or dense
+        counts = [f'{some}/{total} {kind}s' for kind, (some, total) in alive(self.factors, values).items()]
         if counts:
-            self.text = f'{", ".join(counts)} alive, {self._left.macs / self._dense.macs:.1%} of MACs'
+            self.text = f'{", ".join(counts)} alive, {left.macs / dense.macs:.1%} of MACs'
+        return dense, left
 
     def write(self, epoch: int, learning_rate: float, trained: Accuracy, part: str, result: Accuracy,
               train_seconds: float, images_per_second: float, evaluation_seconds: float) -> str:
         """Write one row into every table and return the line for the log."""
         values = self.values()
-        self.measure(values)
-        row = dict(epoch=epoch, learning_rate=f'{learning_rate:.9g}', train_loss=f'{trained.loss:.9g}',
-                   train_top1=f'{trained.top1:.6f}', evaluated_on=part, loss=f'{result.loss:.9g}',
-                   top1=f'{result.top1:.6f}', top5=f'{result.top5:.6f}')
-        for kind, (left, total) in alive(self.factors, values).items():
-            row.update({f'{kind}s_alive': left, f'{kind}s': total})
-        row.update(params=self._dense.params, params_left=self._left.params, macs=self._dense.macs,
-                   macs_left=self._left.macs)
+        dense, left = self.measure(values)
+        row: Dict[str, Any] = dict(
+            epoch=epoch, learning_rate=f'{learning_rate:.9g}', train_loss=f'{trained.loss:.9g}',
+            train_top1=f'{trained.top1:.6f}', evaluated_on=part, loss=f'{result.loss:.9g}',
+            top1=f'{result.top1:.6f}', top5=f'{result.top5:.6f}')
+        for kind, (some, total) in alive(self.factors, values).items():
+            row.update({f'{kind}s_alive': some, f'{kind}s': total})
+        row.update(params=dense.params, params_left=left.params, macs=dense.macs, macs_left=left.macs)
         scale = ''
         if self.loss_scaler:
             row.update(loss_scale=f'{self.loss_scaler.scale:g}', skipped=self.loss_scaler.skipped)
@@ -78,18 +78,15 @@ class MetricsLogger:
                                                          for name, array in values.items()
                                                          for i, value in enumerate(array)}))
         if self._writer:
-            self._write_tensorboard(epoch, row, values)
+            for key, value in row.items():
+                if key not in ('epoch', 'evaluated_on'):
+                    self._writer.add_scalar(key, float(value), epoch)
+            for name, array in values.items():
+                self._writer.add_histogram(f'factors/{name}', array, epoch)
+            self._writer.flush()
         return (f'epoch {epoch:3d}/{self.config.epochs}  loss {trained.loss:.4f}  accuracy {trained.top1:.1%}  '
                 f'{part} {result.top1:.1%}  rate {learning_rate:.3g}  {images_per_second:.0f} images/s'
                 + scale + (f'  {self.text}' if self.text else ''))
-
-    def _write_tensorboard(self, epoch, row, values) -> None:
-        for key, value in row.items():
-            if key not in ('epoch', 'evaluated_on'):
-                self._writer.add_scalar(key, float(value), epoch)
-        for name, array in values.items():
-            self._writer.add_histogram(f'factors/{name}', array, epoch)
-        self._writer.flush()
 
     def close(self) -> None:
         if self._writer:

@@ -117,7 +117,7 @@ def _by_name(mine, given) -> Optional[List[Tuple[gluon.Parameter, np.ndarray]]]:
 
 
 def _by_order(mine, given, path) -> List[Tuple[gluon.Parameter, np.ndarray]]:
-    pairs = []
+    pairs: List[Tuple[gluon.Parameter, np.ndarray]] = []
     for (name, parameter), (other, array) in zip(mine, given.items()):
         if parameter.shape != array.shape or _kind(name) != _kind(other):
             raise SSSError(f'{path} belongs to another network: after {len(pairs)} matching arrays it holds {other} '

@@ -193,7 +193,8 @@ def test_one_process_has_one_precision(narrow_run):
     assert again.metrics.rows() == run.metrics.rows()[:1] and again.factors.rows() == run.factors.rows()[:1]
     off = "MXNet's AMP is on for bfloat16"
     for verb, words in dict(float32=f'precision=float32 is impossible in this process: {off}',
-                            prune='loading the network of run needs float32, but ' + off, evaluate=off, export=off).items():
+                            prune='loading the network of run needs float32, but ' + off,
+                            evaluate=off, export=off).items():
         status, error = facts[verb]
         assert status == 2 and words in error and len(error.splitlines()) == 1, verb
     assert not os.path.exists(run.path.parent / 'wide')
