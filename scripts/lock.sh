@@ -23,7 +23,7 @@ for minor in 3.8 3.9 3.10 3.11 3.12; do
     lock=scripts/locks/py${minor/./}
     echo "$lock.txt, $lock-test.txt"
     compile "$@" --output-file "$lock.txt" setup.py scripts/locks/extra.in
-    mapfile -t known < <(sed -nE 's/^([a-z0-9._-]+)==.*/--no-emit-package=\1/p' "$lock.txt")
-    compile "$@" --output-file "$lock-test.txt" --constraint "$lock.txt" "${known[@]}" \
+    known=$(sed -nE 's/^([a-z0-9._-]+)==.*/--no-emit-package=\1/p' "$lock.txt")
+    compile "$@" --output-file "$lock-test.txt" --constraint "$lock.txt" $known \
         --extra test --extra onnx --extra tensorboard setup.py
 done

@@ -66,7 +66,7 @@ install_run() {
     pip_install --quiet --require-hashes -r <(awk '/^[^ #]/ { tool = /^(pip|setuptools|wheel)==/ } tool' "$lock.txt")
     pip_install --no-build-isolation --require-hashes -r "$lock.txt"
     [ "$mxnet" = none ] || chosen=("$mxnet")
-    pip_install --no-build-isolation --quiet ${chosen[@]+"${chosen[@]}"} -e "$repo"
+    pip_install --no-build-isolation ${chosen[@]+"${chosen[@]}"} -e "$repo"
     if [ "$mxnet" = none ]; then
         # At the end of the path, so the packages of .venv come first. Unlike --system-site-packages this also
         # finds the MXNet of another virtual environment.
