@@ -38,9 +38,12 @@ def mxnet() -> list:
 
 EXTRAS = {
     'tensorboard': ['tensorboardX>=2.5'],
-    'onnx': ['onnx>=1.14.1,<=1.16.2', 'onnxruntime>=1.15,<2'],
+    'onnx': ['onnx>=1.14.1,<=1.16.2', 'onnxruntime>=1.15,<2'],    # MXNet's exporter takes no newer onnx
     'horovod': ['horovod==0.28.1'],         # to be built against MXNet: scripts/cluster/install_horovod.sh
-    'test': ['pytest>=7.4', 'pytest-timeout>=2.1', 'hypothesis>=6.80', 'ruff>=0.12', 'scikit-learn>=1.0'],
+    'test': [
+        'pytest>=7.4', 'pytest-timeout>=2.1', 'pytest-xdist>=3.5', 'hypothesis>=6.80', 'scikit-learn>=1.0',
+        'ruff>=0.12', 'mypy>=1.10', 'types-tabulate', 'types-tqdm', 'types-PyYAML', 'types-psutil',
+    ],
 }
 
 setup(
@@ -59,6 +62,7 @@ setup(
         'omegaconf>=2.3,<2.4',
         'tqdm>=4.60',
         'tabulate>=0.8.10',
+        'jinja2>=3.1',
         'matplotlib>=3.5',
         'pooch>=1.6',
         'filelock>=3.8',

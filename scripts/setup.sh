@@ -1,6 +1,6 @@
-# Sourced by quickstart.sh and test.sh. `set_up run` makes .venv in the clone, with the packages of
-# requirements.txt and this one (editable); `set_up test` adds those of requirements-test.txt. What is
-# there already is not installed again; an interrupted installation starts anew.
+# Sourced by quickstart.sh and test.sh. `set_up run` makes .venv in the clone, with the packages that scripts/locks has for this
+# Python, MXNet, and this package (editable); `set_up test` adds those of the tests. What is there already is not installed
+# again; an interrupted installation starts anew.
 #
 #   PYTHON            the Python to build on; default python3
 #   SSS_GLUON_MXNET   which MXNet: not set, the CPU build; a requirement such as mxnet-cu117==1.9.1, that
@@ -17,7 +17,7 @@ die() {
     exit 1
 }
 
-# Sets python, version and executable (the interpreter itself, not a link in a virtual environment).
+# Sets python, version, lock and executable (the interpreter itself, not a link in a virtual environment).
 find_python() {
     python=${PYTHON:-python3}
     command -v -- "$python" >/dev/null ||
@@ -28,6 +28,8 @@ print("%d.%d.%d" % sys.version_info[:3])
 print(os.path.realpath(sys.executable))') || die "'$python' does not run"
     version=${found%%$'\n'*}
     executable=${found#*$'\n'}
+    lock=${version%.*}
+    lock=$repo/scripts/locks/py${lock/./}       # and .txt, or -test.txt
     case $version in 3.8.* | 3.9.* | 3.10.* | 3.11.* | 3.12.*) return ;; esac
     for candidate in python3.11 python3.12 python3.10 python3.9 python3.8; do
         if "$candidate" -c '' >/dev/null 2>&1; then other=$candidate && break; fi
@@ -59,12 +61,12 @@ pip_install() {
 }
 
 install_run() {
-    local link tools requirements=(-r "$repo/scripts/requirements.txt")
-    tools=$(grep -oE '^(pip|setuptools|wheel)==[^ ]+' "$repo/scripts/requirements.txt")
-    pip_install --quiet $tools          # an old pip does not know today's wheels
-    [ "$mxnet" = none ] || requirements+=("$mxnet")
-    pip_install --no-build-isolation "${requirements[@]}"
-    pip_install --no-build-isolation --quiet -e "$repo"
+    local link chosen=()
+    # First the tools: an old pip does not know today's wheels, and the others are built with setuptools and wheel.
+    pip_install --quiet --require-hashes -r <(awk '/^[^ #]/ { tool = /^(pip|setuptools|wheel)==/ } tool' "$lock.txt")
+    pip_install --no-build-isolation --require-hashes -r "$lock.txt"
+    [ "$mxnet" = none ] || chosen=("$mxnet")
+    pip_install --no-build-isolation ${chosen[@]+"${chosen[@]}"} -e "$repo"
     if [ "$mxnet" = none ]; then
         # At the end of the path, so the packages of .venv come first. Unlike --system-site-packages this also
         # finds the MXNet of another virtual environment.
@@ -74,11 +76,11 @@ install_run() {
 }
 
 install_test() {
-    pip_install -r "$repo/scripts/requirements-test.txt"
+    pip_install --require-hashes -r "$lock-test.txt"
 }
 
 checksum() {
-    cat "$repo/setup.py" "$repo/scripts/requirements.txt" "$@" | cksum
+    cat "$repo/setup.py" "$lock.txt" "$@" | cksum
 }
 
 set_up() {
@@ -98,7 +100,7 @@ set_up() {
         rm -rf -- "$venv"
     fi
     for part in run test; do
-        if [ "$part" = run ]; then sum=$(checksum); else sum=$(checksum "$repo/scripts/requirements-test.txt"); fi
+        if [ "$part" = run ]; then sum=$(checksum); else sum=$(checksum "$lock-test.txt"); fi
         if [ "$(cat "$state/$part" 2>/dev/null)" != "$sum" ]; then
             if [ ! -e "$venv/bin/python" ]; then
                 "$executable" -c 'import ensurepip, venv' 2>/dev/null ||

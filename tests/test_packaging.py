@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.version import Version
 
 REPO = Path(__file__).resolve().parent.parent
 PYTHONS = ('3.8', '3.9', '3.10', '3.11', '3.12')
@@ -116,7 +117,7 @@ def test_pip_keeps_a_gpu_build(build, tmp_path, wanted, before, expected):
         if requirement.name.startswith('mxnet'):
             continue
         if not requirement.marker or requirement.marker.evaluate({'extra': ''}):
-            write_wheel(tmp_path, requirement.name, pins[requirement.name])
+            write_wheel(tmp_path, requirement.name, pins[canonical(requirement.name)])
     for name in ('mxnet', 'mxnet-cu117'):       # both provide the module, as the real ones do
         write_wheel(tmp_path, name, '1.9.1', [('mxnet/__init__.py', f'build = {name!r}\n')])
     python = tmp_path / 'env' / 'bin' / 'python'
@@ -151,35 +152,92 @@ def test_the_wheel_says_what_it_is(build):
     assert 'sss-gluon = sss_gluon.cli:main' in read(build(None), 'entry_points.txt')
 
 
-# --- the pins -----------------------------------------------------------------------------------------------
+# --- the locks ----------------------------------------------------------------------------------------------
 
-def pinned(python, *files):
-    """{name: version} that the requirement files hold for one version of Python."""
-    pins = {}
-    for file in files or ('requirements.txt',):
-        for line in (REPO / 'scripts' / file).read_text().splitlines():
-            line = line.split('#')[0].strip()
-            requirement = Requirement(line) if line else None
-            if line and (not requirement.marker or requirement.marker.evaluate({'python_version': python})):
-                assert requirement.name not in pins, f'{requirement.name} twice for {python}'
-                (specifier,) = requirement.specifier
-                assert specifier.operator == '==', f'{line} is not pinned'
-                pins[requirement.name] = specifier.version
+LOCKS = REPO / 'scripts' / 'locks'
+ENTRY = re.compile(r'([a-z0-9][a-z0-9.-]*)==([^ ;]+)((?: --hash=sha256:[0-9a-f]{64})+)')
+NOT_LOCKED = {'mxnet',          # SSS_GLUON_MXNET chooses the build
+              'horovod'}        # built on the spot
+
+
+def canonical(name):
+    return re.sub(r'[-_.]+', '-', name).lower()
+
+
+def entries(text):
+    """[(name, version)] of a lock; every line has to be a pin with hashes."""
+    found = []
+    for line in re.sub(r' *\\\n *', ' ', text).splitlines():
+        if line and not line.lstrip().startswith('#'):
+            entry = ENTRY.fullmatch(line)
+            assert entry, line
+            found.append((entry[1], entry[2]))
+    return found
+
+
+def lock_name(python, ending=''):
+    return f'py{"".join(python.split(".")[:2])}{ending}.txt'
+
+
+def pinned(python, *endings):
+    """{name: version} that the locks hold for one version of Python."""
+    found = [e for ending in endings or ('',) for e in entries((LOCKS / lock_name(python, ending)).read_text())]
+    pins = dict(found)
+    assert len(pins) == len(found), f'twice for {python}: {found}'
     return pins
 
 
+def wanted_on(python, found, *extras):
+    environments = [{'python_version': python, 'python_full_version': python + '.0', 'extra': e} for e in ('', *extras)]
+    return [r for r in found if not r.marker or any(r.marker.evaluate(e) for e in environments)]
+
+
 @pytest.mark.parametrize('python', PYTHONS)
-def test_every_requirement_is_pinned_within_its_range(build, python):
-    pins = pinned(python, 'requirements.txt', 'requirements-test.txt')
+def test_every_requirement_is_locked_within_its_range(build, python):
+    pins = pinned(python)
     script = (REPO / 'scripts' / 'setup.sh').read_text()
     pins['mxnet'] = re.search(r'SSS_GLUON_MXNET:-mxnet==([\d.]+)', script).group(1)
-    environments = [{'python_version': python, 'extra': e} for e in ('', 'test', 'onnx', 'tensorboard')]
-    checked = 0
-    for requirement in requirements(build(None)):
-        if not requirement.marker or any(requirement.marker.evaluate(e) for e in environments):
+    found = requirements(build(None))
+    assert len(wanted_on(python, found)) >= 12
+    for requirement in wanted_on(python, found):
+        assert requirement.specifier.contains(pins[canonical(requirement.name)]), f'{requirement} on Python {python}'
+    added = pinned(python, '-test')
+    assert not set(pins) & set(added)           # so that the tests never run with other versions than a user has
+    pins.update(added)
+    for requirement in wanted_on(python, found, 'test', 'onnx', 'tensorboard'):
+        assert requirement.specifier.contains(pins[canonical(requirement.name)]), f'{requirement} on Python {python}'
+    for extra in ('test', 'onnx', 'tensorboard'):
+        assert len(wanted_on(python, found, extra)) > len(wanted_on(python, found)), extra
+
+
+@pytest.mark.parametrize('python', PYTHONS)
+def test_the_lock_has_what_else_is_needed(python):
+    pins = pinned(python)
+    for line in (LOCKS / 'extra.in').read_text(encoding='utf-8').splitlines():
+        requirement = Requirement(line) if line and not line.startswith('#') else None
+        if requirement and wanted_on(python, [requirement]):
             assert requirement.specifier.contains(pins[requirement.name]), f'{requirement} on Python {python}'
-            checked += 1
-    assert checked >= 15
+    for requirement in map(Requirement, ('numpy>1.16,<2', 'requests>=2.20,<3', 'graphviz>=0.8.1,<0.9')):    # of MXNet
+        assert requirement.specifier.contains(pins[requirement.name]), f'{requirement} on Python {python}'
+    assert not {*NOT_LOCKED, 'opencv-python'} & set(pinned(python, '', '-test'))
+
+
+@pytest.mark.parametrize('package', sorted(set(pinned(PYTHONS[0])) & set(pinned(PYTHONS[-1]))))
+def test_an_old_python_does_not_hold_back_a_new_one(package):
+    """Resolved one by one, a newer Python never has an older version."""
+    versions = [Version(pinned(python)[package]) for python in PYTHONS if package in pinned(python)]
+    assert versions == sorted(versions)
+
+
+def test_the_locks_name_no_place():
+    """No index, host or path of the machine they were made on; nothing else lies there."""
+    files = {lock_name(python, ending) for python in PYTHONS for ending in ('', '-test')}
+    assert {p.name for p in LOCKS.iterdir()} == files | {'extra.in', 'uv.toml'}
+    for file in files:
+        lines = (LOCKS / file).read_text(encoding='utf-8').splitlines()
+        assert lines[1].split() == ['#', 'bash', 'scripts/lock.sh']
+        for line in lines:
+            assert not re.search(r'://|(^|[\s=])(/|--(?!hash=))', line), line
 
 
 # --- the scripts --------------------------------------------------------------------------------------------
@@ -188,6 +246,7 @@ def test_every_requirement_is_pinned_within_its_range(build, python):
 STUB = r'''#!/bin/bash
 printf '%s %s\n' "${0##*/}" "$*" >>"$STUB_LOG"
 if [ -n "$STUB_FAIL" ] && [[ "$*" == *"$STUB_FAIL"* ]]; then echo "ImportError: $STUB_SAYS" >&2; exit 1; fi
+for file in "$@"; do case $file in /dev/fd/*) cat "$file" >"$STUB_LOG.tools" ;; esac; done
 case "$*" in
     *version_info*) printf '%s\n/usr/bin/python\n' "$STUB_VERSION" ;;
     *find_spec*) echo "$STUB_MXNET" ;;
@@ -207,6 +266,7 @@ class Machine:
     def __init__(self, folder):
         self.clone = folder / 'a clone'
         self.log = folder / 'log'
+        self.tools = folder / 'log.tools'
         self.bin = folder / 'bin'
         self.bin.mkdir(parents=True)
         shutil.copytree(str(REPO / 'scripts'), str(self.clone / 'scripts'))
@@ -253,9 +313,12 @@ def test_a_wrong_python_is_refused_in_one_line(machine, script, version):
 def test_a_right_python_installs_once(machine, version):
     first = machine.run('quickstart.sh', version)
     assert first.returncode == 0, first.stderr
-    assert len(first.installs) == 3             # the tools, the pins, the package
-    assert first.installs[1].endswith('requirements.txt ' + CPU)
-    assert first.installs[2].endswith('-e ' + str(machine.clone))
+    tools, lock, package = first.installs
+    assert lock.endswith(f'--require-hashes -r {machine.clone}/scripts/locks/{lock_name(version)}')
+    assert package.endswith(f' {CPU} -e {machine.clone}') and 'hashes' not in package
+    pins = pinned(version[:-2])
+    assert '--require-hashes -r /dev/fd/' in tools
+    assert entries(machine.tools.read_text()) == [(name, pins[name]) for name in ('pip', 'setuptools', 'wheel')]
     again = machine.run('quickstart.sh', version)
     assert (again.returncode, again.installs) == (0, [])
 
@@ -276,15 +339,16 @@ def test_the_test_packages_are_added_once(machine):
     machine.run('quickstart.sh')
     first = machine.run('test.sh')
     assert first.returncode == 0, first.stderr
-    assert len(first.installs) == 1 and first.installs[0].endswith('requirements-test.txt')
+    install, = first.installs
+    assert install.endswith(f'--require-hashes -r {machine.clone}/scripts/locks/py311-test.txt')
     assert first.calls[-2:] == ['ruff check', 'python -m pytest tests']
     for script in ('test.sh', 'quickstart.sh'):
         assert machine.run(script).installs == []
 
 
 @pytest.mark.parametrize('file, installs', [
-    ('setup.py', 4), ('scripts/requirements.txt', 4),   # the pins of the tests follow those of the package
-    ('scripts/requirements-test.txt', 1), ('scripts/quickstart.sh', 0),
+    ('setup.py', 4), ('scripts/locks/py311.txt', 4),    # the packages of the tests follow those of the package
+    ('scripts/locks/py311-test.txt', 1), ('scripts/locks/py312.txt', 0), ('scripts/quickstart.sh', 0),
 ])
 def test_only_a_changed_requirement_installs_again(machine, file, installs):
     machine.run('test.sh')
@@ -298,7 +362,7 @@ def test_only_a_changed_requirement_installs_again(machine, file, installs):
 
 
 def test_an_interrupted_installation_starts_anew(machine):
-    done = machine.run(fail='--no-build-isolation -r')
+    done = machine.run(fail='--no-build-isolation --require-hashes')
     assert done.returncode == 1 and 'installation failed' in done.stderr
     (machine.clone / '.venv' / 'half').touch()
     again = machine.run()
@@ -315,7 +379,7 @@ def test_another_python_mxnet_or_folder_makes_a_new_environment(machine, change)
     done = machine.run(version='3.12.1' if change == 'python' else '3.11.7',
                        SSS_GLUON_MXNET=GPU if change == 'mxnet' else None)
     assert done.returncode == 0 and len(done.installs) == 3
-    assert done.installs[1].endswith(GPU if change == 'mxnet' else CPU)
+    assert f' {GPU if change == "mxnet" else CPU} -e ' in done.installs[2]
     assert not (machine.clone / '.venv' / 'old').exists()
 
 
@@ -330,7 +394,7 @@ def test_an_environment_of_the_users_own_is_left_alone(machine):
 def test_mxnet_from_elsewhere_is_linked_and_none_is_installed(machine):
     done = machine.run(SSS_GLUON_MXNET='none', STUB_MXNET='/opt/gpu/site-packages')
     assert done.returncode == 0, done.stderr
-    assert done.installs[1].endswith('requirements.txt')
+    assert not any('mxnet==' in call for call in done.installs)
     link = machine.clone / '.venv' / 'bin' / 'mxnet-elsewhere.pth'
     assert link.read_text() == '/opt/gpu/site-packages\n'
 

@@ -41,7 +41,7 @@ if [ "$nccl" = 1 ]; then export HOROVOD_GPU_OPERATIONS=NCCL; fi
 
 scratch=$(mktemp -d)
 trap 'rm -rf -- "$scratch"' EXIT
-# The build asks MXNet where it lies, and MXNet alone cannot be imported with the NumPy of requirements.txt.
+# The build asks MXNet where it lies, and MXNet alone cannot be imported with the NumPy of scripts/locks.
 echo 'import sss_gluon' >"$scratch/sitecustomize.py"
 pip() { PIP_USER=0 python -m pip --disable-pip-version-check "$@"; }
 pip install --quiet 'cmake<3.28'
