@@ -1,10 +1,10 @@
-"""What a channel gives when its BatchNorm.gamma is zero, carried into the layer that reads it.
+"""Removed channels are constants once their BatchNorm.gamma is zero; the layer that reads them absorbs these constants.
 
-Such a channel is the constant k = f(β) (f: the ReLU, the pooling behind it). A layer that reads it gets W·k, the same
-for every image. That goes into its bias; or, as an offset of its outputs, into the running mean of the BatchNorms that
-read them, through additions too: within a stage of a pre-activation ResNet these are the first BatchNorm of every later
-block. This is exact where the layer does not pad; where it pads with zeros the border positions see less of the
-constant, so it is an approximation there. An offset that reaches anything else is dropped.
+Such a channel equals k = f(β), where f is the ReLU and the pooling after it. A layer that reads it receives W·k, the
+same for every image. That goes into its bias; or, as an offset of its outputs, into the running mean of every BatchNorm
+that reads them, also through additions: within a stage of a pre-activation ResNet that is the first BatchNorm of every
+later block. This is exact where the layer does not pad. With zero padding the border positions see less of the
+constant, so it is an approximation there. An offset that reaches any other operator is dropped.
 """
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from ..graph.channels import Channels
 from ..graph.ir import Entry, Node, Program
 from ..graph.operators import ADDITIONS
 from .layer_graph import LINEAR
-from .method import Case, Kept
+from .method import Case, Masks
 
 IMAGES = 64
-ROUNDING = 1e-6     # of constants that were carried already
+ROUNDING = 1e-6     # smaller differences are rounding errors of constants that are absorbed already
 
 
-class Carried(NamedTuple):
-    """Layers that read constants of removed channels, by how well these are kept; and what that costs.
+class Absorbed(NamedTuple):
+    """Names of the layers that read constants of removed channels, by how well they absorb them, and the error.
 
-    ``error`` is the root mean square of the change of the outputs on training images, over that of the outputs: with
-    the constants carried, against the network in which they are still computed.
+    ``error`` is the RMS change of the outputs over their RMS, on training images: the pruned network with the constants
+    absorbed, against the network that still computes them.
     """
     exact: List[str]
     approximate: List[str]
@@ -38,53 +38,59 @@ class Carried(NamedTuple):
     error: float
 
     def __str__(self):
-        parts = [f'{len(names)} layers {text}' for names, text in
-                 ((self.exact, 'exactly'), (self.approximate, 'up to their zero padding'),
-                  (self.dropped, 'not at all (nothing behind them takes an offset)')) if names]
-        return (f'constants of removed channels are carried into {", ".join(parts) or "no layer, all are 0"}; '
-                f'outputs change by {self.error:.1e} of their size')
+        parts = [f'{len(names)} {text}' for names, text in
+                 ((self.exact, 'absorb them exactly'), (self.approximate, 'absorb them up to their zero padding'),
+                  (self.dropped, 'drop them, because nothing after takes an offset')) if names]
+        return (f'layers that read constants of removed channels: {", ".join(parts) or "none"}; the outputs change by '
+                f'{self.error:.1e} (relative RMS)')
 
 
-def carry(case: Case, kept: Kept) -> Dict[str, object]:
-    """Carry the constants of what is not kept; with the option ``constants: exact`` anything else is an error."""
-    constant = _without_gamma(case, kept)
-    before, after = Channels(constant), Channels(case.pruned(kept))
+def absorb_constants(case: Case, masks: Masks) -> Dict[str, object]:
+    """Absorb the constants of removed channels; with the option ``constants: exact`` an inexact layer is an error.
+
+    Returns
+    -------
+    dict
+        The fields of ``Absorbed``.
+    """
+    constant = _with_zero_gamma(case, masks)
+    before, after = Channels(constant), Channels(case.pruned(masks))
     exact, approximate, dropped = [], [], []
     for node in before.nodes:
-        shift = _shift(node, before, after) if node.op in LINEAR else np.zeros(1)
-        if not shift.any():
+        offset = _missing_offset(node, before, after) if node.op in LINEAR else np.zeros(1)
+        if not offset.any():
             continue
-        takers = _takers(case, node)
+        absorbers = _absorbers(case, node)
         padded = any(np.ravel(node.get('pad', 0)))
-        (dropped if not takers else approximate if padded else exact).append(node.name)
+        (dropped if not absorbers else approximate if padded else exact).append(node.name)
         if case.options['constants'] == 'exact' and not exact[-1:] == [node.name]:
-            raise SSSError(f'constants of removed channels cannot be carried exactly into {node.name}: it pads with '
-                           f'zeros, or nothing behind it takes an offset; method_options: {{constants: approximate}} '
-                           f'states the error instead')
-        for parameter, sign in takers:
-            parameter.set_data(parameter.data() + mx.nd.array(sign * shift))
-        after = Channels(case.pruned(kept))        # what is constant further on has changed with it
+            raise SSSError(f'{node.name} cannot absorb the constants of removed channels exactly: it pads with zeros, '
+                           f'or nothing after it takes an offset; method_options: {{constants: approximate}} states '
+                           f'the error instead')
+        for parameter, sign in absorbers:
+            parameter.set_data(parameter.data() + mx.nd.array(sign * offset))
+        after = Channels(case.pruned(masks))        # the constants of later layers have changed with it
     images = case.images(IMAGES).x
     expected = constant.run(images)[0].astype('float64')
-    found = case.pruned(kept).run(images)[0]
-    result = Carried(exact, approximate, dropped,
-                     float(np.sqrt(np.square(found - expected).mean() / max(np.square(expected).mean(), 1e-30))))
+    found = case.pruned(masks).run(images)[0]
+    result = Absorbed(exact, approximate, dropped,
+                      float(np.sqrt(np.square(found - expected).mean() / max(np.square(expected).mean(), 1e-30))))
     case.log(str(result))
     return result._asdict()
 
 
-def _without_gamma(case: Case, kept: Kept) -> Program:
-    """The network with BatchNorm.gamma at 0 in the removed channels: they are constants, and still there."""
+def _with_zero_gamma(case: Case, masks: Masks) -> Program:
+    """The network with BatchNorm.gamma = 0 in removed channels, which makes them constant but leaves them in place."""
     program = case.layer_graph.program
     values = dict(program.values)
     for unit in case.units:
         name = next(e.node.name for e in unit.norm.inputs if e.node.name.endswith('gamma'))
-        values[name] = values[name] * np.repeat(kept[unit.name], values[name].size // unit.size)
+        values[name] = values[name] * np.repeat(masks[unit.name], values[name].size // unit.size)
     return replace(program, values=values)
 
 
-def _shift(node: Node, before: Channels, after: Channels) -> np.ndarray:
-    """(outputs,): what a layer lacks of the constants that it read before."""
+def _missing_offset(node: Node, before: Channels, after: Channels) -> np.ndarray:
+    """(outputs,): what the outputs of a layer lose with the constants that it no longer reads."""
     other = next(n for n in after.nodes if n.name == node.name)
     k = before.constant(node.inputs[0]) - after.constant(other.inputs[0])
     k = np.where(np.isnan(k) | (np.abs(k) < ROUNDING), 0.0, k)
@@ -96,10 +102,11 @@ def _shift(node: Node, before: Channels, after: Channels) -> np.ndarray:
     return np.einsum('goi,gi->go', taps, k.reshape(groups, -1)).ravel()
 
 
-def _takers(case: Case, layer: Node) -> List[Tuple[gluon.Parameter, int]]:
-    """[(parameter, sign)]: what takes up an offset of the outputs of a layer; [] where nothing can.
+def _absorbers(case: Case, layer: Node) -> List[Tuple[gluon.Parameter, int]]:
+    """[(parameter, sign)] that absorb an offset of the outputs of a layer; [] if nothing can.
 
-    Its bias; or the running means of all BatchNorms that it reaches, through additions: BN(x + s; m) = BN(x; m − s).
+    That is the layer's bias, or the running mean of every BatchNorm that it reaches through additions:
+    BN(x + s; m) = BN(x; m − s).
     """
     layer_graph = case.layer_graph
     layer = layer_graph.nodes[layer.name]
