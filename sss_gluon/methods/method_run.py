@@ -53,8 +53,8 @@ class MethodRun(Method):
             shape = Structure.load(f'{run.selection}-structure.json').input_shape
             before, after = (count(load(prefix), shape).macs for prefix in (run.source, run.selection))
             epochs, config = config.epochs, scratch.stretched(config, before, after)
-            log(f'scratch: trains for {config.epochs} epochs, for the compute that {epochs} epochs of the whole network '
-                f'cost (at most twice as many)')
+            log(f'scratch: trains for {config.epochs} epochs, for the compute that {epochs} epochs of the whole '
+                f'network cost (at most twice as many)')
         return config
 
     def regularizer(self, config: Config, net: gluon.Block, input_shape) -> Regularizer:
