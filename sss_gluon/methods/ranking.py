@@ -19,7 +19,7 @@ from .method import Masks, Scores
 BLOCKS = ''     # all blocks of a network are ranked together, as one layer
 
 
-class Chosen(NamedTuple):
+class Selection(NamedTuple):
     """The masks of a selection, and the share of the MACs of the whole network that remains with them."""
     masks: Masks
     macs: float
@@ -58,7 +58,7 @@ def removal_order(scores: Scores, kinds: Dict[str, str], scope: str) -> List[Tup
     return [entry for _, entry in rows]
 
 
-def meet_budget(net: gluon.HybridBlock, input_shape, scores: Scores, target: float, scope: str) -> Chosen:
+def meet_budget(net: gluon.HybridBlock, input_shape, scores: Scores, target: float, scope: str) -> Selection:
     """Remove the fewest structures that leave at most ``target`` of the MACs: one fewer would leave more.
 
     MACs are counted on the network as it would be pruned, not estimated.
@@ -85,14 +85,14 @@ def meet_budget(net: gluon.HybridBlock, input_shape, scores: Scores, target: flo
             low = middle
         else:
             high = middle
-    return Chosen(_masks(scores, rows[:high]), share(high))
+    return Selection(_masks(scores, rows[:high]), share(high))
 
 
-def zero_scores(net: gluon.HybridBlock, input_shape, scores: Scores) -> Chosen:
+def zero_scores(net: gluon.HybridBlock, input_shape, scores: Scores) -> Selection:
     """Remove the structures whose score is exactly 0."""
     rows = [(name, i) for name, i in removal_order(scores, _kinds(net, scores), 'global') if scores[name][i] == 0]
     kept = _masks(scores, rows)
-    return Chosen(kept, _counter(net, input_shape)(kept))
+    return Selection(kept, _counter(net, input_shape)(kept))
 
 
 def _kinds(net, scores: Scores) -> Dict[str, str]:

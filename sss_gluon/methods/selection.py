@@ -84,16 +84,16 @@ def select_structures(method: PruningMethod, config: Config, source: RunFolder, 
     scores = method.score(case)
     write_npz(folder / 'scores.npz', scores)
     if target is None:
-        chosen = zero_scores(net, shape, scores)
+        masks = zero_scores(net, shape, scores).masks
     else:
-        chosen = meet_budget(net, shape, scores, target, case.options.get('scope', method.scope))
-    removed = sum(int((~mask).sum()) for mask in chosen.masks.values())
-    adjusted = method.adjust(case, chosen.masks) if method.adjust and removed else None
+        masks = meet_budget(net, shape, scores, target, case.options.get('scope', method.scope)).masks
+    removed = sum(int((~mask).sum()) for mask in masks.values())
+    adjusted = method.adjust(case, masks) if method.adjust and removed else None
     for unit in case.units:
-        unit.factor.parameter.set_data(mx.nd.array(chosen.masks[unit.name].astype('float32')))
+        unit.factor.parameter.set_data(mx.nd.array(masks[unit.name].astype('float32')))
     result = compact(net, shape)
     result.export(folder / 'model')
-    total = sum(mask.size for mask in chosen.masks.values())
+    total = sum(mask.size for mask in masks.values())
     macs, params = result.after.macs / result.before.macs, result.after.params / result.before.params
     log(f'{method.name}: removes {removed} of {total} structures and keeps {macs:.1%} of the MACs, {params:.1%} of the '
         f'parameters')

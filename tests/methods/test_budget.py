@@ -66,9 +66,9 @@ def test_ignored_layers_keep_their_structures(make_case, configure, source):
     assert [unit.name for unit in case.units] == ['stage1.0.norm2', 'stage3.0.norm2']
     assert len(case.layer_graph.units) == 3
     scores = l1.score(case)
-    chosen = meet_budget(case.net, case.input_shape, scores, 0.8, 'layer')
-    assert set(chosen.masks) == set(scores) and chosen.macs <= 0.8
-    assert all(0 < mask.sum() < mask.size for mask in chosen.masks.values())
+    selected = meet_budget(case.net, case.input_shape, scores, 0.8, 'layer')
+    assert set(selected.masks) == set(scores) and selected.macs <= 0.8
+    assert all(0 < mask.sum() < mask.size for mask in selected.masks.values())
     run = train(configure(method='l1', source=source(), target_macs=0.8,
                           method_options=dict(ignored_layers=[r'stage2\.'])), quiet)
     kept = {name: len(row['kept']) for name, row in prune(run.path, quiet).structure.factors.items()}

@@ -77,11 +77,11 @@ def one_fewer(monkeypatch):
     shares, meet_budget = [], selection.meet_budget
 
     def noted(net, shape, scores, target, scope):
-        chosen = meet_budget(net, shape, scores, target, scope)
+        selected = meet_budget(net, shape, scores, target, scope)
         rows = ranking.removal_order(scores, {f.name: f.kind for f in ranking.scaling_factors(net)}, scope)
-        removed = sum(int((~mask).sum()) for mask in chosen.masks.values())
+        removed = sum(int((~mask).sum()) for mask in selected.masks.values())
         shares.append(ranking._counter(net, shape)(ranking._masks(scores, rows[:removed - 1])))
-        return chosen
+        return selected
 
     monkeypatch.setattr(selection, 'meet_budget', noted)
     return shares

@@ -52,7 +52,7 @@ def conv_macs(kept, size=8):
 def test_fewest_that_meet_the_budget(target, make_case):
     case = make_case()
     scores = {unit.name: np.arange(unit.size, dtype='float64') for unit in case.units}
-    chosen = meet_budget(case.net, case.input_shape, scores, target, 'global')
+    selected = meet_budget(case.net, case.input_shape, scores, target, 'global')
     rows = removal_order(scores, {unit.name: 'neuron' for unit in case.units}, 'global')
     sizes, share = {unit.name: unit.size for unit in case.units}, []
     whole = conv_macs(list(sizes.values()))
@@ -61,9 +61,9 @@ def test_fewest_that_meet_the_budget(target, make_case):
             sizes[name] -= 1
         share.append(conv_macs(list(sizes.values())) / whole)
     fewest = next(i for i, left in enumerate(share) if left <= target)
-    assert sum(int((~mask).sum()) for mask in chosen.masks.values()) == fewest
-    assert chosen.macs == pytest.approx(share[fewest], abs=1e-12)
-    assert {name: np.flatnonzero(~mask).tolist() for name, mask in chosen.masks.items()} == \
+    assert sum(int((~mask).sum()) for mask in selected.masks.values()) == fewest
+    assert selected.macs == pytest.approx(share[fewest], abs=1e-12)
+    assert {name: np.flatnonzero(~mask).tolist() for name, mask in selected.masks.items()} == \
         {name: sorted(i for n, i in rows[:fewest] if n == name) for name in sizes}
 
 
@@ -78,6 +78,6 @@ def test_zeros_are_exact_and_leave_one(make_case):
     case = make_case()
     scores = {unit.name: np.array([0.0, 1e-30, *np.zeros(unit.size - 2)]) for unit in case.units[:1]}
     scores.update({unit.name: np.zeros(unit.size) for unit in case.units[1:]})
-    chosen = zero_scores(case.net, case.input_shape, scores)
-    assert [int(mask.sum()) for mask in chosen.masks.values()] == [1, 1, 1]
-    assert chosen.masks[case.units[0].name].tolist() == [False, True] + [False] * 6
+    selected = zero_scores(case.net, case.input_shape, scores)
+    assert [int(mask.sum()) for mask in selected.masks.values()] == [1, 1, 1]
+    assert selected.masks[case.units[0].name].tolist() == [False, True] + [False] * 6
