@@ -1,12 +1,13 @@
-"""Average percentage of zeros: neurons that are mostly silent go.
+"""Average percentage of zeros (APoZ): the neurons that are silent most often are removed.
 
-Equation    APoZ_j = share of zeros behind the ReLU of channel j, over N images and all positions; the largest go.
+Equation    APoZ_j = share of zeros after the ReLU of channel j, over N images and all positions; the channels with
+            the largest APoZ are removed.
 Source      [16] Hu et al., "Network Trimming", 2016, section 3.1, equation 1.
-Differs     - The paper trims neurons whose APoZ lies more than one standard deviation above the mean of a few chosen
-              layers, fine-tunes, and repeats. Here the same fraction of every layer goes, once, as much as
-              target_macs asks for.
-            - Running statistics are used, and ``images`` training images instead of the validation set.
-            - Groups are ranked by the mean of their channels. Blocks have no ReLU of their own: they are not offered.
+Differs     - The paper trims the neurons whose APoZ exceeds the mean of a few selected layers by one standard
+              deviation, fine-tunes, and repeats. Here the same fraction of every layer is removed, once, as much as
+              target_macs demands.
+            - BatchNorm uses its running statistics; ``images`` training images replace the validation set.
+            - A group is ranked by the mean of its channels. Blocks have no ReLU of their own and are not offered.
 """
 from __future__ import annotations
 
@@ -23,7 +24,7 @@ def percentages(case: Case) -> Scores:
     for unit in case.units:
         relu = case.layer_graph.relu(unit)
         if relu is None:
-            raise SSSError(f'apoz needs a ReLU behind {unit.name}, and nothing else that reads what is before it')
+            raise SSSError(f'apoz needs a ReLU after {unit.name} that alone reads its output; use another method')
         zero = Node('_equal_scalar', f'zero_{unit.name}', {'scalar': '0'}, [Entry(relu)])
         means.append(Entry(Node('mean', f'mean_{unit.name}', {'axis': '(0, 2, 3)'}, [Entry(zero)])))
     x = case.images().x

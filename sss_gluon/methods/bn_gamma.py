@@ -1,4 +1,4 @@
-"""What network slimming and ISTA share: structures measured, and penalised, by their BatchNorm.gamma."""
+"""Structures scored, and penalised, by their BatchNorm.gamma: the common part of network slimming and ISTA."""
 from __future__ import annotations
 
 from typing import Any, Dict, Sequence
@@ -20,13 +20,13 @@ def gamma_of(layer_graph: LayerGraph, unit: PrunableUnit) -> gluon.Parameter:
 
 
 def score(case: Case) -> Scores:
-    """Mean |γ| over the channels of a structure."""
+    """Mean |γ| over the channels of each structure."""
     return {unit.name: np.abs(gamma_of(case.layer_graph, unit).data().asnumpy().astype('float64'))
             .reshape(unit.size, -1).mean(axis=1) for unit in case.units}
 
 
 class GammaPenalty(Regularizer):
-    """An L1 penalty of a strength on the BatchNorm.gamma of all structures, which is not decayed."""
+    """An L1 penalty on the BatchNorm.gamma of all structures, which it exempts from weight decay."""
 
     def __init__(self, net: gluon.Block, input_shape: Sequence[int], options: Dict[str, Any]):
         layer_graph = LayerGraph(net, input_shape)
@@ -34,7 +34,7 @@ class GammaPenalty(Regularizer):
         self.sizes = {unit.name: unit.size for unit in layer_graph.units}
         self.gammas = {unit.name: gamma_of(layer_graph, unit) for unit in layer_graph.units}
         for gamma in self.gammas.values():
-            gamma.wd_mult = 0.0     # 1e-4 of decay would drown an L1 of 1e-5
+            gamma.wd_mult = 0.0     # a decay of 1e-4 would drown an L1 penalty of 1e-5
 
     def values(self):
         return {name: np.abs(gamma.list_data()[0].asnumpy()).reshape(self.sizes[name], -1).max(axis=1)

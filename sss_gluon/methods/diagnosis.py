@@ -1,22 +1,23 @@
-"""Why no factor reached zero: the smallest ones, their gradients against γ, and what would get them there.
+"""Why no structure reached zero: the smallest factors, their gradients against γ, and what would bring them to zero.
 
-A factor far from zero with mean gradient g moves by −η(γ + g)/(1 − μ) a step once its velocity has settled (eq. 10-12
-with a constant gradient), so it reaches zero only when γ > −g, and after λ(1 − μ)/(η(γ + g)) steps.
+A factor λ far from zero with mean gradient g moves by −η(γ + g)/(1 − μ) per step once its velocity has settled
+(equations 10-12 with a constant gradient). It reaches zero only if γ > −g, after λ(1 − μ)/(η(γ + g)) steps.
 """
 from __future__ import annotations
 
 import math
-from typing import Dict, List, NamedTuple
+from typing import Dict, List, NamedTuple, Optional
 
 import mxnet as mx
 from mxnet import autograd, gluon
 from tabulate import tabulate
 
 from ..factors import scaling_factors
+from ..train.method import Regularizer
 
 
 class Pressure(NamedTuple):
-    """One entry of a factor: its value, its mean gradient, and the γ that acts on it, with the multiplier in it."""
+    """One entry of a factor: its value, its mean gradient, and the γ that acts on it, which includes the multiplier."""
     name: str
     value: float
     gradient: float
@@ -27,7 +28,7 @@ class Pressure(NamedTuple):
 def mean_gradients(net: gluon.Block, loss, batches, context, scale: float = 1.0) -> Dict[str, object]:
     """{factor name: mean gradient of the loss per image} over some batches, in training mode.
 
-    Running statistics are put back afterwards: the network is as it was. ``scale`` is the loss scale.
+    It restores the running statistics, so the network does not change. ``scale`` is the loss scale.
     """
     frozen = [p for p in net.collect_params().values() if p.grad_req == 'null']
     before = [p.data(context).copy() for p in frozen]
@@ -35,11 +36,11 @@ def mean_gradients(net: gluon.Block, loss, batches, context, scale: float = 1.0)
     for x, y in batches:
         x, y = mx.nd.array(x, ctx=context), mx.nd.array(y, ctx=context)
         with autograd.record():
-            total = scale * (loss(net(x), y) * (y >= 0)).sum()      # -1: there to fill the batch
+            total = scale * (loss(net(x), y) * (y >= 0)).sum()      # label -1 pads the batch
         total.backward()
         for name, _, parameter in scaling_factors(net):
             sums[name] = sums.get(name, 0) + parameter.grad(context).asnumpy()
-        net.collect_params().zero_grad()    # with accumulation they add up by themselves
+        net.collect_params().zero_grad()    # with grad_accumulation they would add up
         images += int((y >= 0).sum().asscalar())
     for parameter, value in zip(frozen, before):
         parameter.data(context)[:] = value
@@ -47,7 +48,7 @@ def mean_gradients(net: gluon.Block, loss, batches, context, scale: float = 1.0)
 
 
 def smallest(net, gradients, gamma: float, multipliers: Dict[str, float], count: int = 5) -> List[Pressure]:
-    """The entries nearest to zero."""
+    """The ``count`` entries nearest to zero; those with multiplier 0 come last."""
     entries = [Pressure(f'{factor.name}[{i}]', float(value), float(gradients[factor.name][i]),
                         gamma * multipliers[factor.name], multipliers[factor.name])
                for factor in scaling_factors(net) for i, value in enumerate(factor.values())]
@@ -55,17 +56,17 @@ def smallest(net, gradients, gamma: float, multipliers: Dict[str, float], count:
 
 
 def explain(entries: List[Pressure], learning_rate: float, rate_sum: float, momentum: float) -> str:
-    """The report of a run that removed nothing.
+    """Explain a run that removed nothing, and advise on γ and the number of steps.
 
     Parameters
     ----------
     entries : list of Pressure
     learning_rate : float
-        The highest rate of the run, at which more steps would be taken.
+        The highest rate of the run; the advice on steps assumes it.
     rate_sum : float
         Sum of the learning rate over all steps of the run. A γ larger by d would have moved a factor further by
-        d·rate_sum/(1 − μ), had the gradients been the same; they resist more as a factor shrinks, so what is
-        named is the least that can be enough.
+        d·rate_sum/(1 − μ) if the gradients had been the same. They resist more as a factor shrinks, so the γ given is
+        a lower bound.
     momentum : float
     """
     rows, needed, steps = [], [], []
@@ -85,12 +86,19 @@ def explain(entries: List[Pressure], learning_rate: float, rate_sum: float, mome
     reachable = [s for s in steps if s is not None]
     if reachable:
         advice += f', or about {min(reachable):,.0f} more steps at learning rate {learning_rate:g}'
-    return (f'No factor reached zero: there is nothing to remove.\n{table}\n'
-            f'A factor shrinks only where γ is larger than minus its gradient; {advice}.')
+    return (f'No factor reached zero, so there is nothing to remove.\n{table}\n'
+            f'A factor shrinks only if γ exceeds minus its gradient; {advice}.')
+
+
+def explain_penalty(regularizer: Regularizer, method: str, strength: float) -> Optional[str]:
+    """Advise on the strength of a penalty that drove no structure to zero; None if one is zero."""
+    least = min(float(values.min()) for values in regularizer.values().values())
+    return f'{method}: no structure reached zero, the smallest value is {least:.2g}; raise strength, now ' \
+           f'{strength:g}, or train longer' if least else None
 
 
 def _rounded_up(number: float) -> float:
-    """To two digits, upwards: 0.101 is 0.11."""
+    """Round up to two digits: 0.101 becomes 0.11."""
     if not 0 < number < float('inf'):
         return number
     unit = 10.0 ** (math.floor(math.log10(number)) - 1)

@@ -1,17 +1,17 @@
-"""ISTA on BatchNorm.gamma: channels whose γ reaches zero exactly become constants and are carried away.
+"""ISTA on BatchNorm.gamma: channels whose γ reaches exactly zero become constants, which the next layer absorbs.
 
-Equation    γ ← S_{ηρ}(γ − η ∇_γ L) after every step, S the soft threshold; W as always.
-            With ``rescale`` α: γ, β ← αγ, αβ and the weights that read the channel ← W/α, before training; the
-            function is the same (ReLU is positively homogeneous), and γ needs fewer steps to zero.
+Equation    γ ← S_{ηρ}(γ − η ∇_γ L) after every step, S the soft threshold; W trains as usual.
+            ``rescale`` α: before training, γ, β ← αγ, αβ and the weights that read the channel ← W/α. The function is
+            the same (ReLU is positively homogeneous), and γ needs fewer steps to zero.
 Source      [48] Ye et al., "Rethinking the Smaller-Norm-Less-Informative Assumption in Channel Pruning of Convolution
             Layers", ICLR 2018, section 4: algorithm and α–W rescaling trick.
-Differs     - ρ is one number (``strength``); the paper weighs layers by the memory that a channel costs.
-            - The step before the threshold is the one of all weights (Nesterov); in the authors' code it is plain
-              gradient descent. γ is not decayed.
-            - Two runs: one without ``source`` trains, from new weights or from init= (the paper starts from trained
-              ones); one whose ``source`` is that run removes what is zero (or, with target_macs, the smallest),
-              carries the constants of β into the next layer (constants.py) and fine-tunes.
-            - The paper scales W back after training; the removal makes that unnecessary.
+Differs     - ρ is one number (``strength``); the paper weights each layer by the memory that a channel costs.
+            - The step before the threshold is that of all weights (Nesterov); the authors' code uses plain gradient
+              descent. γ is not decayed.
+            - There are two runs. The one without ``source`` trains, from new weights or from init= (the paper starts
+              from trained ones). The one whose ``source`` is that run removes the zeros (or, with target_macs, the
+              smallest), absorbs the constants of β in the next layer (absorb.py) and fine-tunes.
+            - The paper scales W back after training; removing the channels makes that unnecessary.
 """
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from mxnet import nd
 
 from ..errors import SSSError
 from . import bn_gamma
-from .constants import carry
+from .absorb import absorb_constants
+from .diagnosis import explain_penalty
 from .layer_graph import LayerGraph
 from .method import PruningMethod
 
@@ -37,24 +38,22 @@ class SoftThreshold(bn_gamma.GammaPenalty):
                 data[:] = nd.sign(data) * nd.relu(nd.abs(data) - threshold)
 
     def explain(self, training):
-        smallest = min(float(values.min()) for values in self.values().values())
-        return f'ista: no structure reached zero, the smallest |γ| is {smallest:.2g}; raise strength, now ' \
-               f'{self.strength:g}, or train longer' if smallest else None
+        return explain_penalty(self, 'ista', self.strength)
 
 
 def rescale(net, input_shape, alpha: float) -> None:
-    """The paper's trick; the network computes what it did."""
+    """Apply the paper's α–W rescaling trick; the network computes the same function."""
     if not alpha > 0:
         raise SSSError(f'method_options: rescale={alpha} must be more than 0')
     layer_graph = LayerGraph(net, input_shape)
     for unit in layer_graph.units:
         if layer_graph.relu(unit) is None:
-            raise SSSError(f'ista: rescale needs a ReLU behind {unit.name}; leave it out')
+            raise SSSError(f'ista: rescale needs a ReLU after {unit.name}; leave rescale out')
         norm, consumer = layer_graph.parameters(unit.norm), layer_graph.parameters(layer_graph.consumer(unit))
         for parameter, factor in ((norm['gamma'], alpha), (norm['beta'], alpha), (consumer['weight'], 1 / alpha)):
             parameter.set_data(parameter.data(parameter.list_ctx()[0]) * factor)
 
 
 METHOD = PruningMethod('ista', ('neuron', 'group'),
-                dict(strength=1e-3, rescale=1.0, scope='global', constants='approximate'),
-                score=bn_gamma.score, adjust=carry, regularizer=SoftThreshold, zeros=True)
+                       dict(strength=1e-3, rescale=1.0, scope='global', constants='approximate'),
+                       score=bn_gamma.score, adjust=absorb_constants, regularizer=SoftThreshold, prunes_zeros=True)

@@ -1,4 +1,4 @@
-"""Where the structures of a network sit: the layers that produce each of them, and those that read it."""
+"""The layer graph of a network: which layers produce its structures, and which layer reads them."""
 from __future__ import annotations
 
 from typing import Dict, List, NamedTuple, Optional, Sequence
@@ -16,15 +16,15 @@ CHANNELWISE = ('Activation', 'relu', 'LeakyReLU', 'Pooling', 'Flatten', 'Dropout
 
 
 class PrunableUnit(NamedTuple):
-    """The structures of one factor: what produces them.
+    """The structures of one factor, and the layers that produce them.
 
     Attributes
     ----------
     factor : ScalingFactor
     conv : Node or None
-        The convolution that puts them out; None where something else is below the BatchNorm.
+        The convolution that outputs them; None if something else feeds the BatchNorm.
     norm : Node or None
-        The BatchNorm that carries the factor; None where the convolution does.
+        The BatchNorm that carries the factor; None if the convolution does.
     """
     factor: ScalingFactor
     conv: Optional[Node]
@@ -51,7 +51,7 @@ class PrunableUnit(NamedTuple):
 class LayerGraph:
     """The folded program of a network with factors, and the ``PrunableUnit`` of each factor, in forward order.
 
-    It holds values of the moment it is made; ``parameters`` gives the network's own.
+    ``program`` holds the values at construction; ``parameters`` gives the parameters of the network itself.
     """
 
     def __init__(self, net: gluon.HybridBlock, input_shape: Sequence[int]):
@@ -61,8 +61,8 @@ class LayerGraph:
         self.nodes = {node.name: node for node in self.users}
         structural = {variable: name for name, variable in self.program.names.items()}
         names = structural_names(net)
-        mine = {names[p.name]: p for p in net.collect_params().values()}
-        self._parameters = {variable: mine[name] for variable, name in structural.items()}
+        parameters = {names[p.name]: p for p in net.collect_params().values()}
+        self._parameters = {variable: parameters[name] for variable, name in structural.items()}
         self.units: List[PrunableUnit] = [self._unit(factor) for factor in scaling_factors(net)]
 
     def _unit(self, factor: ScalingFactor) -> PrunableUnit:
@@ -75,10 +75,10 @@ class LayerGraph:
                     below = node.inputs[0].node
                     return PrunableUnit(factor, below if below.op == 'Convolution' else None, node)
                 return PrunableUnit(factor, node, None)
-        raise SSSError(f'factor {factor.name} is on a layer that a baseline cannot read')
+        raise SSSError(f'factor {factor.name} is on a layer without weight or gamma; use method=sss')
 
     def parameters(self, node: Optional[Node]) -> Dict[str, gluon.Parameter]:
-        """{'weight', 'bias', 'gamma', 'beta', 'running_mean' or 'running_var': the network's parameter} of a node."""
+        """{'weight', 'bias', 'gamma', 'beta', 'running_mean' or 'running_var': network parameter} of a node."""
         if node is None:
             return {}
         variables = [entry.node for entry in node.inputs if self.program.is_parameter(entry.node)]
@@ -89,29 +89,29 @@ class LayerGraph:
                     if variable.name.endswith(role))
 
     def producing(self, unit: PrunableUnit) -> List[gluon.Parameter]:
-        """What the output of the structures is proportional to together: filters, biases, BatchNorm's γ and β.
+        """Filters, biases and BatchNorm's γ and β: scaled together, they scale the output of the structures.
 
-        The first axis of each is that of the channels.
+        The first axis of each is the channel axis.
         """
         found = [*self.parameters(unit.conv).items(), *self.parameters(unit.norm).items()]
         return [parameter for role, parameter in found if role in ('weight', 'bias', 'gamma', 'beta')]
 
     def relu(self, unit: PrunableUnit) -> Optional[Node]:
-        """The ReLU that the structures go through, when nothing else reads them before it."""
+        """The ReLU after the structures; None if there is none, or something else reads them too."""
         users = self.users[unit.output]
         node = users[0][0] if len(users) == 1 else None
         return node if node is not None and node.op in ('Activation', 'relu') \
             and node.attrs.get('act_type', 'relu') == 'relu' else None
 
     def consumer(self, unit: PrunableUnit) -> Node:
-        """The one layer that reads the structures; an error when something else reads them too."""
+        """The only layer that reads the structures; it is an error if another one does too."""
         node = unit.output
         while True:
             users = self.users[node]
             if len(users) != 1 or users[0][0].op not in LINEAR + CHANNELWISE:
                 names = ', '.join(f'{user.op}({user.name})' for user, _ in users)
-                raise SSSError(f'the structures of {unit.name} are read by {names}, not by one convolution or dense '
-                               f'layer alone; use another method, or other kinds of structures')
+                raise SSSError(f'the structures of {unit.name} are read by {names}, not by exactly one convolution or '
+                               f'dense layer; use another method, or other kinds of structures')
             node = users[0][0]
             if node.op in LINEAR:
                 if int(node.get('num_group', 1)) > 1:

@@ -1,4 +1,4 @@
-"""What a method of the table is, its settings, and what its functions are given."""
+"""A pruning method: its entry in the registry, its options, and the network that its functions rank."""
 from __future__ import annotations
 
 import re
@@ -20,12 +20,12 @@ from ..train.config import LARGEST, Config
 from ..train.method import Regularizer
 from .layer_graph import LayerGraph
 
-Scores = Dict[str, np.ndarray]      # {factor name: a number for each structure}: the smallest go first
-Kept = Dict[str, np.ndarray]        # {factor name: booleans}
+Scores = Dict[str, np.ndarray]      # {factor name: a number for each structure}; the smallest are removed first
+Masks = Dict[str, np.ndarray]       # {factor name: booleans}; False removes the structure
 
 CHOICES = {'scope': ('layer', 'global'), 'order': ('even', 'l1'), 'budget': ('epochs', 'compute'),
            'constants': ('approximate', 'exact')}
-LISTS = {'kinds': '[neuron]', 'ignored_layers': '["norm5_.*"]'}      # of every method that chooses structures
+LISTS = {'kinds': '[neuron]', 'ignored_layers': '["norm5_.*"]'}      # options of all methods that rank
 
 
 class Images(NamedTuple):
@@ -35,17 +35,17 @@ class Images(NamedTuple):
 
 
 class Case:
-    """A trained network whose structures are to be ranked: source's weights, factors 1.
+    """A trained network whose structures are to be ranked, with the weights of the source and all factors 1.
 
     Attributes
     ----------
     net : HybridBlock
     layer_graph : LayerGraph
-        Of the network as it was at first.
+        Made at construction, before anything is adjusted.
     units : list of PrunableUnit
-        Of the structures that may go: all but those that the option ``ignored_layers`` names.
+        The units whose structures may be removed: all except those that the option ``ignored_layers`` matches.
     options : dict
-        Of the method, defaults filled in.
+        Options of the method, with defaults filled in.
     """
 
     def __init__(self, net: gluon.HybridBlock, data: DataSet, config: Config, options: Dict[str, Any],
@@ -65,20 +65,20 @@ class Case:
                 raise SSSError(f'method_options: ignored_layers: {pattern!r} is not a regular expression: '
                                f'{error}') from error
             if not found:
-                raise SSSError(f'method_options: ignored_layers: {pattern!r} matches no factor; factors: '
+                raise SSSError(f'method_options: ignored_layers: {pattern!r} matches no factor; name one of '
                                f'{", ".join(names[:5])}, ...')
             ignored |= found
         return ignored
 
-    def pruned(self, kept: Kept) -> Program:
-        """The network with its parameters of this moment, and zeros where something is not kept."""
+    def pruned(self, masks: Masks) -> Program:
+        """The network with its current parameters, and zero factors where a mask is False."""
         program = trace(self.net, self.input_shape)
         for unit in self.units:
-            program.values[factor_variable(program, unit.factor)] = kept[unit.name].astype('float32')
+            program.values[factor_variable(program, unit.factor)] = masks[unit.name].astype('float32')
         return fold(program)
 
     def images(self, count: Optional[int] = None) -> Images:
-        """Training images drawn by the seed of the run; as many as the option ``images`` says."""
+        """Training images drawn by the seed of the run; ``count`` defaults to the option ``images``."""
         train = self.data.train
         order = np.random.default_rng((self.config.seed, 0)).permutation(len(train.images))
         order = order[:count or self.options['images']]
@@ -87,27 +87,29 @@ class Case:
 
 @dataclass(frozen=True)
 class PruningMethod:
-    """One row of the table; its card is the text at the head of its file.
+    """One entry of the registry; the docstring of its module is its card.
 
     Attributes
     ----------
     name : str
     kinds : tuple of str
-        Structures it can remove; the first one that a network offers is the default.
+        Kinds of structures it can remove; the default is the first that a network offers.
     options : dict
-        ``method_options`` with their defaults. Those with ``kinds`` also have the options ``kinds`` (of structures)
-        and ``ignored_layers`` (regular expressions of the names of factors whose structures all stay).
+        ``method_options`` with their defaults. A method with ``kinds`` also has the options ``kinds`` (of structures)
+        and ``ignored_layers`` (regular expressions of factor names, whose structures are never removed).
     score : callable, optional
-        ``score(case) -> Scores`` of a trained network, which it leaves as it is.
+        ``score(case) -> Scores`` ranks a trained network and does not change it. A method without it copies the
+        structure of its source.
     scope : str
-        ``layer``: the same fraction of every layer goes, the smallest scores of each; ``global``: the smallest of
-        all. Blocks are compared with one another always. An option ``scope`` overrides it.
+        ``layer`` removes the same fraction of every layer, ``global`` the smallest scores of the whole network. Blocks
+        are always compared with one another. An option ``scope`` overrides it.
     adjust : callable, optional
-        ``adjust(case, kept)`` changes the parameters of what stays.
+        ``adjust(case, masks)`` changes the parameters of the remaining structures; selection.json records the dict
+        that it returns.
     regularizer : callable, optional
-        ``regularizer(net, input_shape, options) -> Regularizer``: trains with it when no ``source`` is given.
-    zeros : bool
-        Without ``target_macs`` the structures with score 0 go.
+        ``regularizer(net, input_shape, options) -> Regularizer`` acts on training without a ``source``.
+    prunes_zeros : bool
+        Without a budget, structures with score 0 are removed.
     trains_factors : bool
         The scaling factors are trained; otherwise they only mark where the structures are.
     """
@@ -116,38 +118,38 @@ class PruningMethod:
     options: Dict[str, Any] = field(default_factory=dict)
     score: Optional[Callable[[Case], Scores]] = None
     scope: str = 'layer'
-    adjust: Optional[Callable[[Case, Kept], None]] = None
+    adjust: Optional[Callable[[Case, Masks], Optional[Dict[str, object]]]] = None
     regularizer: Optional[Callable[[gluon.Block, Sequence[int], Dict[str, Any]], Regularizer]] = None
-    zeros: bool = False
+    prunes_zeros: bool = False
     trains_factors: bool = False
 
     def settings(self, config: Config) -> Dict[str, Any]:
-        """Its options, those of a configuration over the defaults; an unknown or wrong one is an error."""
+        """The options of a configuration, with defaults filled in; an unknown or wrong one is an error."""
         options = dict(self.options, kinds=None, ignored_layers=None) if self.kinds else dict(self.options)
         for key, value in config.method_options.items():
             if key not in options:
                 hint = f'; did you mean {nearest(key, options)!r}?' if options else ''
                 raise SSSError(f'method_options: {self.name} has no option {key!r}{hint}')
-            options[key] = _checked(key, value, options[key])
+            options[key] = _checked_option(key, value, options[key])
         return options
 
-    def structures(self, config: Config) -> Optional[List[str]]:
-        """Kinds of structures of a run: those that are asked for, or the first that the network offers."""
-        asked = self.settings(config).get('kinds') or config.factors
-        for kind in asked or ():
+    def structure_kinds(self, config: Config) -> Optional[List[str]]:
+        """Kinds of structures of a run: those of the configuration, or the first that the network offers."""
+        given = self.settings(config).get('kinds') or config.factors
+        for kind in given or ():
             if kind not in self.kinds:
                 raise SSSError(f'{self.name} cannot remove {kind}s; it can remove {", ".join(self.kinds)}')
-        if asked or ':' in config.model:        # of one's own network, whatever it has
-            return asked or None
+        if given or ':' in config.model:        # your own network keeps the factors that it has
+            return given or None
         offered = architecture(config.model).offered
         found = [kind for kind in self.kinds if kind in offered]
         if not found:
-            raise SSSError(f'{self.name} removes {", ".join(self.kinds)}, and {config.model} has only '
+            raise SSSError(f'{self.name} removes {", ".join(self.kinds)}, but {config.model} has only '
                            f'{", ".join(offered)}; use another method or model')
         return found[:1]
 
 
-def _checked(key: str, value: Any, default: Any) -> Any:
+def _checked_option(key: str, value: Any, default: Any) -> Any:
     if key in LISTS:
         value = [value] if isinstance(value, str) else value
         if value is not None and not (isinstance(value, list) and value and all(isinstance(k, str) for k in value)):
@@ -155,8 +157,7 @@ def _checked(key: str, value: Any, default: Any) -> Any:
     elif key in CHOICES:
         if value not in CHOICES[key]:
             raise SSSError(f'method_options: {key}={value!r} is unknown; did you mean '
-                           f'{nearest(value, CHOICES[key])!r}? Choices: '
-                           f'{", ".join(CHOICES[key])}')
+                           f'{nearest(value, CHOICES[key])!r}? Choices: {", ".join(CHOICES[key])}')
     else:
         types, least, text = (int, 1, 'whole number, at least 1') if isinstance(default, int) else \
             ((int, float), 0, 'number, at least 0')

@@ -1,8 +1,8 @@
-"""Random removal: the baseline that any criterion must beat.
+"""Random removal: the baseline that every criterion must beat.
 
-Equation    s_j ~ U(0, 1), independent; the smallest go, wherever they are.
-Source      A control, in [29] and [24] among others.
-Differs     Drawn from the seed of the run; ``scope: layer`` removes the same fraction of every layer instead.
+Equation    s_j ~ U(0, 1), independent; the smallest of the whole network are removed.
+Source      A control, used in [29] and [24] among others.
+Differs     The scores depend on the seed of the run; ``scope: layer`` removes the same fraction of every layer instead.
 """
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From scores to what goes: the smallest number of structures, lowest scores first, that meets a budget of MACs."""
+"""From scores to masks: removes the fewest structures, lowest scores first, that meet a budget of MACs."""
 from __future__ import annotations
 
 from typing import Callable, Dict, List, NamedTuple, Sequence, Tuple
@@ -14,19 +14,19 @@ from ..graph.prune import prune_graph
 from ..graph.trace import trace
 from ..structures.factor_values import factor_variable
 from .layer_graph import PrunableUnit
-from .method import Kept, Scores
+from .method import Masks, Scores
 
-BLOCKS = ''     # all blocks of a network are one layer among themselves
+BLOCKS = ''     # all blocks of a network are ranked together, as one layer
 
 
-class Chosen(NamedTuple):
-    """What is kept, and the share of the MACs of the whole network that this leaves."""
-    kept: Kept
+class Selection(NamedTuple):
+    """The masks of a selection, and the share of the MACs of the whole network that remains with them."""
+    masks: Masks
     macs: float
 
 
-def layers(kinds: Dict[str, str]) -> Dict[str, List[str]]:
-    """{layer: names of its factors}: every factor is one, and all blocks together."""
+def ranked_layers(kinds: Dict[str, str]) -> Dict[str, List[str]]:
+    """{layer: names of its factors}: each factor is a layer, except that all blocks are one."""
     found: Dict[str, List[str]] = {}
     for name, kind in kinds.items():
         found.setdefault(BLOCKS if kind == 'block' else name, []).append(name)
@@ -34,22 +34,22 @@ def layers(kinds: Dict[str, str]) -> Dict[str, List[str]]:
 
 
 def normalised(scores: Scores, units: Sequence[PrunableUnit]) -> Scores:
-    """Divided by the root of the sum of their squares in each layer, as [29] does, so that layers can be compared."""
+    """Scores divided by their L2 norm in each layer, as in [29], so that layers can be compared."""
     result = {}
-    for names in layers({unit.name: unit.kind for unit in units}).values():
+    for names in ranked_layers({unit.name: unit.kind for unit in units}).values():
         norm = np.sqrt(sum(np.square(scores[name]).sum() for name in names))
         result.update({name: scores[name] / max(norm, 1e-30) for name in names})
     return result
 
 
-def order(scores: Scores, kinds: Dict[str, str], scope: str) -> List[Tuple[str, int]]:
-    """(factor, index) of all structures that may go, the first to go first.
+def removal_order(scores: Scores, kinds: Dict[str, str], scope: str) -> List[Tuple[str, int]]:
+    """[(factor, index)] of all structures that may be removed, in the order of their removal.
 
-    The last structure of a plain layer, or of the inside of a block, always stays: a network without it would not
-    depend on its input. All blocks may go. Equal scores go in forward order.
+    A plain layer, or the inside of a block, always keeps its last structure: without it the network would not depend
+    on its input. All blocks may be removed. Equal scores are removed in forward order.
     """
     rows = []
-    for layer, names in layers(kinds).items():
+    for layer, names in ranked_layers(kinds).items():
         entries = [(name, i) for name in names for i in range(scores[name].size)]
         entries.sort(key=lambda entry: scores[entry[0]][entry[1]])
         for rank, (name, i) in enumerate(entries[:len(entries) if layer == BLOCKS else -1]):
@@ -58,63 +58,63 @@ def order(scores: Scores, kinds: Dict[str, str], scope: str) -> List[Tuple[str, 
     return [entry for _, entry in rows]
 
 
-def choose(net: gluon.HybridBlock, input_shape, scores: Scores, target: float, scope: str,
-           log: Callable[[str], None] = print) -> Chosen:
-    """The fewest structures whose removal leaves at most ``target`` of the MACs: one less leaves more.
+def meet_budget(net: gluon.HybridBlock, input_shape, scores: Scores, target: float, scope: str) -> Selection:
+    """Remove the fewest structures that leave at most ``target`` of the MACs: one fewer would leave more.
 
-    What a removal leaves is counted on the network as it would be cut, not estimated.
+    MACs are counted on the network as it would be pruned, not estimated.
 
     Raises
     ------
     SSSError
-        When even the removal of all that may go leaves more.
+        If more remains even without all structures that may be removed.
     """
-    rows = order(scores, _kinds(net, scores), scope)
+    rows = removal_order(scores, _kinds(net, scores), scope)
     left = _counter(net, input_shape)
 
     def share(removed: int) -> float:
-        return left(_mask(scores, rows[:removed]))
+        return left(_masks(scores, rows[:removed]))
 
     if share(len(rows)) > target:
-        raise SSSError(f'target_macs={target:g} cannot be met: without all {len(rows)} structures that may go '
-                       f'{share(len(rows)):.3f} of the MACs are left; raise it, or remove other kinds of structures')
-    low, high = -1, len(rows)       # removing ``low`` leaves too much, ``high`` does not
+        raise SSSError(f'target_macs={target:g} cannot be met: without all {len(rows)} structures that may be '
+                       f'removed, {share(len(rows)):.3f} of the MACs remain; raise it, or remove other kinds of '
+                       f'structures')
+    low, high = -1, len(rows)       # removing ``low`` leaves too many MACs, ``high`` does not
     while high - low > 1:
         middle = (low + high) // 2
         if share(middle) > target:
             low = middle
         else:
             high = middle
-    return Chosen(_mask(scores, rows[:high]), share(high))
+    return Selection(_masks(scores, rows[:high]), share(high))
 
 
-def zeros(net: gluon.HybridBlock, input_shape, scores: Scores) -> Chosen:
-    """Remove those whose score is exactly 0."""
-    rows = [(name, i) for name, i in order(scores, _kinds(net, scores), 'global') if scores[name][i] == 0]
-    kept = _mask(scores, rows)
-    return Chosen(kept, _counter(net, input_shape)(kept))
+def zero_scores(net: gluon.HybridBlock, input_shape, scores: Scores) -> Selection:
+    """Remove the structures whose score is exactly 0."""
+    rows = [(name, i) for name, i in removal_order(scores, _kinds(net, scores), 'global') if scores[name][i] == 0]
+    kept = _masks(scores, rows)
+    return Selection(kept, _counter(net, input_shape)(kept))
 
 
 def _kinds(net, scores: Scores) -> Dict[str, str]:
-    """Of the factors that have scores; the structures of the others stay."""
+    """{factor: kind} of the factors that have scores; the others keep all their structures."""
     return {factor.name: factor.kind for factor in scaling_factors(net) if factor.name in scores}
 
 
-def _mask(scores: Scores, removed) -> Kept:
-    kept = {name: np.ones(array.size, bool) for name, array in scores.items()}
+def _masks(scores: Scores, removed) -> Masks:
+    masks = {name: np.ones(array.size, bool) for name, array in scores.items()}
     for name, i in removed:
-        kept[name][i] = False
-    return kept
+        masks[name][i] = False
+    return masks
 
 
-def _counter(net, input_shape) -> Callable[[Kept], float]:
+def _counter(net, input_shape) -> Callable[[Masks], float]:
     """Share of the MACs that is left when only some structures are kept."""
     program = trace(net, input_shape)
     whole = count_program(fold(program)).macs
     variables = {factor.name: factor_variable(program, factor) for factor in scaling_factors(net)}
     known: Dict[bytes, float] = {}
 
-    def left(kept: Kept) -> float:
+    def left(kept: Masks) -> float:
         key = b''.join(array.tobytes() for array in kept.values())
         if key not in known:
             for name, array in kept.items():

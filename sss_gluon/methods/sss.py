@@ -1,8 +1,8 @@
-"""Sparse structure selection: scaling factors trained by accelerated proximal gradient; what reaches zero is removed.
+"""Sparse structure selection (SSS): trains scaling factors by accelerated proximal gradient and removes the zeros.
 
-Equation    (1/N) Σ L(y_i, C(x_i; W, λ)) + R(W) + γ‖λ‖₁; λ is updated by equations 10 to 12 (apg.py).
+Equation    (1/N) Σ L(y_i, C(x_i; W, λ)) + R(W) + γ‖λ‖₁; equations 10 to 12 update λ (apg.py).
 Source      Huang and Wang, "Data-Driven Sparse Structure Selection for Deep Neural Networks", ECCV 2018, section 3.
-Differs     - Factors are folded into the parameters that produce the structure (factors.py): the same function.
+Differs     - Factors are folded into the parameters that produce the structure (factors.py); the function is the same.
             - λ is projected to λ ≥ 0 after equation 12, as in the authors' code (``non_negative``).
 """
 from __future__ import annotations
@@ -15,11 +15,11 @@ from ..train.schedules import make_schedule
 from . import diagnosis
 from .method import PruningMethod
 
-BATCHES = 20        # that gradients are averaged over where no factor reached zero
+BATCHES = 20        # the diagnosis averages gradients over these
 
 
 class ScalingFactors(Regularizer):
-    """The optimizer does the work (``make_trainer``); this reads factors and explains why none is zero."""
+    """Reads the factors, which the optimizer trains (``make_trainer``), and explains why none is zero."""
 
     def __init__(self, net, input_shape, options):
         self.net, self.factors = net, scaling_factors(net)

@@ -1,9 +1,9 @@
-"""Uniform narrowing: the same fraction of every layer.
+"""Uniform narrowing: the same fraction of every layer is removed.
 
-Equation    Of n structures of a layer those go that come first in the bit-reversed order of 0 … n − 1: however many
-            go, they are spread evenly (``order: even``). ``order: l1`` takes those with the smallest Σ|w|.
-Source      A control: the width multiplier of hand-made networks.
-Differs     Blocks have no layer; they are spread evenly over the depth of the network.
+Equation    The n structures of a layer are removed in the bit-reversed order of 0 … n − 1, so that however many are
+            removed, they are spread evenly (``order: even``). ``order: l1`` removes those with the smallest Σ|w|.
+Source      A control: the width multiplier of hand-designed networks.
+Differs     Blocks belong to no layer; they are removed evenly over the depth of the network.
 """
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .method import Case, PruningMethod, Scores
 
 
 def evenly(size: int) -> np.ndarray:
-    """Position of each of ``size`` in a removal order whose every beginning is spread evenly."""
+    """Position of each of ``size`` structures in a removal order of which every prefix is spread evenly."""
     bits = max(1, (size - 1).bit_length())
     return np.array([int(f'{i:0{bits}b}'[::-1], 2) for i in range(size)], 'float64')
 

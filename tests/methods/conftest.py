@@ -1,4 +1,4 @@
-"""Small runs on the shipped digits to start from, and cases with known weights."""
+"""Small runs on the shipped digits, and cases with known weights."""
 import pytest
 
 from sss_gluon import get_model
@@ -18,7 +18,7 @@ def quiet(line):
 
 @pytest.fixture
 def configure(tmp_path):
-    """A function that makes the configuration of a small run; ``model`` overrides what goes with it."""
+    """A function that makes the configuration of a small run; ``model`` selects the base settings."""
     def make(run='run', **settings):
         base = GROUPS if settings.get('model') == 'cifar_resnext20' else SMALL
         return Config(run=str(tmp_path / run), **dict(base, **settings))
@@ -27,7 +27,7 @@ def configure(tmp_path):
 
 @pytest.fixture(scope='session')
 def source(tmp_path_factory):
-    """A function that gives the run folder of a trained network, dense, by model. Nobody writes into it."""
+    """A function that returns the run folder of a trained dense network, by model. No test may write into it."""
     made, folder = {}, tmp_path_factory.mktemp('source')
 
     def find(model='cifar_resnet20'):

@@ -1,34 +1,34 @@
-"""From scores to what goes."""
+"""From scores to masks."""
 import numpy as np
 import pytest
 
 from sss_gluon import SSSError
-from sss_gluon.methods.ranking import choose, layers, normalised, order, zeros
+from sss_gluon.methods.ranking import meet_budget, normalised, ranked_layers, removal_order, zero_scores
 
 A, B = np.array([3.0, 1.0, 2.0, 4.0]), np.array([0.5, 0.6])
 NEURONS = dict(a='neuron', b='neuron')
 
 
 @pytest.mark.parametrize('scope, expected', [
-    # the largest of each layer stays; by layer a goes after 1/4, 2/4, 3/4 and b after 1/2
+    # the largest of each layer stays; by layer, a loses one at 1/4, 2/4, 3/4 and b at 1/2
     ('global', [('b', 0), ('a', 1), ('a', 2), ('a', 0)]),
     ('layer', [('a', 1), ('a', 2), ('b', 0), ('a', 0)]),
 ])
-def test_order(scope, expected):
-    assert order(dict(a=A, b=B), NEURONS, scope) == expected
+def test_removal_order(scope, expected):
+    assert removal_order(dict(a=A, b=B), NEURONS, scope) == expected
 
 
-def test_blocks_are_one_layer_and_all_may_go():
+def test_blocks_are_one_layer_and_all_may_be_removed():
     scores = dict(x=np.array([2.0]), n=np.array([9.0, 8.0]), y=np.array([1.0]))
     kinds = dict(x='block', n='neuron', y='block')
-    assert layers(kinds) == {'': ['x', 'y'], 'n': ['n']}
-    assert order(scores, kinds, 'global') == [('y', 0), ('x', 0), ('n', 1)]
-    assert order(scores, kinds, 'layer') == [('y', 0), ('n', 1), ('x', 0)]
+    assert ranked_layers(kinds) == {'': ['x', 'y'], 'n': ['n']}
+    assert removal_order(scores, kinds, 'global') == [('y', 0), ('x', 0), ('n', 1)]
+    assert removal_order(scores, kinds, 'layer') == [('y', 0), ('n', 1), ('x', 0)]
 
 
-def test_equal_scores_go_in_forward_order():
+def test_equal_scores_are_removed_in_forward_order():
     same = dict(a=np.zeros(3), b=np.zeros(3))
-    assert order(same, NEURONS, 'global') == [('a', 0), ('a', 1), ('b', 0), ('b', 1)]
+    assert removal_order(same, NEURONS, 'global') == [('a', 0), ('a', 1), ('b', 0), ('b', 1)]
 
 
 def test_normalised_layers(make_case):
@@ -41,7 +41,7 @@ def test_normalised_layers(make_case):
 
 
 def conv_macs(kept, size=8):
-    """MACs of the blocks of the narrow cifar_resnet20 with so many neurons left, and what is not in them, by hand."""
+    """MACs of the narrow cifar_resnet20, by hand, given the neurons left in each block."""
     shapes = [(16, 8, size), (8, 8, size // 2), (8, 16, size // 4)]      # inputs, outputs, side
     inner = sum(9 * side * side * k * (i + o) for k, (i, o, side) in zip(kept, shapes))
     stem, shortcuts = 9 * 16 * size ** 2, sum(i * o * side ** 2 for i, o, side in shapes)
@@ -52,8 +52,8 @@ def conv_macs(kept, size=8):
 def test_fewest_that_meet_the_budget(target, make_case):
     case = make_case()
     scores = {unit.name: np.arange(unit.size, dtype='float64') for unit in case.units}
-    chosen = choose(case.net, case.input_shape, scores, target, 'global')
-    rows = order(scores, {unit.name: 'neuron' for unit in case.units}, 'global')
+    selected = meet_budget(case.net, case.input_shape, scores, target, 'global')
+    rows = removal_order(scores, {unit.name: 'neuron' for unit in case.units}, 'global')
     sizes, share = {unit.name: unit.size for unit in case.units}, []
     whole = conv_macs(list(sizes.values()))
     for name, _ in [(None, None)] + rows:
@@ -61,24 +61,23 @@ def test_fewest_that_meet_the_budget(target, make_case):
             sizes[name] -= 1
         share.append(conv_macs(list(sizes.values())) / whole)
     fewest = next(i for i, left in enumerate(share) if left <= target)
-    assert sum(int((~kept).sum()) for kept in chosen.kept.values()) == fewest
-    assert chosen.macs == pytest.approx(share[fewest], abs=1e-12)
-    assert {name: np.flatnonzero(~kept).tolist() for name, kept in chosen.kept.items()} == \
+    assert sum(int((~mask).sum()) for mask in selected.masks.values()) == fewest
+    assert selected.macs == pytest.approx(share[fewest], abs=1e-12)
+    assert {name: np.flatnonzero(~mask).tolist() for name, mask in selected.masks.items()} == \
         {name: sorted(i for n, i in rows[:fewest] if n == name) for name in sizes}
 
 
 def test_a_budget_that_cannot_be_met(make_case):
     case = make_case()
     scores = {unit.name: np.ones(unit.size) for unit in case.units}
-    with pytest.raises(SSSError, match=r'target_macs=0.1 cannot be met: without all 29 structures that may go 0\.\d+ '
-                                       r'of the MACs are left; raise it'):
-        choose(case.net, case.input_shape, scores, 0.1, 'layer')
+    with pytest.raises(SSSError, match=r'target_macs=0.1 cannot be met.* 29 structures.* 0\.\d+ of the MACs'):
+        meet_budget(case.net, case.input_shape, scores, 0.1, 'layer')
 
 
 def test_zeros_are_exact_and_leave_one(make_case):
     case = make_case()
     scores = {unit.name: np.array([0.0, 1e-30, *np.zeros(unit.size - 2)]) for unit in case.units[:1]}
     scores.update({unit.name: np.zeros(unit.size) for unit in case.units[1:]})
-    chosen = zeros(case.net, case.input_shape, scores)
-    assert [int(kept.sum()) for kept in chosen.kept.values()] == [1, 1, 1]
-    assert chosen.kept[case.units[0].name].tolist() == [False, True] + [False] * 6
+    selected = zero_scores(case.net, case.input_shape, scores)
+    assert [int(mask.sum()) for mask in selected.masks.values()] == [1, 1, 1]
+    assert selected.masks[case.units[0].name].tolist() == [False, True] + [False] * 6

@@ -47,10 +47,10 @@ def test_the_structure_with_new_weights(pruned, configure):
     small = prune(run.path, quiet)
     assert small.structure == prune(pruned.path, quiet).structure
     assert [row.name for row in evaluate(run.path)] == ['dense', 'compact']
-    assert evaluate(run.path)[0].accuracy == evaluate(pruned.path)[0].accuracy     # of the same whole network
+    assert evaluate(run.path)[0].accuracy == evaluate(pruned.path)[0].accuracy     # the same whole network
 
 
-def test_compute_buys_epochs_and_a_continued_run_no_more(pruned, configure):
+def test_equal_compute_trains_more_epochs_and_a_finished_run_none(pruned, configure):
     settings = dict(method='scratch', source=str(pruned.path), method_options=dict(budget='compute'), epochs=2)
     said = []
     run = train(configure(**settings), said.append)
@@ -65,7 +65,7 @@ def test_compute_buys_epochs_and_a_continued_run_no_more(pruned, configure):
 
 def test_from_a_run_with_factors(configure):
     first = train(configure('first', factors=['block'], gamma=50.0, learning_rate=0.1), quiet)
-    with pytest.raises(SSSError, match='is not pruned yet: sss-gluon prune'):
+    with pytest.raises(SSSError, match='is not pruned yet.* sss-gluon prune'):
         train(configure(method='scratch', source=str(first.path)), quiet)
     small = prune(first.path, quiet)
     run = train(configure(method='scratch', source=str(first.path)), quiet)
@@ -79,4 +79,4 @@ def test_warns_when_nothing_was_removed(configure, source, tmp_path):
     prune(first.path, quiet)
     said = []
     train(configure(method='scratch', source=str(first.path)), said.append)
-    assert [line for line in said if line.startswith('warning: scratch: nothing was removed')]
+    assert [line for line in said if line.startswith('warning: scratch: ')]

@@ -11,7 +11,7 @@ from sss_gluon.factors import factor_values
 from sss_gluon.graph import count
 from sss_gluon.methods import METHODS, train
 from sss_gluon.methods.diagnosis import mean_gradients
-from sss_gluon.methods.selection import MethodRun
+from sss_gluon.methods.method_run import MethodRun
 from sss_gluon.train import precision
 from sss_gluon.train.checkpoint import read_checkpoint
 from sss_gluon.train.config import Config, check, load_config

@@ -1,30 +1,44 @@
-"""What a layer reads, at random places of some images, and least squares on it: for ThiNet and LASSO pruning."""
+"""Reconstruction of a layer's outputs, for ThiNet and LASSO pruning: patches that it reads, and least squares."""
 from __future__ import annotations
 
-from typing import Tuple
+from typing import Optional, Tuple
 
 import numpy as np
 
 from ..graph.ir import Node, Program, evaluate
+from .layer_graph import PrunableUnit
+from .method import Case
 
 BATCH = 16
 
 
+def consumer_patches(case: Case, unit: PrunableUnit, images: np.ndarray, seed: int,
+                     program: Optional[Program] = None) -> np.ndarray:
+    """Draw patches that the consumer of a unit reads, by default in the whole network; see ``patches``."""
+    return patches(program or case.layer_graph.program, case.layer_graph.consumer(unit), images,
+                   case.options['positions'], seed)
+
+
+def consumer_weight(case: Case, unit: PrunableUnit) -> np.ndarray:
+    """(outputs, inputs, ...): weight of the consumer in the whole network."""
+    return case.layer_graph.program.value(case.layer_graph.consumer(unit).inputs[1])
+
+
 def patches(program: Program, layer: Node, images: np.ndarray, positions: int, seed: int) -> np.ndarray:
-    """Patches that a convolution or a dense layer reads.
+    """Draw patches that a convolution or a dense layer reads.
 
     Parameters
     ----------
     layer : Node
-        Of this or another program of the same network; the same seed draws the same places.
+        A node of this or another program of the same network; the same seed draws the same places.
     positions : int
-        Places per image; of a dense layer there is one.
+        Places per image; a dense layer has one.
 
     Returns
     -------
     numpy.ndarray
-        float32, (images · positions, channels, taps): times the weight, reshaped to (outputs, channels, taps) and
-        summed over both, it is what the layer puts out there, without its bias.
+        float32, (images · positions, channels, taps). Multiplied by the weight in shape (outputs, channels, taps) and
+        summed over channels and taps, a patch gives the layer's output at its place, without the bias.
     """
     node = next(other for other in program.nodes() if other.name == layer.name)
     channels = program.shapes()[node.inputs[0]][1]
@@ -32,7 +46,7 @@ def patches(program: Program, layer: Node, images: np.ndarray, positions: int, s
     for start in range(0, len(images), BATCH):
         batch = images[start:start + BATCH]
         x, = evaluate([node.inputs[0]], dict(program.values, data=batch))
-        if node.op == 'FullyConnected':     # behind a Flatten the channels of the convolution are runs of inputs
+        if node.op == 'FullyConnected':     # after a Flatten each channel is a run of inputs
             found.append(x.reshape(len(batch), channels, -1))
             continue
         kernel, stride, dilate, pad = (_pair(node, key, default) for key, default in
@@ -54,6 +68,6 @@ def _pair(node: Node, key: str, default: int) -> Tuple[int, int]:
 
 
 def least_squares(x: np.ndarray, residual: np.ndarray, ridge: float = 1e-3) -> np.ndarray:
-    """The D of least ‖residual − x·D‖² + ridge·mean(diagonal of xᵀx)·‖D‖²: a small change where little is known."""
+    """The D that minimizes ‖residual − x·D‖² + ridge·mean(diag(xᵀx))·‖D‖²; the ridge keeps D small if x says little."""
     gram = x.T @ x
     return np.linalg.solve(gram + ridge * max(np.trace(gram) / len(gram), 1e-12) * np.eye(len(gram)), x.T @ residual)
