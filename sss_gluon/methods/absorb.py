@@ -55,7 +55,9 @@ def absorb_constants(case: Case, masks: Masks) -> Dict[str, object]:
     """
     constant = _with_zero_gamma(case, masks)
     before, after = Channels(constant), Channels(case.pruned(masks))
-    exact, approximate, dropped = [], [], []
+    exact: List[str] = []
+    approximate: List[str] = []
+    dropped: List[str] = []
     for node in before.nodes:
         offset = _missing_offset(node, before, after) if node.op in LINEAR else np.zeros(1)
         if not offset.any():
@@ -84,7 +86,7 @@ def _with_zero_gamma(case: Case, masks: Masks) -> Program:
     program = case.layer_graph.program
     values = dict(program.values)
     for unit in case.units:
-        name = next(e.node.name for e in unit.norm.inputs if e.node.name.endswith('gamma'))
+        name = next(e.node.name for e in unit.output.inputs if e.node.name.endswith('gamma'))
         values[name] = values[name] * np.repeat(masks[unit.name], values[name].size // unit.size)
     return replace(program, values=values)
 

@@ -11,6 +11,8 @@ Differs     - The paper trims the neurons whose APoZ exceeds the mean of a few s
 """
 from __future__ import annotations
 
+import numpy as np
+
 from ..errors import SSSError
 from ..graph.ir import Entry, Node, evaluate
 from .method import Case, PruningMethod, Scores
@@ -28,7 +30,7 @@ def percentages(case: Case) -> Scores:
         zero = Node('_equal_scalar', f'zero_{unit.name}', {'scalar': '0'}, [Entry(relu)])
         means.append(Entry(Node('mean', f'mean_{unit.name}', {'axis': '(0, 2, 3)'}, [Entry(zero)])))
     x = case.images().x
-    totals = {unit.name: 0.0 for unit in case.units}
+    totals = {unit.name: np.zeros(unit.size) for unit in case.units}
     for start in range(0, len(x), BATCH):
         batch = x[start:start + BATCH]
         for unit, found in zip(case.units, evaluate(means, dict(case.layer_graph.program.values, data=batch))):

@@ -6,7 +6,7 @@ A factor λ far from zero with mean gradient g moves by −η(γ + g)/(1 − μ)
 from __future__ import annotations
 
 import math
-from typing import Dict, List, NamedTuple, Optional
+from typing import Any, Dict, List, NamedTuple, Optional
 
 import mxnet as mx
 from mxnet import autograd, gluon
@@ -25,14 +25,15 @@ class Pressure(NamedTuple):
     multiplier: float = 1.0
 
 
-def mean_gradients(net: gluon.Block, loss, batches, context, scale: float = 1.0) -> Dict[str, object]:
+def mean_gradients(net: gluon.Block, loss, batches, context, scale: float = 1.0) -> Dict[str, Any]:
     """{factor name: mean gradient of the loss per image} over some batches, in training mode.
 
     It restores the running statistics, so the network does not change. ``scale`` is the loss scale.
     """
     frozen = [p for p in net.collect_params().values() if p.grad_req == 'null']
     before = [p.data(context).copy() for p in frozen]
-    sums, images = {}, 0
+    sums: Dict[str, Any] = {}
+    images = 0
     for x, y in batches:
         x, y = mx.nd.array(x, ctx=context), mx.nd.array(y, ctx=context)
         with autograd.record():

@@ -21,14 +21,14 @@ class PrunableUnit(NamedTuple):
     Attributes
     ----------
     factor : ScalingFactor
+    output : Node
+        The BatchNorm or convolution that carries the factor.
     conv : Node or None
         The convolution that outputs them; None if something else feeds the BatchNorm.
-    norm : Node or None
-        The BatchNorm that carries the factor; None if the convolution does.
     """
     factor: ScalingFactor
+    output: Node
     conv: Optional[Node]
-    norm: Optional[Node]
 
     @property
     def name(self) -> str:
@@ -44,8 +44,9 @@ class PrunableUnit(NamedTuple):
         return self.factor.parameter.shape[0]
 
     @property
-    def output(self) -> Node:
-        return self.norm or self.conv
+    def norm(self) -> Optional[Node]:
+        """The BatchNorm that carries the factor; None if the convolution does."""
+        return self.output if self.output.op == 'BatchNorm' else None
 
 
 class LayerGraph:
@@ -68,13 +69,11 @@ class LayerGraph:
     def _unit(self, factor: ScalingFactor) -> PrunableUnit:
         prefix = f'{factor.name}.' if factor.name else ''
         for kind in ('gamma', 'weight'):
-            variable = self.nodes.get(self.program.names.get(f'{prefix}{kind}'))
+            variable = self.nodes.get(self.program.names.get(f'{prefix}{kind}', ''))
             if variable is not None:
                 node = self.users[variable][0][0]
-                if node.op == 'BatchNorm':
-                    below = node.inputs[0].node
-                    return PrunableUnit(factor, below if below.op == 'Convolution' else None, node)
-                return PrunableUnit(factor, node, None)
+                conv = node.inputs[0].node if node.op == 'BatchNorm' else node
+                return PrunableUnit(factor, node, conv if conv.op == 'Convolution' else None)
         raise SSSError(f'factor {factor.name} is on a layer without weight or gamma; use method=sss')
 
     def parameters(self, node: Optional[Node]) -> Dict[str, gluon.Parameter]:

@@ -58,7 +58,8 @@ class MethodRun(Method):
         return config
 
     def regularizer(self, config: Config, net: gluon.Block, input_shape) -> Regularizer:
-        if config.source is not None:
+        regularizer = self.method.regularizer
+        if config.source is not None or regularizer is None:
             return Regularizer()
         if not self.method.trains_factors:
             factors = scaling_factors(net)
@@ -67,12 +68,12 @@ class MethodRun(Method):
                                f'use another model')
             for factor in factors:
                 factor.parameter.grad_req = 'null'      # the factor only marks where the structures are
-        return self.method.regularizer(net, input_shape, self.method.settings(config))
+        return regularizer(net, input_shape, self.method.settings(config))
 
     def _selection_settings(self, config: Config) -> Dict[str, Any]:
         """All that the selection depends on."""
         settings = {key: getattr(config, key) for key in SELECTION_SETTINGS}
-        source = checkpoints(RunFolder(config.source).checkpoints)
+        source = checkpoints(RunFolder(str(config.source)).checkpoints)
         settings.update(method_options=self.method.settings(config), checkpoint=sha256(source[-1]) if source else None,
                         target_macs=budget(config))
         return settings

@@ -51,7 +51,7 @@ def budget(config: Config) -> Optional[float]:
 
 def open_source(config: Config) -> RunFolder:
     """The run folder ``source``; it must have a checkpoint, and the network and data of this run."""
-    source = RunFolder.open(config.source)
+    source = RunFolder.open(str(config.source))
     theirs = source.config()
     for key in SAME_AS_SOURCE:
         if getattr(theirs, key) != getattr(config, key):
@@ -64,6 +64,8 @@ def open_source(config: Config) -> RunFolder:
 
 def select_structures(method: PruningMethod, config: Config, source: RunFolder, folder: Path, log) -> Dict[str, Any]:
     """Rank the structures of a trained network, remove some, and write the result; return its sizes."""
+    if method.score is None:
+        raise SSSError(f'{method.name} has no criterion to rank structures by')
     target = budget(config)
     if source.has_selection() or source.config().structure is not None:
         raise SSSError(f'source={config.source} is a compact network, whose structures have no factors; set source= to '

@@ -15,7 +15,7 @@ Differs     - The paper also averages over positions, a factor per layer that it
 """
 from __future__ import annotations
 
-from typing import Dict
+from typing import Dict, List
 
 import mxnet as mx
 import numpy as np
@@ -39,7 +39,8 @@ def first_order(case: Case) -> Scores:
     symbol = program.symbol()
     names, network = symbol.list_inputs(), mx.nd.CachedOp(symbol)
     constants = {name: mx.nd.array(value) for name, value in program.values.items()}
-    loss, rows = gluon.loss.SoftmaxCrossEntropyLoss(), {unit.name: [] for unit in case.units}
+    loss = gluon.loss.SoftmaxCrossEntropyLoss()
+    rows: Dict[str, List[np.ndarray]] = {unit.name: [] for unit in case.units}
     images = case.images()
     for start in range(0, len(images.x), BATCH):
         x, y = (mx.nd.array(part[start:start + BATCH]) for part in images)

@@ -231,10 +231,10 @@ def _expanded(node, sizes: Dict[int, Optional[int]]) -> int:
         if size > LARGEST_FILE:
             raise YAMLError(f'its aliases expand to more than {LARGEST_FILE} values; write them out')
         sizes[id(node)] = size
-    size = sizes[id(node)]
-    if size is None:
+    known = sizes[id(node)]
+    if known is None:
         raise YAMLError('an alias refers to a value that contains it')
-    return size
+    return known
 
 
 def _layers(path: Path, depth: int = 0):
@@ -265,7 +265,8 @@ def _parse(source: str, read, key: str = ''):
 
 def _check_keys(layer: DictConfig, source: str) -> None:
     """Refuse unknown keys, and scalars, lists and mappings in each other's place."""
-    for key, value in OmegaConf.to_container(layer).items():    # interpolations stay unresolved
+    settings: Any = OmegaConf.to_container(layer)       # interpolations stay unresolved
+    for key, value in settings.items():
         if key not in KEYS:
             raise SSSError(f'{source}: there is no setting {str(key)!r}; did you mean {nearest(key, KEYS)!r}?')
         if value == '???' or value is None and key not in OPTIONAL:

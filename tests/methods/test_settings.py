@@ -49,7 +49,7 @@ def quiet(line):
     (dict(method_options=dict(strength=1)), 'method_options is not a setting of method=sss'),
     (dict(match='SOURCE'), 'match is not a setting of method=sss'),
     (dict(method='l1', source='SOURCE', target_macs=0.5, match='runs/a'),
-     'target_macs=0.5 and match=runs/a both say how much is to be left'),
+     'target_macs=0.5 and match=runs/a both'),
     (dict(method='ssl', match='runs/a'), 'match belongs to the run'),
     (dict(method='ssl', method_options=dict(ignored_layers=['a'])),
      'method_options.ignored_layers belongs to the run'),
