@@ -39,7 +39,7 @@ def sizes(target: str, structure: Optional[str] = None, size: Optional[int] = No
         if classes:
             raise SSSError(f'{target} is a finished network: leave out classes {classes}')
         net, beside = load(target), Path(target.replace('-symbol.json', '-structure.json'))
-        _, *shape = Structure.load(beside).input_shape if beside.is_file() else (1, 3)
+        shape = list(Structure.load(beside).input_shape[1:]) if beside.is_file() else [3]
         shape[0] = channels or shape[0]
         if size or not shape[1:]:
             shape[1:] = _square(size, target)
