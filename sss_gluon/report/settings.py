@@ -37,7 +37,7 @@ def method_name(config: Config) -> str:
 
 def variant(config: Config) -> str:
     """What makes runs of one method another series: 'fine-tuned' beside training with its penalty, 'budget compute'."""
-    tuned = config.source is not None and config.method in METHODS and METHODS[config.method].penalty is not None
+    tuned = config.source is not None and config.method in METHODS and METHODS[config.method].regularizer is not None
     words = [f'{key} {value}' for key, value in config.method_options.items() if isinstance(value, str)]
     return ', '.join(['fine-tuned'] * tuned + [text for text in words if text.split()[0] not in UNNAMED])
 
