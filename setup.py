@@ -52,7 +52,7 @@ setup(
     license='Apache-2.0',
     python_requires='>=3.8,<3.13',
     packages=find_packages(include=['sss_gluon', 'sss_gluon.*']),
-    package_data={'': ['py.typed', '*.json', '*.csv', '*.yaml', '*/*.csv', '*/*.yaml', 'files/*']},
+    package_data={'': ['py.typed', '*.json', '*.csv', '*.yaml', '*.j2', '*/*.csv', '*/*.yaml', 'files/*']},
     install_requires=mxnet() + [
         'gluoncv==0.10.5',
         'numpy>=1.20,<2',
@@ -62,6 +62,7 @@ setup(
         'matplotlib>=3.5',
         'pooch>=1.6',
         'filelock>=3.8',
+        'jinja2>=3.1',
         'scipy>=1.6',
         'pillow>=8',
         'PyYAML>=5.1',
