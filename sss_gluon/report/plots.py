@@ -28,8 +28,8 @@ def error_figure(section: Section, against: str) -> Figure:
     lines: Dict[str, List[Summary]] = {}
     for summary in section.summaries:
         lines.setdefault(summary.series, []).append(summary)
-    cut = [series for series, summaries in lines.items() if summaries[0].method != 'none']
-    kinds = {lines[series][0].structures for series in cut}
+    pruned = [series for series, summaries in lines.items() if summaries[0].method != 'none']
+    kinds = {lines[series][0].structures for series in pruned}
     names = {series: summaries[0].short if len(kinds) == 1 else series for series, summaries in lines.items()}
     title = section.title + (': ' + kinds.pop().replace(',', 's,') + 's' if len(kinds) == 1 else '')
     rows = sorted((row for row in section.published if getattr(row, against)), key=lambda row: getattr(row, against))
@@ -47,8 +47,8 @@ def error_figure(section: Section, against: str) -> Figure:
         x, dx = _values([getattr(s, against) for s in ordered], scale)
         y, dy = _values([s.error for s in ordered])
         (colour, marker), line, size = (INK, '*'), 'none', 11
-        if series in cut:
-            (colour, marker), size = SERIES[cut.index(series) % len(SERIES)], 6
+        if series in pruned:
+            (colour, marker), size = SERIES[pruned.index(series) % len(SERIES)], 6
             line = '-' if np.ptp(x) > ALIKE * max(x) else 'none'     # no curve through settings of one size
         else:
             for error in y:
