@@ -78,13 +78,13 @@ def read_csv(path: Union[str, Path], columns: Sequence[str] = (),
 
 
 class EpochTable:
-    """A CSV file with one row per epoch in its first column, flushed to disk row by row."""
+    """A CSV file with one row per epoch, the epoch in its first column; every row is flushed to disk."""
 
     def __init__(self, path: Path):
         self.path = path
 
     def append(self, row: Dict[str, object]) -> None:
-        """Add a row; the keys of the first one are the header."""
+        """Add a row; the keys of the first row become the header."""
         lines = self._lines()
         if lines and lines[0].rstrip('\n').split(',') != list(row):
             raise SSSError(f'{self.path} has other columns than this run writes; delete it, or name another run=')
@@ -108,16 +108,6 @@ class EpochTable:
         except SSSError as error:
             raise SSSError(f'{error}; delete it') from error
 
-    def keep_epochs(self, epochs: int) -> None:
-        """Drop the rows after ``epochs``: a resumed run does their work again."""
-        lines = self._lines()
-        if lines and not epochs:        # the header too: nothing of the earlier settings may stay
-            self.path.unlink()
-            return
-        kept = lines[:1] + [line for line in lines[1:] if line.endswith('\n') and _epoch(line) <= epochs]
-        if kept != lines:
-            write_text(self.path, ''.join(kept))
-
     def _lines(self) -> List[str]:
         if not os.path.exists(self.path):
             return []
@@ -125,6 +115,16 @@ class EpochTable:
             return self.path.read_text('utf-8').splitlines(keepends=True)
         except (OSError, UnicodeDecodeError) as error:
             raise SSSError(f'{self.path} cannot be read ({error}); delete it') from error
+
+    def keep_epochs(self, epochs: int) -> None:
+        """Drop the rows after epoch ``epochs``, because a resumed run repeats that work."""
+        lines = self._lines()
+        if lines and not epochs:        # with the header, which belongs to the earlier settings
+            self.path.unlink()
+            return
+        kept = lines[:1] + [line for line in lines[1:] if line.endswith('\n') and _epoch(line) <= epochs]
+        if kept != lines:
+            write_text(self.path, ''.join(kept))
 
 
 def _epoch(line: str) -> float:
