@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Union
+from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Union
 
 from ..csv_files import write_csv
 from ..errors import SSSError
@@ -119,15 +119,17 @@ def _write_figures(folder: Path, parts: Sequence[Section], chapters: Sequence[Ch
 
 def _write_tables(folder: Path, chapters: Sequence[Chapter], summaries: Sequence[Summary]) -> List[Path]:
     """Write a CSV file for all tables of one name, and runs.csv."""
-    rows: Dict[str, List[dict]] = {}
+    tables: Dict[str, List[Mapping[str, object]]] = {}
     for chapter in chapters:
         for table in chapter.tables:
-            rows.setdefault(table.name, []).extend(table.data)
-    rows['runs'] = runs_rows(summaries)
-    rows = {folder / f'{name}.csv': lines for name, lines in rows.items() if lines}
-    for path, lines in rows.items():
-        write_csv(path, lines)
-    return list(rows)
+            tables.setdefault(table.name, []).extend(table.data)
+    tables['runs'] = list(runs_rows(summaries))
+    files = []
+    for name, rows in tables.items():
+        if rows:
+            files.append(folder / f'{name}.csv')
+            write_csv(files[-1], rows)
+    return files
 
 
 def _write(path: Path, text: str) -> Path:

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Dict, List
+from typing import Dict, List, Tuple
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -78,7 +78,7 @@ def _heat_map(rows: List[Dict[str, str]], name: str) -> Figure:
     axes.set_facecolor('white')
     starts = np.cumsum([0] + [v.shape[1] for v in factors.values()])
     centres = (starts[:-1] + starts[1:] - 1) / 2
-    ticks = []      # as many names as fit
+    ticks: List[Tuple[float, str]] = []     # as many names as fit
     for centre, factor in zip(centres, factors):
         if not ticks or centre - ticks[-1][0] >= len(values) / 60:
             ticks.append((centre, factor))
@@ -90,14 +90,16 @@ def _heat_map(rows: List[Dict[str, str]], name: str) -> Figure:
 
 def _alive(rows: List[Dict[str, str]], name: str) -> Figure:
     """Structures alive at the end and in all: neurons and groups per layer, blocks per stage."""
-    layers, stages = {}, {}
+    layers: Dict[str, Tuple[int, int]] = {}
+    stages: Dict[str, Tuple[int, int]] = {}
     for factor, values in _by_factor(rows).items():
         left, total = int((values[-1] != 0).sum()), values.shape[1]
         if total > 1:
             layers[factor] = left, total
         else:       # one factor for a whole block
             stage = factor.split('.')[0]
-            stages[stage] = tuple(np.add(stages.get(stage, (0, 0)), (left, total)))
+            alive, all_blocks = stages.get(stage, (0, 0))
+            stages[stage] = alive + left, all_blocks + total
     both = (('neurons or groups per layer', layers), ('blocks per stage', stages))
     parts = [(title, bars) for title, bars in both if bars]
     widths = [max(4, 0.16 * len(bars) + 1.5) for _, bars in parts]

@@ -32,9 +32,10 @@ def error_figure(section: Section, against: str) -> Figure:
     kinds = {lines[series][0].structures for series in pruned}
     names = {series: summaries[0].short if len(kinds) == 1 else series for series, summaries in lines.items()}
     title = section.title + (': ' + kinds.pop().replace(',', 's,') + 's' if len(kinds) == 1 else '')
-    rows = sorted((row for row in section.published if getattr(row, against)), key=lambda row: getattr(row, against))
+    published = sorted(((getattr(row, against), row.top1_error, row) for row in section.published
+                        if getattr(row, against) and row.top1_error), key=lambda point: point[0])
     scale, unit = _unit(max([getattr(s, against).mean for s in section.summaries]
-                            + [getattr(row, against) for row in rows]))
+                            + [size for size, _, _ in published]))
     figure = Figure(figsize=(WIDTH, HEIGHT), dpi=150, layout='constrained')
     axes = add_axes(figure, 1, 1, 1, title=literal(title), x=AXES[against] + (f', {unit}' if unit else ''),
                     y='top-1 error, %')
@@ -59,8 +60,8 @@ def error_figure(section: Section, against: str) -> Figure:
                  *np.linspace((x, y - dy), (x, y + dy), 12).transpose(0, 2, 1).reshape(-1, 2)]
         if len(section.summaries) <= LABELLED:
             labels += [(names[series] if s.setting in shared else s.setting, a, b) for s, a, b in zip(ordered, x, y)]
-    for i, row in enumerate(rows):
-        x, y = getattr(row, against) / scale, float(row.top1_error)
+    for i, (size, error, row) in enumerate(published):
+        x, y = size / scale, float(error)
         axes.plot([x], [y], marker='o' if row.method in ('none', 'sss') else 'd', color=INK, markerfacecolor='none',
                   markersize=9, linestyle='none', zorder=3, label=None if i else 'published (status)')
         labels.append((f'{row.model} ({row.top1_status})', x, y))
@@ -95,18 +96,19 @@ def _write_labels(figure: Figure, axes, labels: List[Label], busy) -> None:
     figure.draw_without_rendering()     # the axes keep their place from here on
     figure.set_layout_engine('none') if hasattr(figure, 'set_layout_engine') else figure.set_constrained_layout(False)
     points = axes.transData.transform(busy) if busy else np.zeros((0, 2))
-    inside, taken = axes.get_window_extent(), []
+    inside = axes.get_window_extent()
+    taken: List[Bbox] = []
     for text in texts:
-        best = None
+        candidates = []
         for dx, dy, horizontal, vertical in PLACES:
             text.set(position=(dx, dy), ha=horizontal, va=vertical)
             box = text.get_window_extent()
             cost = (10 * sum(box.overlaps(other) for other in taken) + box.count_contains(points)
                     + 5 * (Bbox.union([box, inside]).bounds != inside.bounds))
-            if best is None or cost < best[0]:
-                best = cost, box, dict(position=(dx, dy), ha=horizontal, va=vertical)
-        text.set(**best[2])
-        taken.append(best[1])
+            candidates.append((cost, box, dict(position=(dx, dy), ha=horizontal, va=vertical)))
+        _, box, place = min(candidates, key=lambda candidate: candidate[0])
+        text.set(**place)
+        taken.append(box)
 
 
 def _unit(largest: float) -> Tuple[float, str]:

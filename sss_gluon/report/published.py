@@ -32,12 +32,13 @@ BASIC_DEPTHS = {'resnet18': (2, 2, 2, 2), 'resnet34': (3, 4, 6, 3)}     # in a p
 
 class Printed(float):
     """A number that knows its last printed digit: ``Printed('25.5e6').unit`` is 100000."""
+    unit: float
 
     def __new__(cls, text: str):
         if not NUMBER.fullmatch(text) or not math.isfinite(float(text)):
             raise ValueError(f'{text!r} is not a number')
         number = super().__new__(cls, text)
-        number.unit = float(Decimal(1).scaleb(Decimal(text).as_tuple().exponent))
+        number.unit = float(Decimal(1).scaleb(int(Decimal(text).as_tuple().exponent)))
         return number
 
     def equals(self, value: float) -> bool:
@@ -152,7 +153,8 @@ def comparable(rows: Sequence[Published], dataset: str, network: str, method: st
     same = [row for row in found if structure and row.structure == structure]
     if same or len(found) < 2 or not macs:
         return same or found
-    return sorted((row for row in found if row.macs), key=lambda row: abs(math.log(row.macs / macs)))[:1]
+    distances = [(abs(math.log(row.macs / macs)), i) for i, row in enumerate(found) if row.macs]
+    return [found[i] for _, i in sorted(distances)[:1]]
 
 
 def flops_per_mac(network: str) -> int:
@@ -161,14 +163,14 @@ def flops_per_mac(network: str) -> int:
 
 
 class Counted(NamedTuple):
-    """A published row and the count of its network; None if its structure was not published."""
+    """A published row and the size of its network as counted here; None if its structure was not published."""
     row: Published
-    count: Optional[Count]
+    size: Optional[Count]
 
     @property
     def flops(self) -> Optional[int]:
         """FLOPs by the convention of the row."""
-        return None if self.count is None else flops_per_mac(self.row.network) * self.count.macs
+        return None if self.size is None else flops_per_mac(self.row.network) * self.size.macs
 
     @property
     def printed_flops(self) -> Optional[Printed]:
@@ -176,12 +178,12 @@ class Counted(NamedTuple):
 
     def agrees(self) -> str:
         """The columns whose count rounds to the printed digits: 'params, FLOPs'; 'no' if none does."""
-        if self.count is None:
+        if self.size is None or self.flops is None:
             return ''
-        params = (self.count.params_without_bn, self.count.params)
-        equal = {'params': self.row.params and any(map(self.row.params.equals, params)),
-                 'FLOPs': self.printed_flops and self.printed_flops.equals(self.flops)}
-        return ', '.join(name for name, same in equal.items() if same) or 'no'
+        counts = {'params': (self.row.params, (self.size.params_without_bn, self.size.params)),
+                  'FLOPs': (self.printed_flops, (self.flops,))}
+        return ', '.join(name for name, (printed, counted) in counts.items()
+                         if printed and any(map(printed.equals, counted))) or 'no'
 
 
 def count_published(rows: Sequence[Published], log: Callable[[str], None] = print) -> List[Counted]:

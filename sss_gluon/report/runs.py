@@ -30,7 +30,7 @@ class StructureCount(NamedTuple):
     """How many of the ``size`` structures of a factor are kept; of the outputs of a layer that has no factor."""
     name: str
     kind: str       # 'neuron', 'group', 'block'; 'output' without a factor
-    kept: int
+    kept: float     # a mean in the summary of several runs
     size: int
 
 
@@ -176,7 +176,7 @@ def _structure_counts(structure: Structure) -> List[StructureCount]:
     if structure.factors:
         return [StructureCount(name, row['kind'], len(row['kept']), row['size'])
                 for name, row in structure.factors.items()]
-    return [StructureCount(name, 'output', row['after'][0] if row['after'] else 0, row['before'][0])
+    return [StructureCount(name, 'output', (row['after'] or [0])[0], (row['before'] or [0])[0])
             for name, row in structure.layers.items()]
 
 

@@ -87,10 +87,10 @@ def _run_result(row: Dict[str, str], place: str) -> RunResult:
 
 
 def _network(row: Dict[str, str], place: str, end: str = '') -> Network:
-    accuracies = [round(1 - number(row, f'{key}_error{end}', place, largest=100) / 100, 10) for key in ('top1', 'top5')]
+    top1, top5 = (round(1 - number(row, f'{key}_error{end}', place, largest=100) / 100, 10) for key in ('top1', 'top5'))
     batches = {key[len('ms_batch_'):len(key) - len(end)]: key for key in row
                if key.startswith('ms_batch_') and key.endswith(end)}
-    return Network(number(row, 'images', place, int), *accuracies, number(row, f'params{end}', place, int),
+    return Network(number(row, 'images', place, int), top1, top5, number(row, f'params{end}', place, int),
                    number(row, f'macs{end}', place, int),
                    {int(batch): number(row, key, place) for batch, key in batches.items() if batch.isdecimal()})
 

@@ -27,12 +27,15 @@ class MeanStd(NamedTuple):
     n: int
 
 
-def mean_std(values: Iterable[Optional[float]]) -> Optional[MeanStd]:
-    """Statistics of the values that are known; None if there are none."""
+def mean_std(values: Sequence[float]) -> MeanStd:
+    """Mean and standard deviation of at least one value."""
+    return MeanStd(float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else None, len(values))
+
+
+def mean_std_of_known(values: Iterable[Optional[float]]) -> Optional[MeanStd]:
+    """The same without the values that are None; None if no others are left."""
     known = [value for value in values if value is not None]
-    if not known:
-        return None
-    return MeanStd(float(np.mean(known)), float(np.std(known, ddof=1)) if len(known) > 1 else None, len(known))
+    return mean_std(known) if known else None
 
 
 @dataclass(frozen=True)
@@ -122,14 +125,14 @@ class Summary:
 
     @property
     def seconds(self) -> Optional[MeanStd]:
-        return mean_std(result.seconds for result in self.runs)
+        return mean_std_of_known(result.seconds for result in self.runs)
 
     def ms(self, batch: int) -> Optional[MeanStd]:
-        return mean_std(result.final.ms.get(batch) for result in self.runs)
+        return mean_std_of_known(result.final.ms.get(batch) for result in self.runs)
 
     def structure_counts(self) -> List[StructureCount]:
         """Structure counts of every factor or layer; ``kept`` is the mean over the runs."""
-        found: Dict[StructureCount, List[int]] = {}
+        found: Dict[StructureCount, List[float]] = {}
         for result in self.runs:
             for count in result.structure_counts:
                 found.setdefault(count._replace(kept=0), []).append(count.kept)
@@ -259,15 +262,15 @@ def _summary(group: List[RunResult], setting: str, reference: Optional[List[RunR
              published: Sequence[Published]) -> Summary:
     config, method = group[0].config, method_name(group[0].config)
     whole = [result.dense for result in (reference or group)]
-    macs = mean_std(result.final.macs for result in group)
+    macs = mean_std([result.final.macs for result in group])
     kinds = sorted({count.kind for result in group for count in result.structure_counts} - {'output'})
     return Summary(
         runs=group, data=data_name(config), model=config.model, method=method,
         structures=', '.join(config.factors or kinds), variant=variant(config), setting=setting,
-        dense_error=mean_std(error_of(result.dense.top1) for result in group),
-        error=mean_std(error_of(result.final.top1) for result in group),
+        dense_error=mean_std([error_of(result.dense.top1) for result in group]),
+        error=mean_std([error_of(result.final.top1) for result in group]),
         difference=_difference(group, reference) if reference and method != 'none' else None,
-        params=mean_std(result.final.params for result in group), macs=macs,
+        params=mean_std([result.final.params for result in group]), macs=macs,
         reference_params=float(np.mean([network.params for network in whole])),
         reference_macs=float(np.mean([network.macs for network in whole])),
         published=_paper_rows(config, method, macs.mean, published))

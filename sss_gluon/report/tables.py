@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import textwrap
 from dataclasses import dataclass
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
 from tabulate import tabulate
 
@@ -54,7 +54,7 @@ class Table:
     title: str
     headers: Sequence[str]
     text: Sequence[Sequence[str]]
-    data: Sequence[Dict[str, object]]
+    data: Sequence[Mapping[str, object]]
     note: str = ''
     labels: int = 1
     words: int = 0
@@ -93,11 +93,12 @@ def results_table(section: Section) -> Table:
     text, data = [], []
     for s in section.summaries:
         epochs = sorted({result.epochs for result in s.runs})
+        ms = {batch: s.ms(batch) for batch in batches}
         text.append([
             s.label, plus_minus(s.error), plus_minus(s.dense_error), plus_minus(s.difference, '+.2f'),
             short_number(s.params.mean), f'{s.params_left:.1%}', short_number(s.macs.mean), f'{s.macs_left:.1%}',
             *([short_number(s.flops)] if flops else []),
-            *(f'{s.ms(batch).mean:.2f}' if s.ms(batch) else NOTHING for batch in batches), ', '.join(map(str, epochs)),
+            *(f'{value.mean:.2f}' if value else NOTHING for value in ms.values()), ', '.join(map(str, epochs)),
             ranges(s.seeds), duration(s.seconds.mean if s.seconds else None)])
         row = dict(**s.names, runs=len(s.runs), seeds=' '.join(map(str, s.seeds)), epochs=' '.join(map(str, epochs)))
         for name, value in dict(top1_error=s.error, top1_error_dense=s.dense_error, difference=s.difference,
@@ -105,8 +106,8 @@ def results_table(section: Section) -> Table:
             row.update(_columns(name, value))
         row.update(difference_pairs=s.difference.n if s.difference else '', params_left=f'{s.params_left:.6f}',
                    macs_left=f'{s.macs_left:.6f}', flops_as_the_paper_counts=f'{s.flops:.10g}')
-        for batch in batches:
-            row.update(_columns(f'ms_batch_{batch}', s.ms(batch)))
+        for batch, value in ms.items():
+            row.update(_columns(f'ms_batch_{batch}', value))
         data.append({**row, **_columns('seconds', s.seconds)})
     headers = [SETTING, 'error %', 'before pruning %', 'difference', 'params', 'left', 'MACs', 'left',
                *(['FLOPs, paper'] if flops else []), *(f'ms, batch {batch}' for batch in batches), 'epochs', 'seeds',
@@ -173,22 +174,18 @@ def counts_table(counted: Sequence[Counted]) -> Table:
     """Printed params and FLOPs, our counts, and the differences."""
     text, data = [], []
     for one in counted:
-        row, size = one.row, one.count
-        known = size is not None
+        row, size, flops = one.row, one.size, one.printed_flops
+        params, without_bn, macs = (size.params, size.params_without_bn, size.macs) if size else (None, None, None)
         text.append([
-            row.table, row.model, _printed(row.params), *_counted(row.params, size.params if known else None),
-            *_counted(row.params, size.params_without_bn if known else None),
-            _printed(one.printed_flops), *_counted(one.printed_flops, one.flops),
-            row.counts_status, one.agrees() if known else 'structure not published'])
+            row.table, row.model, _printed(row.params), *_counted(row.params, params),
+            *_counted(row.params, without_bn), _printed(flops), *_counted(flops, one.flops), row.counts_status,
+            one.agrees() or 'structure not published'])
         data.append(dict(
             table=row.table, model=row.model, network=row.network, structure=row.structure or 'not published',
-            params_published=_digits(row.params), params=size.params if known else '',
-            params_without_bn=size.params_without_bn if known else '',
-            params_without_bn_difference=size.params_without_bn - int(row.params) if known and row.params else '',
-            flops_published=_digits(one.printed_flops), flops=one.flops if known else '',
-            flops_difference=one.flops - int(one.printed_flops) if known and one.printed_flops else '',
-            macs=size.macs if known else '', status=row.counts_status, agrees=one.agrees(), source=row.source,
-            note=row.note))
+            params_published=_digits(row.params), params=params, params_without_bn=without_bn,
+            params_without_bn_difference=_difference(row.params, without_bn), flops_published=_digits(flops),
+            flops=one.flops, flops_difference=_difference(flops, one.flops), macs=macs, status=row.counts_status,
+            agrees=one.agrees(), source=row.source, note=row.note))
     headers = ['table', 'model', 'params printed', 'counted', 'difference', 'without BN', 'difference',
                'FLOPs printed', 'counted', 'difference', 'status', 'rounds to the printed digits']
     return Table('counts', 'Published counts, counted again', headers, text, data, COUNTS_NOTE, labels=2, words=2)
@@ -199,6 +196,10 @@ def _counted(printed: Optional[Printed], counted: Optional[int]) -> List[str]:
     if counted is None:
         return [NOTHING, NOTHING]
     return [f'{counted:,}', f'{100 * (counted - printed) / printed:+.2f} %' if printed else NOTHING]
+
+
+def _difference(printed: Optional[Printed], counted: Optional[int]) -> Optional[int]:
+    return None if printed is None or counted is None else counted - int(printed)
 
 
 def _printed(number: Optional[Printed]) -> str:

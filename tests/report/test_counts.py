@@ -36,15 +36,15 @@ def test_counts(counted, row):
     agrees, params, without_bn, macs = KNOWN[row]
     one = counted[row]
     assert one.agrees() == agrees
-    for expected, found in ((params, one.count.params), (without_bn, one.count.params_without_bn),
-                            (macs, one.count.macs)):
+    for expected, found in ((params, one.size.params), (without_bn, one.size.params_without_bn),
+                            (macs, one.size.macs)):
         assert expected is None or found == expected
-    assert one.count.params_without_bn == pytest.approx(one.row.params, rel=4e-3)
+    assert one.size.params_without_bn == pytest.approx(one.row.params, rel=4e-3)
     assert one.flops == pytest.approx(one.printed_flops, rel=8e-3)
 
 
 def test_the_others_have_no_published_structure(counted):
-    assert {row for row, one in counted.items() if one.count is None} == set(counted) - set(KNOWN)
+    assert {row for row, one in counted.items() if one.size is None} == set(counted) - set(KNOWN)
     assert all(not counted[row].row.structure for row in set(counted) - set(KNOWN))
     assert not any(table == 'scratch' for table, _ in counted)     # they print no counts
 
@@ -56,7 +56,7 @@ def test_resnet18_by_hand(counted):
     for channels in (64, 128, 256, 512):
         macs += size ** 2 * channels * (9 * inputs + 3 * 9 * channels + inputs)
         size, inputs = size // 2, channels
-    assert counted['imagenet', 'ResNet-18'].count.macs == macs
+    assert counted['imagenet', 'ResNet-18'].size.macs == macs
 
 
 def test_thinet_by_hand(counted):
@@ -96,6 +96,6 @@ def test_the_table_says_published_counted_and_difference(counted):
 def test_a_row_that_cannot_be_built_is_one_line(change, message, notes):
     row = next(row for row in load_published() if row.model == 'ResNet-26')
     one, = count_published([Published(**{**vars(row), **change})], notes.append)
-    assert one.count is None and len(notes) == 1
+    assert one.size is None and len(notes) == 1
     assert notes[0].startswith('published row ResNet-26 is not counted: ')
     assert re.search(message, notes[0])

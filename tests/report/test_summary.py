@@ -5,7 +5,7 @@ import pytest
 
 from sss_gluon.report.published import load_published
 from sss_gluon.report.runs import read_runs
-from sss_gluon.report.summary import MeanStd, mean_std, summarize
+from sss_gluon.report.summary import MeanStd, mean_std_of_known, summarize
 
 
 @pytest.mark.parametrize('values, expected', [
@@ -14,7 +14,7 @@ from sss_gluon.report.summary import MeanStd, mean_std, summarize
 ])
 def test_mean_std(values, expected):
     """1, 2, 6: deviations -2, -1, 3, squares 14, over n - 1 = 2."""
-    found = mean_std(values)
+    found = mean_std_of_known(values)
     assert found == expected if expected is None or expected.std is None else found == pytest.approx(expected)
 
 
