@@ -1,13 +1,80 @@
-"""CSV files: written whole, or row by row while a run goes on; read as text."""
+"""CSV files: written whole, or row by row during a run; read as text, with the line of every row."""
 from __future__ import annotations
 
 import csv
+import io
 import os
 from pathlib import Path
-from typing import Dict, List
+from typing import Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 from .errors import SSSError
 from .files import write_text
+
+LONGEST_FIELD = 2 ** 20     # characters; Python's default of 2 ** 17 is too few for the structures of a deep network
+
+
+def csv_text(rows: Sequence[Mapping[str, object]], columns: Optional[Sequence[str]] = None) -> str:
+    """Rows as CSV under ``columns``, by default all keys in the order of their first occurrence."""
+    columns = columns or list(dict.fromkeys(key for row in rows for key in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, restval='', lineterminator='\n')
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def write_csv(path: Union[str, Path], rows: Sequence[Mapping[str, object]],
+              columns: Optional[Sequence[str]] = None) -> None:
+    """Write ``csv_text`` to a file, which appears whole or not at all."""
+    write_text(path, csv_text(rows, columns))
+
+
+def read_csv(path: Union[str, Path], columns: Sequence[str] = (),
+             damaged: Optional[Callable[[str], None]] = None) -> List[Tuple[int, Dict[str, str]]]:
+    """Read a CSV file that starts with a header.
+
+    Parameters
+    ----------
+    path : path
+    columns : sequence of str
+        Columns that the file must have.
+    damaged : callable, optional
+        Gets one sentence for each row that has more or fewer columns than the header; the row is left out. Without
+        it such a row, or a quote that is never closed, is an error.
+
+    Returns
+    -------
+    list of (int, dict)
+        Number of the line where a row ends, and the row as {column: text}.
+
+    Raises
+    ------
+    SSSError
+        When the file cannot be read, is not CSV in UTF-8, or lacks a column.
+    """
+    rows = []
+    default = csv.field_size_limit(LONGEST_FIELD)
+    try:
+        with open(path, newline='', encoding='utf-8') as file:
+            reader = csv.DictReader(file, strict=damaged is None)
+            missing = [name for name in columns if name not in (reader.fieldnames or ())]
+            if missing:
+                raise SSSError(f'{path} has no column {", ".join(missing)}')
+            for row in reader:
+                if None not in row and None not in row.values():
+                    rows.append((reader.line_num, row))
+                    continue
+                problem = f'{path} is damaged: line {reader.line_num} has another number of columns than the first'
+                if damaged is None:
+                    raise SSSError(problem)
+                damaged(problem)
+    except (OSError, UnicodeDecodeError) as error:
+        raise SSSError(f'{path} cannot be read: {getattr(error, "strerror", None) or error}') from error
+    except csv.Error as error:
+        raise SSSError(f'{path} is damaged: line {reader.reader.line_num}: {error}') from error
+    finally:
+        csv.field_size_limit(default)
+    return rows
 
 
 class EpochTable:
@@ -34,12 +101,12 @@ class EpochTable:
 
     def rows(self) -> List[Dict[str, str]]:
         """All rows as text; none when there is no file."""
-        rows = list(csv.DictReader(self._lines()))
-        for number, row in enumerate(rows, 2):
-            if None in row or None in row.values():
-                raise SSSError(f'{self.path} is damaged: line {number} has another number of columns than the first; '
-                               f'delete it')
-        return rows
+        if not os.path.exists(self.path):
+            return []
+        try:
+            return [row for _, row in read_csv(self.path)]
+        except SSSError as error:
+            raise SSSError(f'{error}; delete it') from error
 
     def _lines(self) -> List[str]:
         if not os.path.exists(self.path):

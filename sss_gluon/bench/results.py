@@ -1,8 +1,6 @@
 """Results of benchmarks as a CSV, with the machine they were measured on; and what is worse than an earlier one."""
 from __future__ import annotations
 
-import csv
-import io
 import math
 import os
 import platform
@@ -16,13 +14,14 @@ from typing import Dict, List, Sequence, Union
 import mxnet as mx
 
 from .. import __version__
+from ..csv_files import read_csv, write_csv
 from ..errors import SSSError
-from ..files import write_text
 from ..machine import cpu_model
 from .isolated import Result
 from .settings import Settings
 from .table import AT_MOST, REPORT, TABLE
 
+COLUMNS = ('name', 'what', 'kind', 'bound', 'value', 'low', 'high', 'mark', 'note')     # and those of ``machine``
 NEEDED = ('name', 'value', 'cpu', 'quick')      # of a baseline
 
 
@@ -50,16 +49,13 @@ def check_writable(path: Union[str, Path]) -> None:
 
 def save(path: Union[str, Path], results: Sequence[Result], where: Dict[str, str]) -> None:
     """One line per row of the table, ``machine`` in each."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator='\n')
-    writer.writerow(['name', 'what', 'kind', 'bound', 'value', 'low', 'high', 'mark', 'note', *where])
+    rows = []
     for result in results:
         row, found = result.row, result.measured
-        numbers = ['', '', ''] if found is None else [f'{number:.6g}' for number in found[:3]]
-        note = result.reason if found is None else found.note
-        writer.writerow([row.name, row.what, row.kind, '' if row.bound is None else row.bound, *numbers, result.mark,
-                         note, *where.values()])
-    write_text(path, text.getvalue())
+        value, low, high = ['', '', ''] if found is None else [f'{number:.6g}' for number in found[:3]]
+        rows.append(dict(name=row.name, what=row.what, kind=row.kind, bound=row.bound, value=value, low=low, high=high,
+                         mark=result.mark, note=result.reason if found is None else found.note, **where))
+    write_csv(path, rows, [*COLUMNS, *where])
 
 
 def read_baseline(path: Union[str, Path], settings: Settings) -> Dict[str, dict]:
@@ -71,19 +67,13 @@ def read_baseline(path: Union[str, Path], settings: Settings) -> Dict[str, dict]
         There is no such file, it is damaged, of something else, or of quick runs and this one is not.
     """
     try:
-        with open(path, newline='', encoding='utf-8') as file:
-            lines = list(csv.DictReader(file, strict=True))
-    except OSError as error:
-        raise SSSError(f'baseline {path} cannot be read: {error.strerror}') from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise SSSError(f'baseline {path} is not a CSV: {error}') from error
-    missing = [column for column in NEEDED if not lines or lines[0].get(column) is None]
-    if missing:
-        raise SSSError(f'baseline {path} is not a CSV of sss-gluon bench: it has no {missing[0]}')
+        lines = read_csv(path, NEEDED)
+    except SSSError as error:
+        raise SSSError(f'baseline {error}') from error
+    if not lines:
+        raise SSSError(f'baseline {path} holds no result')
     found, known = {}, {row.name for row in TABLE}
-    for number, line in enumerate(lines, 2):
-        if None in line or None in line.values():
-            raise SSSError(f'baseline {path}, line {number}: not {len(lines[0])} columns; it is damaged')
+    for number, line in lines:
         if line['name'] not in known:
             raise SSSError(f'baseline {path}, line {number}: there is no benchmark {line["name"]!r}')
         if (line['quick'] == 'yes') != settings.quick:

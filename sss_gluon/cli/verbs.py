@@ -233,7 +233,8 @@ def _report_arguments(parser):
 
 def _report(options):
     from ..report.build import report
-    result = report(options.runs, options.out, options.title, options.published, options.counts)
+    result = report(options.runs, options.out, options.title, options.published, options.counts,
+                    log=lambda note: print(f'sss-gluon report: {note}', file=sys.stderr, flush=True))
     print(result.text)
     for path in result.files:
         print(f'written: {path}')

@@ -12,7 +12,6 @@ whatever by, the same command goes on after the last whole record, and the files
 """
 from __future__ import annotations
 
-import csv
 import hashlib
 import io
 import json
@@ -30,6 +29,7 @@ from filelock import FileLock, Timeout
 from PIL import Image
 from tqdm import tqdm
 
+from ..csv_files import csv_text, read_csv
 from ..errors import SSSError
 from ..files import write_text
 from .folder import open_image, upright
@@ -409,17 +409,13 @@ class _Part:
 
     def _rejected(self) -> List[Dict[str, str]]:
         """Rows of rejected.csv, of all parts."""
-        try:
-            with open(self.dst / 'rejected.csv', encoding='utf-8', errors='surrogateescape', newline='') as file:
-                return [row for row in csv.DictReader(file) if tuple(row) == REJECTED and None not in row.values()]
-        except FileNotFoundError:
-            return []
+        path = self.dst / 'rejected.csv'
+        rows = read_csv(path, damaged=lambda problem: None) if path.exists() else []
+        return [row for _, row in rows if tuple(row) == REJECTED]
 
     def _write_rejected(self, rejected: Sequence[Tuple[Source, Rejected]]) -> None:
-        text = io.StringIO()
-        writer = csv.DictWriter(text, REJECTED, lineterminator='\n')
-        writer.writeheader()
-        writer.writerows(row for row in self._rejected() if row['part'] != self.part)
-        writer.writerows(dict(part=self.part, file=image.name, reason=reason) for image, reason in rejected)
-        readable = text.getvalue().encode('utf-8', 'surrogateescape').decode('utf-8', 'backslashreplace')
+        rows = [row for row in self._rejected() if row['part'] != self.part]
+        rows += [dict(part=self.part, file=image.name, reason=reason) for image, reason in rejected]
+        text = csv_text(rows, REJECTED)
+        readable = text.encode('utf-8', 'surrogateescape').decode('utf-8', 'backslashreplace')
         write_text(self.dst / 'rejected.csv', readable)

@@ -1,8 +1,6 @@
 """Run folder in, compact network out; and what both networks of a run are worth."""
 from __future__ import annotations
 
-import csv
-import io
 import os
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional, Union
@@ -10,9 +8,10 @@ from typing import Dict, List, NamedTuple, Optional, Union
 import mxnet as mx
 from mxnet import gluon
 
+from ..csv_files import write_csv
 from ..data import DataSet
 from ..errors import SSSError, reason
-from ..files import sha256, write_text
+from ..files import sha256
 from ..graph import count, load
 from ..graph.block import to_block
 from ..graph.fold import fold
@@ -75,14 +74,11 @@ def evaluate(path: Union[str, Path], against: Optional[Union[str, Path]] = None,
         name = Path(against).resolve().name
         nets[f'{name} (against)' if name in ('dense', 'compact') else name] = _folded(other, context)
     rows = _rows(nets, data, context)
-    header = ['network', 'images', 'top1', 'top5', 'loss', 'params', 'macs']
-    header += [f'ms_batch_{b}' for b in LATENCY_BATCHES] + ['machine']
-    lines = [[row.name, row.accuracy.images, f'{row.accuracy.top1:.6f}', f'{row.accuracy.top5:.6f}',
-              f'{row.accuracy.loss:.6f}', row.params, row.macs] +
-             [f'{1000 * row.seconds[b]:.4f}' for b in LATENCY_BATCHES] + [describe(device)] for row in rows]
-    text = io.StringIO()
-    csv.writer(text, lineterminator='\n').writerows([header] + lines)
-    write_text(run.path / 'evaluation.csv', text.getvalue())
+    write_csv(run.path / 'evaluation.csv', [dict(
+        network=row.name, images=row.accuracy.images, top1=f'{row.accuracy.top1:.6f}', top5=f'{row.accuracy.top5:.6f}',
+        loss=f'{row.accuracy.loss:.6f}', params=row.params, macs=row.macs,
+        **{f'ms_batch_{b}': f'{1000 * row.seconds[b]:.4f}' for b in LATENCY_BATCHES}, machine=describe(device))
+        for row in rows])
     return rows
 
 

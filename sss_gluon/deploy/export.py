@@ -10,8 +10,8 @@ from typing import Callable, Dict, List, NamedTuple, Tuple, Union
 import mxnet as mx
 import numpy as np
 
+from ..csv_files import write_csv
 from ..errors import SSSError
-from ..files import write_text
 from ..graph.block import export_program, load, to_block
 from ..graph.inference import for_inference
 from ..graph.int8 import quantize
@@ -175,9 +175,8 @@ def _measured(trained: TrainedRun, nets, differ, folder: Path) -> List[Exported]
 
 
 def _write_table(path: Path, rows: List[Exported]) -> None:
-    header = ['network', 'runtime', 'files', 'bytes', 'images', 'top1', 'top5', 'loss', 'difference']
-    header += [f'ms_batch_{batch}' for batch in LATENCY_BATCHES]
-    lines = [[row.name, row.runtime, ' '.join(row.files), row.bytes, row.accuracy.images, f'{row.accuracy.top1:.6f}',
-              f'{row.accuracy.top5:.6f}', f'{row.accuracy.loss:.6f}', f'{row.difference:.3e}'] +
-             [f'{1000 * row.seconds[batch]:.4f}' for batch in LATENCY_BATCHES] for row in rows]
-    write_text(path, '\n'.join(','.join(map(str, line)) for line in [header] + lines) + '\n')
+    write_csv(path, [dict(
+        network=row.name, runtime=row.runtime, files=' '.join(row.files), bytes=row.bytes, images=row.accuracy.images,
+        top1=f'{row.accuracy.top1:.6f}', top5=f'{row.accuracy.top5:.6f}', loss=f'{row.accuracy.loss:.6f}',
+        difference=f'{row.difference:.3e}',
+        **{f'ms_batch_{batch}': f'{1000 * row.seconds[batch]:.4f}' for batch in LATENCY_BATCHES}) for row in rows])

@@ -1,8 +1,8 @@
-"""Figures of a run, drawn from its CSV files alone."""
+"""Training figures of one run, drawn from its CSV files alone."""
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Dict, List
+from typing import Dict, List, Tuple
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -13,7 +13,7 @@ from .style import ACCENT, INK, PALE, QUIET, add_axes, save
 
 
 def draw(run: RunFolder) -> List[Path]:
-    """Draw all figures of a run as PNG into its folder; those whose data is missing are left out."""
+    """Draw the figures of a run as PNG into its folder, except those whose data is missing."""
     drawn = []
     for table, figures in ((run.metrics, {'training': _curves}),
                            (run.factors, {'factors': _heat_map, 'alive': _alive})):
@@ -28,7 +28,7 @@ def draw(run: RunFolder) -> List[Path]:
 
 
 def _curves(rows: List[Dict[str, str]], name: str) -> Figure:
-    """Loss, error, and what is left of the network, over epochs."""
+    """Loss, error, and remaining size of the network over epochs."""
     column = {key: np.array([float(row[key]) for row in rows]) for key in rows[0] if key != 'evaluated_on'}
     epoch, part = column['epoch'], rows[-1]['evaluated_on']
     figure = Figure(figsize=(13, 4), dpi=110, layout='constrained')
@@ -42,7 +42,7 @@ def _curves(rows: List[Dict[str, str]], name: str) -> Figure:
         axes.legend(frameon=False)
     loss.set_yscale('log')
     error.set_ylim(bottom=0)
-    left = add_axes(figure, 1, 3, 3, title='left of the network, %', x='epoch')
+    left = add_axes(figure, 1, 3, 3, title='remaining, % of the dense network', x='epoch')
     for key, color in (('params_left', QUIET), ('macs_left', ACCENT)):
         left.plot(epoch, 100 * column[key] / column[key[:-5]], color=color, drawstyle='steps-post',
                   label={'params_left': 'params', 'macs_left': 'MACs'}[key])
@@ -55,7 +55,7 @@ def _curves(rows: List[Dict[str, str]], name: str) -> Figure:
 
 
 def _by_factor(rows: List[Dict[str, str]]) -> Dict[str, np.ndarray]:
-    """{factor name: values of shape (epochs, size)}."""
+    """{factor: array of shape (epochs, size)}."""
     columns: Dict[str, List[str]] = {}
     for key in rows[0]:
         if key != 'epoch':
@@ -64,7 +64,7 @@ def _by_factor(rows: List[Dict[str, str]]) -> Dict[str, np.ndarray]:
 
 
 def _heat_map(rows: List[Dict[str, str]], name: str) -> Figure:
-    """Every factor (rows, input side on top) over epochs; exact zeros in white."""
+    """Every scaling factor (rows, input side on top) over epochs; exact zeros are white."""
     factors = _by_factor(rows)
     values = np.concatenate(list(factors.values()), axis=1).T
     figure = Figure(figsize=(9, min(14, max(3.5, 0.28 * len(values) + 1.4))), dpi=110, layout='constrained')
@@ -72,13 +72,13 @@ def _heat_map(rows: List[Dict[str, str]], name: str) -> Figure:
     first, last = int(rows[0]['epoch']), int(rows[-1]['epoch'])
     shown = np.ma.masked_equal(values, 0)
     nonzero = np.abs(values[values != 0])
-    top = float(np.percentile(nonzero, 97)) if nonzero.size else 1.0     # not the few largest
+    top = float(np.percentile(nonzero, 97)) if nonzero.size else 1.0     # the few largest would take the whole scale
     image = axes.imshow(shown, aspect='auto', interpolation='nearest', cmap='viridis', vmin=0, vmax=top,
                         extent=(first - 0.5, last + 0.5, len(values) - 0.5, -0.5))
     axes.set_facecolor('white')
     starts = np.cumsum([0] + [v.shape[1] for v in factors.values()])
     centres = (starts[:-1] + starts[1:] - 1) / 2
-    ticks = []      # as many names as fit one below the other
+    ticks: List[Tuple[float, str]] = []     # as many names as fit
     for centre, factor in zip(centres, factors):
         if not ticks or centre - ticks[-1][0] >= len(values) / 60:
             ticks.append((centre, factor))
@@ -89,15 +89,17 @@ def _heat_map(rows: List[Dict[str, str]], name: str) -> Figure:
 
 
 def _alive(rows: List[Dict[str, str]], name: str) -> Figure:
-    """Structures alive at the end, beside all of them: neurons and groups per layer, blocks per stage."""
-    layers, stages = {}, {}
+    """Structures alive at the end and in all: neurons and groups per layer, blocks per stage."""
+    layers: Dict[str, Tuple[int, int]] = {}
+    stages: Dict[str, Tuple[int, int]] = {}
     for factor, values in _by_factor(rows).items():
         left, total = int((values[-1] != 0).sum()), values.shape[1]
         if total > 1:
             layers[factor] = left, total
         else:       # one factor for a whole block
             stage = factor.split('.')[0]
-            stages[stage] = tuple(np.add(stages.get(stage, (0, 0)), (left, total)))
+            alive, all_blocks = stages.get(stage, (0, 0))
+            stages[stage] = alive + left, all_blocks + total
     both = (('neurons or groups per layer', layers), ('blocks per stage', stages))
     parts = [(title, bars) for title, bars in both if bars]
     widths = [max(4, 0.16 * len(bars) + 1.5) for _, bars in parts]

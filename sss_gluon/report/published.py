@@ -1,63 +1,73 @@
-"""The paper's published numbers as data (``published.csv``): what is known, how surely, and from where.
+"""The paper's numbers as data (``published.csv``), each with its status and source, and its networks counted again.
 
-Status of a number: ``code`` stands in the authors' code; ``derived`` calculated and agrees with a published number;
-``cited`` quoted by later papers or projects; ``plot`` read off a plot; ``recalled`` from memory, not seen in a source.
+Status of a number: ``code`` is in the authors' code; ``derived`` is calculated and agrees with a published number;
+``cited`` is quoted by later papers or projects; ``plot`` is read off a plot; ``recalled`` is from memory, without a
+source.
 """
 from __future__ import annotations
 
-import csv
 import json
 import math
 import re
 from dataclasses import dataclass, fields
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Sequence, Union
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
+
+from ..csv_files import read_csv
+from ..deploy.sizes import sizes
+from ..errors import SSSError
+from ..graph import Count, count
+from ..models import ARCHITECTURES, get_model
+from ..models.layers import Layers
+from ..models.resnet import BasicBlock, ResNet
+from ..structures import shipped
 
 TABLE = Path(__file__).with_name('published.csv')
 STATUSES = ('code', 'derived', 'cited', 'plot', 'recalled')
-STATUS_NOTE = ('Status of a published number: derived (calculated, agrees with a published one), cited (quoted by '
-               'others), plot (read off a plot), recalled (from memory, not seen in a source).')
 NUMBER = re.compile(r'\d+(\.\d+)?(e\d+)?')
+IMAGE = (1, 3, 224, 224)
+BASIC_DEPTHS = {'resnet18': (2, 2, 2, 2), 'resnet34': (3, 4, 6, 3)}     # in a plot of the paper; not in ARCHITECTURES
 
 
 class Printed(float):
-    """A number, and the digits it was printed with: ``Printed('25.5e6').unit`` is 100000."""
+    """A number that knows its last printed digit: ``Printed('25.5e6').unit`` is 100000."""
+    unit: float
 
     def __new__(cls, text: str):
         if not NUMBER.fullmatch(text) or not math.isfinite(float(text)):
             raise ValueError(f'{text!r} is not a number')
         number = super().__new__(cls, text)
-        number.unit = float(Decimal(1).scaleb(Decimal(text).as_tuple().exponent))
+        number.unit = float(Decimal(1).scaleb(int(Decimal(text).as_tuple().exponent)))
         return number
 
     def equals(self, value: float) -> bool:
-        """Is this what ``value`` looks like when it is rounded to as many digits?"""
+        """Whether ``value`` rounds to the printed digits."""
         return abs(value - self) <= 0.5 * self.unit * (1 + 1e-9)
 
 
 @dataclass(frozen=True)
 class Published:
-    """One row of the table; None where nothing was published.
+    """One row of the table; None for a number that was not published.
 
     Attributes
     ----------
     table, model, method, dataset, source, note : str
-        ``method`` as in a configuration, and 'none' for a network that nothing was removed from.
+        ``method`` as in a configuration; 'none' for an unpruned network.
     network : str
-        What it was cut from; a name of ``get_model`` where the package has it.
+        The network before pruning; a name for ``get_model`` if the package has it.
     structure : str
-        'all' for the whole network, the name of a shipped structure, any other word with ``options``, or empty where
-        the structure was not published.
+        'all' for the whole network, the name of a shipped structure, any other word if ``options`` build it, or empty
+        if the structure was not published.
     options : dict
-        Arguments of ``get_model`` that make the structure.
+        Arguments of ``get_model`` that build the structure.
     top1_error, top5_error : float, %
     params, macs, flops_as_printed : float
-        ``macs`` counts a multiply-accumulate once, whatever was printed.
+        ``macs`` counts a multiply-accumulate once, whatever the paper printed.
     epochs : float
     top1_status, top5_status, counts_status : str
     kept : str
-        Blocks kept per stage.
+        Number of blocks kept per stage.
     """
     table: str
     model: str
@@ -87,7 +97,7 @@ STATUS_OF = {'top1_error': 'top1_status', 'top5_error': 'top5_status', 'params':
 
 
 def load_published(path: Union[str, Path, None] = None, log: Callable[[str], None] = print) -> List[Published]:
-    """All rows that can be read; what cannot be is one line each through ``log``.
+    """Read all valid rows; ``log`` gets one line for each of the others, or for a table that cannot be read.
 
     Parameters
     ----------
@@ -96,18 +106,9 @@ def load_published(path: Union[str, Path, None] = None, log: Callable[[str], Non
     """
     path = Path(path or TABLE)
     try:
-        with open(path, newline='', encoding='utf-8') as file:
-            reader = csv.DictReader(file)
-            missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
-            if missing:
-                log(f'{path} has no column {", ".join(missing)}; nothing is compared with it')
-                return []
-            rows = [(reader.line_num, row) for row in reader]
-    except OSError as error:
-        log(f'cannot read the published numbers {path}: {error.strerror}; nothing is compared with them')
-        return []
-    except (csv.Error, UnicodeDecodeError) as error:
-        log(f'{path} is damaged ({error}); nothing is compared with it')
+        rows = read_csv(path, COLUMNS, lambda problem: log(f'{problem}; the row is left out'))
+    except SSSError as error:
+        log(f'{error}; nothing is compared with it')
         return []
     found = []
     for line, row in rows:
@@ -119,8 +120,6 @@ def load_published(path: Union[str, Path, None] = None, log: Callable[[str], Non
 
 
 def _row(text: Dict[str, str]) -> Published:
-    if None in text or None in text.values():
-        raise ValueError('another number of columns than the first line')
     values: Dict[str, Any] = {name: text[name].strip() for name in COLUMNS}
     for name in ('table', 'model', 'method', 'dataset', 'network', 'source'):
         if not values[name]:
@@ -132,21 +131,21 @@ def _row(text: Dict[str, str]) -> Published:
             raise ValueError(f'{name} {error}') from error
     for name, status in STATUS_OF.items():
         if values[name] is not None and values[status] not in STATUSES:
-            raise ValueError(f'{status} {values[status]!r} is none of {", ".join(STATUSES)}')
+            raise ValueError(f'{status} {values[status]!r} is not one of {", ".join(STATUSES)}')
     try:
         values['options'] = json.loads(values['options'] or '{}')
     except (ValueError, RecursionError) as error:
         raise ValueError(f'options are not JSON: {error}') from error
     if not isinstance(values['options'], dict):
-        raise ValueError(f'options {values["options"]!r} are not of the form {{"name": value}}')
+        raise ValueError(f'options {values["options"]!r} do not have the form {{"name": value}}')
     return Published(**values)
 
 
-def partners(rows: Sequence[Published], dataset: str, network: str, method: str, structure: Optional[str] = None,
-             macs: Optional[float] = None) -> List[Published]:
-    """Rows with errors that a result may stand beside: same data set, network and method.
+def comparable(rows: Sequence[Published], dataset: str, network: str, method: str, structure: Optional[str] = None,
+               macs: Optional[float] = None) -> List[Published]:
+    """Rows with errors to compare a result with: those of the same data set, network and method.
 
-    Of several the ones with the same shipped ``structure``, otherwise the one whose MACs are nearest.
+    Among several, those with the same shipped ``structure``, or else the one with the nearest MACs.
     """
     found = [row for row in rows if row.top1_error is not None or row.top5_error is not None]
     found = [row for row in found
@@ -154,9 +153,67 @@ def partners(rows: Sequence[Published], dataset: str, network: str, method: str,
     same = [row for row in found if structure and row.structure == structure]
     if same or len(found) < 2 or not macs:
         return same or found
-    return sorted((row for row in found if row.macs), key=lambda row: abs(math.log(row.macs / macs)))[:1]
+    distances = [(abs(math.log(row.macs / macs)), i) for i, row in enumerate(found) if row.macs]
+    return [found[i] for _, i in sorted(distances)[:1]]
 
 
 def flops_per_mac(network: str) -> int:
-    """How the paper counts: 2 FLOPs a multiply-accumulate in the VGG rows, 1 in all others."""
+    """The paper's convention: 2 FLOPs per multiply-accumulate for VGG, 1 for all other networks."""
     return 2 if 'vgg' in network else 1
+
+
+class Counted(NamedTuple):
+    """A published row and the size of its network as counted here; None if its structure was not published."""
+    row: Published
+    size: Optional[Count]
+
+    @property
+    def flops(self) -> Optional[int]:
+        """FLOPs by the convention of the row."""
+        return None if self.size is None else flops_per_mac(self.row.network) * self.size.macs
+
+    @property
+    def printed_flops(self) -> Optional[Printed]:
+        return self.row.flops_as_printed or self.row.macs
+
+    def agrees(self) -> str:
+        """The columns whose count rounds to the printed digits: 'params, FLOPs'; 'no' if none does."""
+        if self.size is None or self.flops is None:
+            return ''
+        counts = {'params': (self.row.params, (self.size.params_without_bn, self.size.params)),
+                  'FLOPs': (self.printed_flops, (self.flops,))}
+        return ', '.join(name for name, (printed, counted) in counts.items()
+                         if printed and any(map(printed.equals, counted))) or 'no'
+
+
+def count_published(rows: Sequence[Published], log: Callable[[str], None] = print) -> List[Counted]:
+    """Count the networks of all rows with parameters or MACs; ``log`` gets one line for each that cannot be built."""
+    known: Dict[Tuple[str, str, str], Optional[Count]] = {}
+    counted = []
+    for row in rows:
+        if row.params is None and row.macs is None:
+            continue
+        key = row.network, row.structure, json.dumps(row.options, sort_keys=True)
+        if key not in known:
+            try:
+                known[key] = _count(row)
+            except (SSSError, TypeError) as error:
+                log(f'published row {row.model} is not counted: {error}')
+                known[key] = None
+        counted.append(Counted(row, known[key]))
+    return counted
+
+
+def _count(row: Published) -> Optional[Count]:
+    if not row.structure:
+        return None
+    if row.network in BASIC_DEPTHS:
+        widths = (64, 128, 256, 512)
+        return count(ResNet(Layers(()), 1000, 3, BasicBlock, BASIC_DEPTHS[row.network], widths, 64, True), IMAGE)
+    if row.network not in ARCHITECTURES:
+        raise SSSError(f'structure {row.structure!r} needs a network {row.network!r}, which does not exist')
+    if row.structure in shipped():
+        return sizes(row.network, row.structure)[1]
+    if row.structure != 'all' and not row.options:
+        raise SSSError(f'structure {row.structure!r} is not shipped; use one of {", ".join(shipped())}, or options')
+    return count(get_model(row.network, factors=(), **row.options), IMAGE)

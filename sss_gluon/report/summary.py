@@ -1,6 +1,7 @@
-"""Runs that differ only in their seed as one line: mean and standard deviation, beside the run without factors."""
+"""Runs that differ only in their seed, as one line: mean, standard deviation, difference to runs without factors."""
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
@@ -9,92 +10,98 @@ import numpy as np
 from ..models import ARCHITECTURES
 from ..structures import shipped
 from ..train import Config
-from .published import Published, flops_per_mac, partners
-from .runs import Kept, Log, Record
+from .published import Published, comparable, flops_per_mac
+from .runs import Log, RunResult, StructureCount
 from .settings import data_name, identity, method_name, setting_names, variant
 
 PAPER_DATA = ('imagenet', 'cifar10', 'cifar100')
-ORDER = ('none', 'sss')         # the others by name
+FIRST = ('none', 'sss')         # in every table; the other methods follow by name
 TASK = ('data', 'image_size', 'validation', 'model', 'model_options')
+STAGE = re.compile(r'(stage\d+)|(?<![a-z])(?:conv|norm)(\d+)_\d+')
 
 
-class Spread(NamedTuple):
+class MeanStd(NamedTuple):
     """Mean and standard deviation (n - 1) of ``n`` values; std is None for one value."""
     mean: float
     std: Optional[float]
     n: int
 
 
-def spread(values: Iterable[Optional[float]]) -> Optional[Spread]:
-    """None where there are no values."""
+def mean_std(values: Sequence[float]) -> MeanStd:
+    """Mean and standard deviation of at least one value."""
+    return MeanStd(float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else None, len(values))
+
+
+def mean_std_of_known(values: Iterable[Optional[float]]) -> Optional[MeanStd]:
+    """The same without the values that are None; None if no others are left."""
     known = [value for value in values if value is not None]
-    if not known:
-        return None
-    return Spread(float(np.mean(known)), float(np.std(known, ddof=1)) if len(known) > 1 else None, len(known))
+    return mean_std(known) if known else None
 
 
 @dataclass(frozen=True)
 class Summary:
-    """One line of a report: the runs that differ in their seed alone.
+    """One line of a report: the runs of one setting, which differ in their seed alone.
 
     Attributes
     ----------
-    records : list of Record, by seed
+    runs : list of RunResult
+        Sorted by seed.
     data, model, method : str
-        ``method`` is 'none' where nothing was to be removed.
+        ``method`` is 'none' for networks from which nothing is removed.
     structures : str
-        Kinds of structures that could go: 'group, block'.
+        Kinds of structures that can be removed: 'group, block'.
     variant : str
         'fine-tuned', 'budget compute': see ``settings.variant``.
     setting : str
-        What a curve runs over: 'γ 0.01', 'MACs 0.5', with other settings where two lines differ in them.
-    dense_error, error : Spread, %
-        Top-1 of the network as trained, and of what is deployed: the compact one, or the dense one of 'none'.
-    difference : Spread or None, points
-        ``error`` against the runs without factors, seed by seed (n: how many; 0 where they share no seed).
-    params, macs : Spread
-        Of what is deployed.
-    whole_params, whole_macs : float
-        Of the runs without factors, or where there are none of the network as it was trained.
+        The value along a curve, 'γ 0.01' or 'MACs 0.5', and other settings where two lines differ in them.
+    dense_error, error : MeanStd, %
+        Top-1 error of the network as trained, and of the network to deploy (the dense one of 'none').
+    difference : MeanStd or None, percentage points
+        ``error`` minus that of the runs without factors, paired by seed; n is the number of pairs, 0 if no seed is
+        common.
+    params, macs : MeanStd
+        Of the network to deploy.
+    reference_params, reference_macs : float
+        Of the runs without factors; if there are none, of the network as trained.
     published : list of Published
-        Rows of the paper that it may stand beside.
+        Rows of the paper to compare with.
     """
-    records: List[Record]
+    runs: List[RunResult]
     data: str
     model: str
     method: str
     structures: str
     variant: str
     setting: str
-    dense_error: Spread
-    error: Spread
-    difference: Optional[Spread]
-    params: Spread
-    macs: Spread
-    whole_params: float
-    whole_macs: float
+    dense_error: MeanStd
+    error: MeanStd
+    difference: Optional[MeanStd]
+    params: MeanStd
+    macs: MeanStd
+    reference_params: float
+    reference_macs: float
     published: List[Published]
 
     @property
     def seeds(self) -> List[int]:
-        return [record.config.seed for record in self.records]
+        return [result.config.seed for result in self.runs]
 
     @property
     def series(self) -> str:
-        """What one line of a figure is: 'sss block', 'ssl neuron, fine-tuned'."""
-        return self.called(f'{self.method} {self.structures}'.strip())
+        """Name of its line in a figure: 'sss block', 'ssl neuron, fine-tuned'."""
+        return self._with_variant(f'{self.method} {self.structures}'.strip())
 
     @property
     def short(self) -> str:
-        """The same where all have the same structures: 'ssl, fine-tuned'."""
-        return self.called(self.method)
+        """The same without structures: 'ssl, fine-tuned'."""
+        return self._with_variant(self.method)
 
-    def called(self, name: str) -> str:
+    def _with_variant(self, name: str) -> str:
         return ', '.join(filter(None, ('without factors' if self.method == 'none' else name, self.variant)))
 
     @property
     def names(self) -> Dict[str, str]:
-        """The columns that name it in every CSV file."""
+        """Its first columns in every CSV file."""
         return dict(data=self.data, model=self.model, method=self.method, structures=self.structures,
                     variant=self.variant, setting=self.setting)
 
@@ -105,31 +112,83 @@ class Summary:
 
     @property
     def flops(self) -> float:
-        """As the paper counts them for such a network."""
+        """FLOPs by the paper's convention for this network."""
         return flops_per_mac(self.model) * self.macs.mean
 
     @property
     def params_left(self) -> float:
-        return self.params.mean / self.whole_params
+        return self.params.mean / self.reference_params
 
     @property
     def macs_left(self) -> float:
-        return self.macs.mean / self.whole_macs
+        return self.macs.mean / self.reference_macs
 
     @property
-    def seconds(self) -> Optional[Spread]:
-        return spread(record.seconds for record in self.records)
+    def seconds(self) -> Optional[MeanStd]:
+        return mean_std_of_known(result.seconds for result in self.runs)
 
-    def ms(self, batch: int) -> Optional[Spread]:
-        return spread(record.final.ms.get(batch) for record in self.records)
+    def ms(self, batch: int) -> Optional[MeanStd]:
+        return mean_std_of_known(result.final.ms.get(batch) for result in self.runs)
 
-    def kept(self) -> List[Tuple[str, str, float, int]]:
-        """(name, kind, mean number kept over the runs, size) of every factor or layer."""
-        found: Dict[Kept, List[int]] = {}
-        for record in self.records:
-            for row in record.kept:
-                found.setdefault(row._replace(kept=0), []).append(row.kept)
-        return [(key.name, key.kind, float(np.mean(values)), key.size) for key, values in found.items()]
+    def structure_counts(self) -> List[StructureCount]:
+        """Structure counts of every factor or layer; ``kept`` is the mean over the runs."""
+        found: Dict[StructureCount, List[float]] = {}
+        for result in self.runs:
+            for count in result.structure_counts:
+                found.setdefault(count._replace(kept=0), []).append(count.kept)
+        return [count._replace(kept=float(np.mean(kept))) for count, kept in found.items()]
+
+
+class Section(NamedTuple):
+    """One part of a report: all results of a network on a data set, and the paper's rows with errors and counts."""
+    data: str
+    model: str
+    summaries: List[Summary]
+    published: List[Published]
+
+    @property
+    def title(self) -> str:
+        return f'{self.model} on {self.data}'
+
+    @property
+    def slug(self) -> str:
+        """Its name in file names."""
+        return re.sub(r'[^A-Za-z0-9.]+', '-', f'{self.data}-{self.model}').strip('-')
+
+
+def sections(summaries: Sequence[Summary], published: Sequence[Published] = ()) -> List[Section]:
+    """Group summaries by data set and model."""
+    found: Dict[tuple, List[Summary]] = {}
+    for summary in summaries:
+        found.setdefault((summary.data, summary.model), []).append(summary)
+    parts = []
+    for (data, model), mine in found.items():
+        datasets = {row.dataset for summary in mine for row in summary.published}
+        rows = [row for row in published if row.dataset in datasets and row.network == model]
+        parts.append(Section(data, model, mine, [row for row in rows if row.top1_error and row.macs]))
+    return parts
+
+
+def stage_of(name: str) -> str:
+    """'stage1' for 'stage1.0.conv2' and for 'norm1_2'; otherwise the first word of the name."""
+    found = STAGE.match(name)
+    return (found.group(1) or f'stage{found.group(2)}') if found else name.partition('.')[0]
+
+
+def kept_in_stages(summary: Summary) -> str:
+    """'blocks: stage1 0/3, stage2 2/3, stage3 3/3'; means if there are several runs."""
+    counts: Dict[str, Dict[str, List[float]]] = {}
+    for name, kind, kept, size in summary.structure_counts():
+        entry = counts.setdefault(kind, {}).setdefault(stage_of(name), [0.0, 0])
+        entry[0] += kept
+        entry[1] += size
+    return '; '.join(f'{kind}s: ' + ', '.join(f'{stage} {_rounded(kept)}/{size}'
+                                              for stage, (kept, size) in stages.items())
+                     for kind, stages in counts.items())
+
+
+def _rounded(value: float) -> str:
+    return f'{value:.0f}' if abs(value - round(value)) < 1e-9 else f'{value:.1f}'
 
 
 def error_of(accuracy: float) -> float:
@@ -137,52 +196,51 @@ def error_of(accuracy: float) -> float:
     return 100 * (1 - accuracy)
 
 
-def summarize(records: Sequence[Record], published: Sequence[Published], log: Log) -> List[Summary]:
-    """One summary per setting, sorted by data set, model, method and size; oddities go through ``log``."""
-    groups: Dict[Tuple, List[Record]] = {}
-    for record in records:
-        groups.setdefault(tuple(identity(record.config).items()), []).append(record)
+def summarize(results: Sequence[RunResult], published: Sequence[Published], log: Log) -> List[Summary]:
+    """One summary per setting, sorted by data set, model, method and size; ``log`` gets a line for each oddity."""
+    groups: Dict[Tuple, List[RunResult]] = {}
+    for result in results:
+        groups.setdefault(tuple(identity(result.config).items()), []).append(result)
     groups = {key: _one_per_seed(group, log) for key, group in groups.items()}
-    _note_names([record for group in groups.values() for record in group], log)
+    _warn_of_equal_names([result for group in groups.values() for result in group], log)
     settings = setting_names([group[0].config for group in groups.values()])
     whole = [group for group in groups.values() if method_name(group[0].config) == 'none']
     summaries = [_summary(group, setting, _reference(group, whole), published)
                  for group, setting in zip(groups.values(), settings)]
     data = sorted({summary.data for summary in summaries})
     if len(data) > 1:
-        log(f'runs of {len(data)} data sets ({", ".join(data)}): each is reported by itself, none is compared with '
-            f'another')
+        log(f'the runs are of {len(data)} data sets ({", ".join(data)}), which are not compared with each other')
     missing: Dict[Tuple[str, str], Dict[str, None]] = {}
     for s in summaries:
         if s.data in PAPER_DATA and not s.published:
             missing.setdefault((s.data, s.model), {})[s.method] = None
     for (dataset, model), methods in missing.items():
-        log(f'no published row for {model} on {dataset} ({", ".join(methods)}): nothing stands beside it')
-    return sorted(summaries, key=lambda s: (s.data, s.model, [s.method != name for name in ORDER], s.method,
+        log(f'the paper has no row for {model} on {dataset} ({", ".join(methods)}), so nothing is compared with it')
+    return sorted(summaries, key=lambda s: (s.data, s.model, [s.method != name for name in FIRST], s.method,
                                             s.structures, s.variant, -s.macs.mean))
 
 
-def _one_per_seed(group: List[Record], log: Log) -> List[Record]:
-    """Of two runs with the same settings and seed the first: they are no two samples."""
-    first: Dict[int, Record] = {}
-    for record in group:
-        other = first.setdefault(record.config.seed, record)
-        if other is not record:
-            log(f'{record.path} has all settings and the seed of {other.path}; only the latter is counted')
+def _one_per_seed(group: List[RunResult], log: Log) -> List[RunResult]:
+    """Keep the first of two runs with the same settings and seed: they are not two samples."""
+    first: Dict[int, RunResult] = {}
+    for result in group:
+        other = first.setdefault(result.config.seed, result)
+        if other is not result:
+            log(f'{result.path} is left out: it has the settings and the seed of {other.path}')
     return [first[seed] for seed in sorted(first)]
 
 
-def _note_names(records: Sequence[Record], log: Log) -> None:
+def _warn_of_equal_names(results: Sequence[RunResult], log: Log) -> None:
     by_name: Dict[str, List[str]] = {}
-    for record in records:
-        by_name.setdefault(record.path.resolve().name, []).append(str(record.path))
+    for result in results:
+        by_name.setdefault(result.path.resolve().name, []).append(str(result.path))
     for name, paths in by_name.items():
         if len(paths) > 1:
-            log(f'{len(paths)} runs are called {name} ({", ".join(paths)}); runs.csv tells them apart by their path')
+            log(f'{len(paths)} runs are named {name} ({", ".join(paths)}); in runs.csv their paths differ')
 
 
-def _reference(group: List[Record], whole: Sequence[List[Record]]) -> Optional[List[Record]]:
-    """The runs without factors on the same data and model, those with most settings in common."""
+def _reference(group: List[RunResult], whole: Sequence[List[RunResult]]) -> Optional[List[RunResult]]:
+    """The runs without factors on the same data and model with the most settings in common."""
     mine = identity(group[0].config)
     fitting = [other for other in whole if other is not group
                and all(identity(other[0].config)[key] == mine[key] for key in TASK)]
@@ -190,39 +248,39 @@ def _reference(group: List[Record], whole: Sequence[List[Record]]) -> Optional[L
                key=lambda other: sum(identity(other[0].config)[key] == mine[key] for key in mine))
 
 
-def _difference(group: List[Record], reference: List[Record]) -> Optional[Spread]:
-    """Of the seeds that both have; of the means where they share none."""
-    whole = {record.config.seed: error_of(record.dense.top1) for record in reference}
-    mine = {record.config.seed: error_of(record.final.top1) for record in group}
+def _difference(group: List[RunResult], reference: List[RunResult]) -> Optional[MeanStd]:
+    """Over the seeds that both have; between the means if they share none."""
+    whole = {result.config.seed: error_of(result.dense.top1) for result in reference}
+    mine = {result.config.seed: error_of(result.final.top1) for result in group}
     paired = [mine[seed] - whole[seed] for seed in mine if seed in whole]
     if paired:
-        return spread(paired)
-    return Spread(float(np.mean(list(mine.values())) - np.mean(list(whole.values()))), None, 0)
+        return mean_std(paired)
+    return MeanStd(float(np.mean(list(mine.values())) - np.mean(list(whole.values()))), None, 0)
 
 
-def _summary(group: List[Record], setting: str, reference: Optional[List[Record]],
+def _summary(group: List[RunResult], setting: str, reference: Optional[List[RunResult]],
              published: Sequence[Published]) -> Summary:
     config, method = group[0].config, method_name(group[0].config)
-    whole = [record.dense for record in (reference or group)]
-    macs = spread(record.final.macs for record in group)
-    kinds = sorted({row.kind for record in group for row in record.kept} - {'output'})
+    whole = [result.dense for result in (reference or group)]
+    macs = mean_std([result.final.macs for result in group])
+    kinds = sorted({count.kind for result in group for count in result.structure_counts} - {'output'})
     return Summary(
-        records=group, data=data_name(config), model=config.model, method=method,
+        runs=group, data=data_name(config), model=config.model, method=method,
         structures=', '.join(config.factors or kinds), variant=variant(config), setting=setting,
-        dense_error=spread(error_of(record.dense.top1) for record in group),
-        error=spread(error_of(record.final.top1) for record in group),
+        dense_error=mean_std([error_of(result.dense.top1) for result in group]),
+        error=mean_std([error_of(result.final.top1) for result in group]),
         difference=_difference(group, reference) if reference and method != 'none' else None,
-        params=spread(record.final.params for record in group), macs=macs,
-        whole_params=float(np.mean([network.params for network in whole])),
-        whole_macs=float(np.mean([network.macs for network in whole])),
-        published=_partners(config, method, macs.mean, published))
+        params=mean_std([result.final.params for result in group]), macs=macs,
+        reference_params=float(np.mean([network.params for network in whole])),
+        reference_macs=float(np.mean([network.macs for network in whole])),
+        published=_paper_rows(config, method, macs.mean, published))
 
 
-def _partners(config: Config, method: str, macs: float, published: Sequence[Published]) -> List[Published]:
-    """Rows of the paper for this data set and this network; for a narrowed network or other images none."""
+def _paper_rows(config: Config, method: str, macs: float, published: Sequence[Published]) -> List[Published]:
+    """Rows of the paper for this data set and network; none if the network or its images are not the paper's."""
     row = ARCHITECTURES.get(config.model)
     if row is None or config.model_options or config.image_size not in (None, row.size):
         return []
-    found = partners(published, config.data, config.model, method,
-                     config.structure if config.structure in shipped() else None, macs)
+    found = comparable(published, config.data, config.model, method,
+                       config.structure if config.structure in shipped() else None, macs)
     return [row for row in found if row.epochs == config.epochs] or [row for row in found if row.epochs is None]

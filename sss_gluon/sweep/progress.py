@@ -1,7 +1,6 @@
 """How far a run of a plan is, and who works on it: read from its folder, nothing is written to find out."""
 from __future__ import annotations
 
-import csv
 import json
 import os
 import re
@@ -15,6 +14,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from ..csv_files import read_csv
 from ..errors import SSSError
 from ..files import read_npz
 from ..train import Config, RunFolder
@@ -84,9 +84,8 @@ def _absolute(config: Config) -> Config:
 
 def _networks(path: Path) -> set:
     try:
-        with open(path, newline='', encoding='utf-8') as file:
-            return {row.get('network') for row in csv.DictReader(file)}
-    except (OSError, UnicodeDecodeError, csv.Error):
+        return {row.get('network') for _, row in read_csv(path)}
+    except SSSError:
         return set()
 
 

@@ -79,18 +79,19 @@ def test_what_was_skipped_or_failed_is_not_compared(tmp_path):
 
 
 DAMAGED = [
-    ('', 'is not a CSV of sss-gluon bench: it has no name'),
-    ('epoch,loss\n1,2\n', 'is not a CSV of sss-gluon bench: it has no name'),
-    ('name,value,quick\npipeline,3,no\n', 'it has no cpu'),
-    ('name,value,cpu,quick\npipeline,30,x,no\npipe\n', 'line 3: not 4 columns; it is damaged'),
-    ('name,value,cpu,quick\npipeline,30,x,no,more\n', 'line 2: not'),
+    ('', 'no column name'),
+    ('epoch,loss\n1,2\n', 'no column name'),
+    ('name,value,cpu,quick\n', 'no result'),
+    ('name,value,quick\npipeline,3,no\n', 'no column cpu'),
+    ('name,value,cpu,quick\npipeline,30,x,no\npipe\n', 'line 3'),
+    ('name,value,cpu,quick\npipeline,30,x,no,more\n', 'line 2'),
     ('name,value,cpu,quick\npipelines,30,x,no\n', "line 2: there is no benchmark 'pipelines'"),
     ('name,value,cpu,quick\npipeline,fast,x,no\n', "line 2: the value 'fast' is not a positive number"),
     ('name,value,cpu,quick\npipeline,nan,x,no\n', "the value 'nan' is not a positive number"),
     ('name,value,cpu,quick\npipeline,0,x,no\n', "the value '0' is not a positive number"),
     ('name,value,cpu,quick\npipeline,30,x,yes\n', 'was measured with --quick; only equal measurements'),
-    ('name,value,cpu,quick\n"pipeline,30,x,no\n', 'is not a CSV: '),
-    (b'\x89PNG\r\n\x1a\n\xff\xfe', 'is not a CSV: '),
+    ('name,value,cpu,quick\n"pipeline,30,x,no\n', 'line 2'),
+    (b'\x89PNG\r\n\x1a\n\xff\xfe', 'cannot be read: '),
 ]
 
 

@@ -1,5 +1,6 @@
 """Run folders written by hand: every number of a report can then be checked by hand."""
 import json
+from html.parser import HTMLParser
 
 import pytest
 
@@ -48,3 +49,50 @@ def write_run():
 def notes():
     """A list, and the function that puts lines into it: notes.append."""
     return []
+
+
+@pytest.fixture
+def folder(tmp_path, write_run):
+    """Two seeds with and without factors: errors 10 and 12, 9 and 10 %."""
+    runs = tmp_path / 'runs'
+    for seed, whole, cut in ((0, 0.91, 0.90), (1, 0.90, 0.88)):
+        write_run(runs / f'none-{seed}', top1=whole, macs=(20_000_000, 0), factors=[], seed=seed)
+        write_run(runs / f'block-{seed}', top1=cut, dense_top1=cut, macs=(20_000_000, 12_000_000), factors=['block'],
+                  gamma=0.1, seed=seed, kept={'stage1.0.conv2': 0, 'stage2.1.conv2': seed})
+    return runs
+
+
+class Page(HTMLParser):
+    """Tags in balance, texts and links of a page."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.texts, self.links, self.tags = [], [], [], set()
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.add(tag)
+        self.links += [value for key, value in attributes if key in ('src', 'href', 'xlink:href', 'data', 'action')]
+        if tag not in ('meta', 'br', 'img'):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.links += [value for key, value in attributes if key in ('src', 'href', 'xlink:href', 'data', 'action')]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.texts.append(data.strip())
+
+
+def _parse_page(path):
+    page = Page()
+    page.feed(path.read_text('utf-8'))
+    page.close()
+    assert page.open == []
+    return page
+
+
+@pytest.fixture(scope='session')
+def parse_page():
+    return _parse_page

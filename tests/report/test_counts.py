@@ -3,8 +3,8 @@ import re
 
 import pytest
 
-from sss_gluon.report.counts import count_published, counts_sheet
-from sss_gluon.report.published import Published, load_published
+from sss_gluon.report.published import Published, count_published, load_published
+from sss_gluon.report.tables import counts_table
 
 
 @pytest.fixture(scope='module')
@@ -36,15 +36,15 @@ def test_counts(counted, row):
     agrees, params, without_bn, macs = KNOWN[row]
     one = counted[row]
     assert one.agrees() == agrees
-    for expected, found in ((params, one.count.params), (without_bn, one.count.params_without_bn),
-                            (macs, one.count.macs)):
+    for expected, found in ((params, one.size.params), (without_bn, one.size.params_without_bn),
+                            (macs, one.size.macs)):
         assert expected is None or found == expected
-    assert one.count.params_without_bn == pytest.approx(one.row.params, rel=4e-3)
+    assert one.size.params_without_bn == pytest.approx(one.row.params, rel=4e-3)
     assert one.flops == pytest.approx(one.printed_flops, rel=8e-3)
 
 
 def test_the_others_have_no_published_structure(counted):
-    assert {row for row, one in counted.items() if one.count is None} == set(counted) - set(KNOWN)
+    assert {row for row, one in counted.items() if one.size is None} == set(counted) - set(KNOWN)
     assert all(not counted[row].row.structure for row in set(counted) - set(KNOWN))
     assert not any(table == 'scratch' for table, _ in counted)     # they print no counts
 
@@ -56,7 +56,7 @@ def test_resnet18_by_hand(counted):
     for channels in (64, 128, 256, 512):
         macs += size ** 2 * channels * (9 * inputs + 3 * 9 * channels + inputs)
         size, inputs = size // 2, channels
-    assert counted['imagenet', 'ResNet-18'].count.macs == macs
+    assert counted['imagenet', 'ResNet-18'].size.macs == macs
 
 
 def test_thinet_by_hand(counted):
@@ -71,8 +71,8 @@ def test_thinet_by_hand(counted):
 
 
 def test_the_table_says_published_counted_and_difference(counted):
-    sheet = counts_sheet(list(counted.values()))
-    text = {(row[0], row[1]): row[2:] for row in sheet.text}
+    table = counts_table(list(counted.values()))
+    text = {(row[0], row[1]): row[2:] for row in table.text}
     assert text['imagenet', 'ResNet-50'] == [
         '25.5 M', '25,549,480', '+0.19 %', '25,503,912', '+0.02 %', '4.09 G', '4,089,184,256', '-0.02 %', 'derived',
         'params, FLOPs']
@@ -80,22 +80,22 @@ def test_the_table_says_published_counted_and_difference(counted):
     assert text['compared', 'ResNet-50-pruned-A'] == ['–'] * 5 + ['3.07 G', '–', '–', 'recalled',
                                                                   'structure not published']
     assert [text['imagenet', name][0] for name in ('ResNeXt-50', 'PeleeNet')] == ['25.0 M', '2.8 M']
-    data = {(row['table'], row['model']): row for row in sheet.data}['imagenet', 'ResNet-50']
+    data = {(row['table'], row['model']): row for row in table.data}['imagenet', 'ResNet-50']
     assert (data['params_published'], data['params_without_bn_difference'], data['flops_difference']) \
         == ('25500000', 3912, -815_744)
-    assert 'VGG' in sheet.note and 'BatchNorm' in sheet.note and all(len(row) == len(sheet.headers)
-                                                                     for row in sheet.text)
+    assert 'VGG' in table.note and 'BatchNorm' in table.note and all(len(row) == len(table.headers)
+                                                                     for row in table.text)
 
 
 @pytest.mark.parametrize('change, message', [
-    (dict(network='resnet5'), "there is no network 'resnet5'"),
-    (dict(structure='resnet27'), "structure 'resnet27' is not a shipped one: resnet26"),
-    (dict(structure='own', options={'depth': 3}), 'ResNet-26: .*depth'),
-    (dict(network='vgg16'), 'ResNet-26: .*factor'),
+    (dict(network='resnet5'), "network 'resnet5'"),
+    (dict(structure='resnet27'), "structure 'resnet27' is not shipped.*resnet26"),
+    (dict(structure='own', options={'depth': 3}), 'ResNet-26.*depth'),
+    (dict(network='vgg16'), 'ResNet-26.*factor'),
 ])
 def test_a_row_that_cannot_be_built_is_one_line(change, message, notes):
     row = next(row for row in load_published() if row.model == 'ResNet-26')
     one, = count_published([Published(**{**vars(row), **change})], notes.append)
-    assert one.count is None and len(notes) == 1
-    assert notes[0].startswith('published row ResNet-26: ') and notes[0].endswith('; it is not counted')
+    assert one.size is None and len(notes) == 1
+    assert notes[0].startswith('published row ResNet-26 is not counted: ')
     assert re.search(message, notes[0])

@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from sss_gluon.report.kept import stage_of
-from sss_gluon.report.published import COLUMNS, STATUSES, TABLE, Printed, flops_per_mac, load_published, partners
+from sss_gluon.report.published import COLUMNS, STATUSES, TABLE, Printed, comparable, flops_per_mac, load_published
+from sss_gluon.report.summary import stage_of
 from sss_gluon.structures import load_structure
 
 
@@ -79,7 +79,7 @@ def test_printed_numbers_keep_their_digits(text, number, unit):
 
 
 @pytest.mark.parametrize('text', ['', 'nan', 'inf', '-3', '1e400', '1 2', '__import__("os")', '0x10', '1_0'])
-def test_what_is_no_number(text):
+def test_text_that_is_not_a_number(text):
     with pytest.raises(ValueError, match='is not a number'):
         Printed(text)
 
@@ -101,15 +101,15 @@ def cell(line, column, value):
 
 
 DAMAGE = {      # change of the table: what is said, how many rows are left of 31
-    'a word for a number': (cell(2, 'top1_error', 'abc'), "line 2: top1_error 'abc' is not a number; the row is", 30),
-    'code for a number': (cell(3, 'params', '__import__("os")'), 'line 3: params .* is not a number', 30),
-    'unknown status': (cell(4, 'top1_status', 'guessed'), "line 4: top1_status 'guessed' is none of code, derived", 30),
-    'a number without status': (cell(4, 'counts_status', ''), "line 4: counts_status '' is none of", 30),
-    'options that are no JSON': (cell(5, 'options', '{'), 'line 5: options are not JSON', 30),
-    'options that are a list': (cell(5, 'options', '[1]'), 'line 5: options .* are not of the form', 30),
+    'a word for a number': (cell(2, 'top1_error', 'abc'), "line 2: top1_error 'abc'", 30),
+    'code for a number': (cell(3, 'params', '__import__("os")'), 'line 3: params ', 30),
+    'unknown status': (cell(4, 'top1_status', 'guessed'), "line 4: top1_status 'guessed' .*code, derived", 30),
+    'a number without status': (cell(4, 'counts_status', ''), "line 4: counts_status ''", 30),
+    'options that are no JSON': (cell(5, 'options', '{'), 'line 5: options .*JSON', 30),
+    'options that are a list': (cell(5, 'options', '[1]'), r'line 5: options \[1\]', 30),
     'no model': (cell(6, 'model', ''), 'line 6: model is empty', 30),
-    'a short row': (lambda rows: rows[:4] + [rows[4][:3]] + rows[5:], 'line 5: another number of columns', 30),
-    'a long row': (lambda rows: rows[:4] + [rows[4] + ['x']] + rows[5:], 'line 5: another number of columns', 30),
+    'a short row': (lambda rows: rows[:4] + [rows[4][:3]] + rows[5:], 'line 5 .*columns', 30),
+    'a long row': (lambda rows: rows[:4] + [rows[4] + ['x']] + rows[5:], 'line 5 .*columns', 30),
     'no column source': (lambda rows: [row[:-2] + row[-1:] for row in rows], 'has no column source', 0),
     'empty': (lambda rows: [], 'has no column table, ', 0),
 }
@@ -124,7 +124,7 @@ def test_a_damaged_row_is_one_line_and_the_rest_is_read(tmp_path, case, notes):
     assert re.search(message, notes[0])
 
 
-@pytest.mark.parametrize('content, message', [(None, 'cannot read .*No such file'), (b'\xff\xfe\x00', 'is damaged')])
+@pytest.mark.parametrize('content, message', [(None, 'No such file'), (b'\xff\xfe\x00', 'cannot be read')])
 def test_a_table_that_cannot_be_read_is_one_line(tmp_path, content, message, notes):
     path = tmp_path / 'mine.csv'
     if content is not None:
@@ -146,5 +146,5 @@ def test_a_table_that_cannot_be_read_is_one_line(tmp_path, content, message, not
     (('imagenet', 'resnet50', 'random'), []),
     (('imagenet', 'resnet50', 'scratch', None, 2.3e9), []),
 ])
-def test_partners(rows, query, models):
-    assert [row.model for row in partners(rows, *query)] == models
+def test_comparable_rows(rows, query, models):
+    assert [row.model for row in comparable(rows, *query)] == models

@@ -2,7 +2,6 @@
 import csv
 import re
 import struct
-from html.parser import HTMLParser
 from xml.etree import ElementTree
 
 import matplotlib.image
@@ -14,31 +13,17 @@ from sss_gluon.deploy import evaluate, prune
 from sss_gluon.errors import SSSError
 from sss_gluon.methods import train
 from sss_gluon.report.build import report
-from sss_gluon.report.kept import kept_in_stages, stage_of
-from sss_gluon.report.numbers import big, duration, plus_minus, ranges
 from sss_gluon.report.plots import error_figure
 from sss_gluon.report.published import TABLE
 from sss_gluon.report.runs import find_runs, read_runs
-from sss_gluon.report.sections import sections
 from sss_gluon.report.style import SERIES
-from sss_gluon.report.summary import Spread, summarize
+from sss_gluon.report.summary import sections, summarize
 from sss_gluon.train import Config
 
 
 def table(path):
     with open(path, newline='', encoding='utf-8') as file:
         return list(csv.DictReader(file))
-
-
-@pytest.fixture
-def folder(tmp_path, write_run):
-    """Two seeds with and without factors: errors 10 and 12, 9 and 10 %."""
-    runs = tmp_path / 'runs'
-    for seed, whole, cut in ((0, 0.91, 0.90), (1, 0.90, 0.88)):
-        write_run(runs / f'none-{seed}', top1=whole, macs=(20_000_000, 0), factors=[], seed=seed)
-        write_run(runs / f'block-{seed}', top1=cut, dense_top1=cut, macs=(20_000_000, 12_000_000), factors=['block'],
-                  gamma=0.1, seed=seed, kept={'stage1.0.conv2': 0, 'stage2.1.conv2': seed})
-    return runs
 
 
 def test_every_file_is_there_and_named(folder):
@@ -83,75 +68,6 @@ def test_the_text_and_the_markdown_say_the_same(folder, tmp_path):
         assert (tmp_path / 'out' / name).is_file()
 
 
-class Page(HTMLParser):
-    """Tags in balance, texts and links of a page."""
-
-    def __init__(self):
-        super().__init__()
-        self.open, self.texts, self.links, self.tags = [], [], [], set()
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.add(tag)
-        self.links += [value for key, value in attributes if key in ('src', 'href', 'xlink:href', 'data', 'action')]
-        if tag not in ('meta', 'br', 'img'):
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attributes):
-        self.links += [value for key, value in attributes if key in ('src', 'href', 'xlink:href', 'data', 'action')]
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.texts.append(data.strip())
-
-
-def parse(path):
-    page = Page()
-    page.feed(path.read_text('utf-8'))
-    page.close()
-    assert page.open == []
-    return page
-
-
-def test_the_page_stands_alone(folder, tmp_path):
-    report([folder], tmp_path / 'out', log=pytest.fail)
-    page = parse(tmp_path / 'out' / 'report.html')
-    assert not page.tags & {'script', 'link', 'iframe', 'object', 'embed', 'img', 'metadata'} and 'svg' in page.tags
-    assert page.links and all(link.startswith('#') for link in page.links)
-    assert 'url(http' not in (tmp_path / 'out' / 'report.html').read_text('utf-8')
-    for text in ('cifar_resnet20 on digits', '11.00 ± 1.41', 'sss block, γ 0.1', '4 runs, 2 settings, seeds 0–1',
-                 'blocks: stage1 2/3, stage2 2.5/3, stage3 3/3'):
-        assert text in page.texts
-
-
-def test_every_id_of_an_inlined_figure_is_its_own_or_the_same(folder, tmp_path):
-    """Two figures in one page must not clip or draw with what the other defines."""
-    report([folder], tmp_path / 'out', log=pytest.fail)
-    text = (tmp_path / 'out' / 'report.html').read_text('utf-8')
-    clips = re.findall(r'<clipPath id="([^"]+)">', text)
-    assert clips and len(clips) == len(set(clips))
-    glyphs = {}
-    for name, drawn in re.findall(r'<path id="(DejaVu[^"]+)" d="([^"]+)"', text):
-        assert glyphs.setdefault(name, drawn) == drawn
-
-
-def test_what_comes_from_files_is_escaped(tmp_path, write_run):
-    """A model, a data set and a folder with names that would be code in HTML, Markdown or matplotlib."""
-    name = '<script>alert(1)</script>&|x^'
-    run = write_run(tmp_path / 'run', model='m:f', factors=['block'], data='folder', data_root='/x/$x^$<b>"&',
-                    sizes={'stage<i>.0$': 1, 'b|r': 4})
-    (run / 'config.yaml').write_text((run / 'config.yaml').read_text('utf-8').replace(
-        'model: m:f', f"model: '{name}'"), 'utf-8')
-    report([run], tmp_path / 'out', '</title><script>$y', log=pytest.fail)
-    page = parse(tmp_path / 'out' / 'report.html')
-    assert not page.tags & {'script', 'b', 'i'} and f'{name} on folder $x^$<b>"&' in page.texts
-    assert '</title><script>$y' in page.texts
-    markdown = (tmp_path / 'out' / 'report.md').read_text('utf-8')
-    assert '<' not in markdown and '&lt;script&gt;alert(1)&lt;/script&gt;&amp;\\|x^' in markdown
-    assert all(path.parent == tmp_path / 'out' for path in (tmp_path / 'out').rglob('*'))
-
-
 def test_figures_are_readable_files_and_the_same_every_time(folder, tmp_path):
     for out in ('a', 'b'):
         report([folder], tmp_path / out, log=pytest.fail)
@@ -185,7 +101,7 @@ def test_the_paper_is_beside_its_own_data_set(tmp_path, write_run):
     line = next(line for line in result.text.splitlines() if 'ResNet-32' in line)
     assert line.split()[4:] == ['ResNet-32', '25.82', '26.00', '+0.18', '18.60', 'M', '18.70', 'M', '+0.5', '%', '2.82',
                                 'G', '2.85', 'G', '+1.1', '%', 'error', 'cited,', 'counts', 'derived']
-    assert len(notes) == 1 and 'none is compared with another' in notes[0]
+    assert len(notes) == 1 and '2 data sets (fashion-mnist, imagenet)' in notes[0]
     svg = (tmp_path / 'runs/report/error-macs-imagenet-resnet50.svg').read_text('utf-8')
     comments = re.findall(r'<!-- (.*?) -->', svg)
     assert {'ResNet-26 (cited)', 'ResNet-32 (cited)', 'ResNet-50 (plot)', 'ResNet-50-pruned-A (recalled)',
@@ -203,7 +119,7 @@ BAD = {         # what is done to the folder of four good runs: a part of the on
 
 
 @pytest.mark.parametrize('case', BAD)
-def test_bad_runs_cost_one_line_each(folder, case, capsys):
+def test_bad_runs_cost_one_line_each(folder, case, capsys, parse_page):
     damage, message, left = BAD[case]
     damage(folder)
     arguments = ['report', str(folder)] + (['gone', '--out', str(folder / 'report')] if case == 'no folder' else [])
@@ -212,21 +128,21 @@ def test_bad_runs_cost_one_line_each(folder, case, capsys):
     line, = printed.err.splitlines()
     assert line.startswith('sss-gluon report: ') and message in line
     assert len(table(folder / 'report/runs.csv')) == left
-    page = parse(folder / 'report/report.html')
+    page = parse_page(folder / 'report/report.html')
     assert any(message in text for text in page.texts)                  # a note in the page too
     assert message in (folder / 'report/report.md').read_text('utf-8').replace('\\', '')
     assert f'written: {folder}/report/report.html' in printed.out
 
 
 @pytest.mark.parametrize('arguments, message', [
-    ([], 'name run folders, or folders of runs; --counts needs none'),
-    (['gone'], 'nothing to report: no run could be read'),
-    (['--counts', '--published', 'gone.csv'], 'nothing to report: no published row could be read'),
+    ([], 'name run folders'), (['gone'], 'no run could be read'),
+    (['--counts', '--published', 'gone.csv'], 'no published row could be read'),
 ])
 def test_nothing_to_report_is_status_2(arguments, message, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(['report', *arguments]) == 2
-    assert capsys.readouterr().err.splitlines()[-1] == f'sss-gluon report: {message}'
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith('sss-gluon report: ') and message in line
     assert list(tmp_path.iterdir()) == []
 
 
@@ -235,11 +151,10 @@ def test_a_damaged_published_table_does_not_stop_the_report(folder, tmp_path, ca
     (tmp_path / 'mine.csv').write_text(text, 'utf-8')
     assert main(['report', str(folder), '--published', str(tmp_path / 'mine.csv')]) == 0
     line, = capsys.readouterr().err.splitlines()
-    assert line == (f"sss-gluon report: {tmp_path}/mine.csv, line 2: top1_error 'many' is not a number; the row is "
-                    f"left out")
+    assert line.startswith(f"sss-gluon report: {tmp_path}/mine.csv, line 2: top1_error 'many'")
 
 
-def test_counts_without_runs(tmp_path, capsys):
+def test_counts_without_runs(tmp_path, capsys, parse_page):
     lines = TABLE.read_text('utf-8').splitlines()
     lines = [line for line in lines if re.search('^table|ResNet-(50,|26,sss)|-38', line)]
     (tmp_path / 'mine.csv').write_text('\n'.join(lines) + '\n', 'utf-8')
@@ -248,7 +163,7 @@ def test_counts_without_runs(tmp_path, capsys):
     assert printed.err == '' and re.search(r'ResNet-50 .* 25,503,912 +\+0.02 % +4.09 G +4,089,184,256', printed.out)
     rows = {(row['table'], row['model']): row for row in table(tmp_path / 'counts.csv')}
     assert rows['imagenet', 'ResNet-26']['macs'] == '2329411584' and len(rows) == 4
-    assert 'structure not published' in parse(tmp_path / 'report.html').texts
+    assert 'structure not published' in parse_page(tmp_path / 'report.html').texts
     assert sorted(path.name for path in tmp_path.iterdir()) == ['counts.csv', 'mine.csv', 'report.html',
                                                                   'report.md']
 
@@ -302,46 +217,6 @@ def test_the_legend_is_not_wider_than_the_figure(tmp_path, write_run, methods):
     box = figure.axes[0].get_legend().get_window_extent()
     assert 0 <= box.x0 and box.x1 <= figure.bbox.x1 and 0 <= box.y0
     assert 0.6 * figure.bbox.width < figure.axes[0].get_window_extent().width
-
-
-@pytest.mark.parametrize('value, form, text', [
-    (None, '.2f', '–'), (Spread(8.314, None, 1), '.2f', '8.31'), (Spread(8.314, 0.239, 3), '.2f', '8.31 ± 0.24'),
-    (Spread(1.5, 0.7, 2), '+.2f', '+1.50 ± 0.70'), (Spread(-1.5, 0.7, 2), '+.2f', '-1.50 ± 0.70')])
-def test_plus_minus(value, form, text):
-    assert plus_minus(value, form) == text
-
-
-@pytest.mark.parametrize('number, text', [(None, '–'), (0, '0'), (272_250, '272,250'), (2_549_376, '2.55 M'),
-                                          (999_999, '999,999'), (4_089_184_256, '4.09 G')])
-def test_big(number, text):
-    assert big(number) == text
-
-
-@pytest.mark.parametrize('seconds, text', [(None, '–'), (4.26, '4.3 s'), (59.4, '59 s'), (61, '1 min 01 s'),
-                                           (3599, '59 min 59 s'), (11_220, '3 h 07 min')])
-def test_duration(seconds, text):
-    assert duration(seconds) == text
-
-
-@pytest.mark.parametrize('numbers, text', [([], ''), ([3], '3'), ([0, 1, 2], '0–2'), ([0, 2, 3, 9], '0, 2–3, 9')])
-def test_ranges(numbers, text):
-    assert ranges(numbers) == text
-
-
-@pytest.mark.parametrize('name, stage', [('stage1.0.conv2', 'stage1'), ('norm2_3', 'stage2'), ('conv5_1', 'stage5'),
-                                         ('stage3_4_conv1', 'stage3'), ('stem.first.norm', 'stem'), ('fc6', 'fc6'),
-                                         ('body.3', 'body')])
-def test_stage_of(name, stage):
-    assert stage_of(name) == stage
-
-
-def test_kinds_are_told_apart_in_stages(tmp_path, write_run):
-    """Groups of norm2 and blocks of norm3: 3 of 8 groups in both runs; one block in one of two."""
-    sizes = {'stage1.0.norm2': 4, 'stage1.1.norm2': 4}
-    paths = [write_run(tmp_path / str(seed), seed=seed, sizes=sizes, kind='group',
-                       kept={'stage1.0.norm2': 1, 'stage1.1.norm2': 2 + seed}, factors=['group']) for seed in (0, 1)]
-    summary, = summarize(read_runs(paths, pytest.fail), [], pytest.fail)
-    assert kept_in_stages(summary) == 'groups: stage1 3.5/8'
 
 
 @pytest.mark.slow

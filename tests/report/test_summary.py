@@ -5,16 +5,16 @@ import pytest
 
 from sss_gluon.report.published import load_published
 from sss_gluon.report.runs import read_runs
-from sss_gluon.report.summary import Spread, spread, summarize
+from sss_gluon.report.summary import MeanStd, mean_std_of_known, summarize
 
 
 @pytest.mark.parametrize('values, expected', [
-    ([], None), ([None], None), ([3.0], Spread(3.0, None, 1)), ([1.0, 2.0, 6.0], Spread(3.0, math.sqrt(7), 3)),
-    ([2.0, None, 4.0], Spread(3.0, math.sqrt(2), 2)),
+    ([], None), ([None], None), ([3.0], MeanStd(3.0, None, 1)), ([1.0, 2.0, 6.0], MeanStd(3.0, math.sqrt(7), 3)),
+    ([2.0, None, 4.0], MeanStd(3.0, math.sqrt(2), 2)),
 ])
-def test_spread(values, expected):
+def test_mean_std(values, expected):
     """1, 2, 6: deviations -2, -1, 3, squares 14, over n - 1 = 2."""
-    found = spread(values)
+    found = mean_std_of_known(values)
     assert found == expected if expected is None or expected.std is None else found == pytest.approx(expected)
 
 
@@ -145,14 +145,13 @@ def test_what_is_fine_tuned_and_other_variants_are_lines_of_their_own(summaries)
 def test_the_same_run_twice_is_one_sample(summaries, notes, tmp_path):
     found, = summaries(a=dict(CUT, top1=0.8), b=dict(CUT, top1=0.9))
     assert found.error.mean == pytest.approx(20.0) and found.error.n == 1
-    assert notes == [f'{tmp_path}/b has all settings and the seed of {tmp_path}/a; only the latter is counted']
+    assert len(notes) == 1 and notes[0].startswith(f'{tmp_path}/b is left out') and f'{tmp_path}/a' in notes[0]
 
 
 def test_two_runs_of_one_name_are_told_apart(summaries, notes, tmp_path):
     found = summaries(**{'a/run': dict(CUT), 'b/run': dict(CUT, gamma=0.2)})
     assert len(found) == 2
-    assert notes == [f'2 runs are called run ({tmp_path}/a/run, {tmp_path}/b/run); runs.csv tells them apart by their '
-                     f'path']
+    assert len(notes) == 1 and f'named run ({tmp_path}/a/run, {tmp_path}/b/run)' in notes[0]
 
 
 def test_data_sets_are_never_mixed(summaries, notes):
@@ -160,8 +159,7 @@ def test_data_sets_are_never_mixed(summaries, notes):
                       b=dict(CUT, data='folder', data_root='/data/birds'),
                       c=dict(CUT, data='folder', data_root='/d/cars'))
     assert [s.data for s in found] == ['digits', 'digits 8x8', 'folder birds', 'folder cars']
-    assert notes == ['runs of 4 data sets (digits, digits 8x8, folder birds, folder cars): each is reported by itself, '
-                     'none is compared with another']
+    assert len(notes) == 1 and '4 data sets (digits, digits 8x8, folder birds, folder cars)' in notes[0]
 
 
 @pytest.mark.parametrize('settings, models', [
@@ -181,6 +179,6 @@ def test_the_paper_stands_beside_its_own_data_and_networks_only(summaries, setti
 
 def test_a_missing_published_row_is_one_line(summaries, notes):
     summaries(a=dict(CUT, data='cifar10', seed=0), b=dict(CUT, data='cifar10', gamma=0.2))
-    assert notes == ['no published row for cifar_resnet20 on cifar10 (sss): nothing stands beside it']
+    assert len(notes) == 1 and 'no row for cifar_resnet20 on cifar10 (sss)' in notes[0]
     summaries(**{'c/a': dict(CUT, data='cifar10'), 'c/b': dict(CUT, data='cifar10', method='l1', source='x')})
-    assert notes[1:] == ['no published row for cifar_resnet20 on cifar10 (sss, l1): nothing stands beside it']
+    assert len(notes) == 2 and 'no row for cifar_resnet20 on cifar10 (sss, l1)' in notes[1]

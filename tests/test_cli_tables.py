@@ -1,0 +1,134 @@
+"""What is printed: numbers by hand, and lines that say what was removed and what it cost."""
+import pytest
+
+from sss_gluon import Structure
+from sss_gluon.cli.tables import change, describe_compact, describe_count, describe_evaluation, describe_export, removed
+from sss_gluon.deploy.evaluate import Row
+from sss_gluon.deploy.export import Exported
+from sss_gluon.graph import Count, LayerCount
+from sss_gluon.structures import Compact
+from sss_gluon.train.accuracy import Accuracy
+
+
+def structure(**factors):
+    """Of rows (kind, size, kept)."""
+    return Structure(None, (1, 3, 32, 32), {name.replace('_', '.'): dict(kind=kind, size=size, kept=kept)
+                                            for name, (kind, size, kept) in factors.items()}, {})
+
+
+BEFORE = Count(1_000_000, 900_000, 2_500_000_000, [
+    LayerCount('stem', 'Convolution', (1, 16, 32, 32), 432, 442_368),
+    LayerCount('norm', 'BatchNorm', (1, 16, 32, 32), 32, 0),
+    LayerCount('gone', 'Convolution', (1, 16, 32, 32), 2304, 2_359_296),
+    LayerCount('output', 'FullyConnected', (1, 10), 170, 160)], {'Activation': 2, 'Pooling': 1})
+AFTER = Count(250_000, 200_000, 500_000_000, [
+    LayerCount('stem', 'Convolution', (1, 8, 32, 32), 216, 221_184),
+    LayerCount('norm', 'BatchNorm', (1, 8, 32, 32), 16, 0),
+    LayerCount('output', 'FullyConnected', (1, 10), 90, 80)], {'Activation': 1})
+
+
+@pytest.mark.parametrize('before, after, text', [
+    (3, 2, '-33.3 %'), (100, 100, '+0.0 %'), (10, 15, '+50.0 %'), (7, 0, '-100.0 %'), (0, 5, 'n/a'),
+])
+def test_change(before, after, text):
+    assert change(before, after) == text
+
+
+@pytest.mark.parametrize('factors, text', [
+    ({}, 'nothing, the network has no factors'),
+    (dict(a=('block', 1, [0]), b=('block', 1, [0])), '0 of 2 blocks'),
+    (dict(stage1_0=('block', 1, []), stage1_1=('block', 1, [0]), stage2_0=('block', 1, [])),
+     '2 of 3 blocks (stage1.0, stage2.0)'),
+    (dict(a=('neuron', 8, [0, 3, 4]), b=('neuron', 4, [])), '9 of 12 neurons (b)'),
+    (dict(a=('group', 4, [0, 1, 2]), b=('block', 1, [])), '1 of 4 groups, 1 of 1 blocks (b)'),
+    ({f's_{i}': ('block', 1, []) for i in range(13)}, '13 of 13 blocks'),
+])
+def test_removed(factors, text):
+    assert removed(structure(**factors)) == text
+
+
+def make_compact(unhandled=()):
+    kept = structure(a=('block', 1, []), b=('block', 1, [0]))
+    return Compact(None, BEFORE, AFTER, 3.21e-7, kept, list(unhandled), None)
+
+
+def test_describe_compact():
+    text = describe_compact(make_compact(), 'runs/mine')
+    rows = {line.split()[0]: line.split() for line in text.splitlines() if line.startswith(('params', 'MACs'))}
+    assert rows == {'params': ['params', '1,000,000', '250,000', '-75.0', '%'],
+                    'MACs': ['MACs', '2,500,000,000', '500,000,000', '-80.0', '%']}
+    assert text.startswith('removed: 1 of 2 blocks (a)\n')
+    assert 'same outputs: the largest difference is 3.2e-07 of the largest output' in text
+    assert text.endswith('written: runs/mine/compact/model-symbol.json, model-0000.params, model-structure.json')
+    assert 'not known' not in text
+
+
+def test_describe_compact_names_unknown_operators():
+    assert 'kept whole, because the operator is not known: Custom, topk' \
+        in describe_compact(make_compact(['Custom', 'topk']), 'r')
+
+
+ROWS = [Row('dense', Accuracy(0.1, 0.95, 0.999, 300), 1_000_000, 2_500_000_000, {1: 0.004, 64: 0.128}),
+        Row('compact', Accuracy(0.1, 0.9533333, 0.999, 300), 250_000, 500_000_000, {1: 0.002, 64: 0.032}),
+        Row('baseline', Accuracy(0.2, 0.96, 1.0, 300), 1_000_000, 2_500_000_000, {1: 0.003, 64: 0.128})]
+
+
+def test_describe_evaluation():
+    text = describe_evaluation(ROWS, structure(a=('block', 1, [])))
+    table = {line.split()[0]: line.split() for line in text.splitlines()[2:5]}
+    assert table == {
+        'dense': ['dense', '95.00%', '99.90%', '1,000,000', '2,500,000,000', '4.00', '128.00'],
+        'compact': ['compact', '95.33%', '99.90%', '250,000', '500,000,000', '2.00', '32.00'],
+        'baseline': ['baseline', '96.00%', '100.00%', '1,000,000', '2,500,000,000', '3.00', '128.00']}
+    assert 'ms, batch 1' in text.splitlines()[0] and 'ms, batch 64' in text.splitlines()[0]
+    assert text.splitlines()[5:] == [
+        'accuracy on 300 test images: one image is 0.33 points',
+        'removed: 1 of 1 blocks (a)',
+        'compact against dense: accuracy +0.33 points, params -75.0 %, MACs -80.0 %, '
+        'speed 2.00 x at batch 1, 4.00 x at batch 64',
+        'compact against baseline: accuracy -0.67 points, params -75.0 %, MACs -80.0 %, '
+        'speed 1.50 x at batch 1, 4.00 x at batch 64']
+
+
+def test_describe_evaluation_of_one_network():
+    lines = describe_evaluation(ROWS[:1]).splitlines()
+    assert len(lines) == 4 and 'against' not in lines[-1] and 'removed' not in ''.join(lines)
+
+
+def test_describe_count():
+    lines = describe_count(BEFORE).splitlines()
+    assert [line.split() for line in lines[2:6]] == [
+        ['stem', 'Convolution', '16x32x32', '432', '442,368'], ['norm', 'BatchNorm', '16x32x32', '32', '0'],
+        ['gone', 'Convolution', '16x32x32', '2,304', '2,359,296'], ['output', 'FullyConnected', '10', '170', '160']]
+    assert lines[-2:] == ['total: 1,000,000 params (900,000 without BatchNorm), 2,500,000,000 MACs '
+                          '(5.000 GFLOPs at 2 FLOPs a MAC)', 'not counted: 2 Activation, 1 Pooling']
+
+
+def test_describe_count_before_and_after():
+    text = describe_count(BEFORE, AFTER)
+    rows = {line.split()[0]: line.split()[2:] for line in text.splitlines()[2:6]}
+    assert rows == {'stem': ['16x32x32', '432', '442,368', '8x32x32', '216', '221,184'],
+                    'norm': ['16x32x32', '32', '0', '8x32x32', '16', '0'],
+                    'gone': ['16x32x32', '2,304', '2,359,296', '-', '-', '-'],
+                    'output': ['10', '170', '160', '10', '90', '80']}
+    assert 'after: 250,000 params (200,000 without BatchNorm), 500,000,000 MACs (1.000 GFLOPs' in text
+    assert 'change: params -75.0 %, MACs -80.0 %' in text
+
+
+def test_describe_export():
+    accuracy = Accuracy(0.1, 0.99, 1.0, 300)
+    rows = [Exported('float32', 'MXNet', (), 0, accuracy, 3.1e-7, {1: 0.001, 64: 0.02}),
+            Exported('float32', 'ONNX Runtime', ('model.onnx',), 280_073, accuracy, 2e-7, {1: 0.0005, 64: 0.01}),
+            Exported('int8', 'MXNet', ('model-int8-symbol.json', 'model-int8-0000.params'), 304_073,
+                     accuracy._replace(top1=0.98), 0.04, {1: 0.002, 64: 0.005})]
+    lines = describe_export(rows, 'runs/mine').splitlines()
+    assert [line.split() for line in lines[2:5]] \
+        == [['float32', 'MXNet', '-', '99.00%', '3.1e-07', '1.00', '20.00'],
+            ['float32', 'ONNX', 'Runtime', '280,073', '99.00%', '2.0e-07', '0.50', '10.00'],
+            ['int8', 'MXNet', '304,073', '98.00%', '4.0e-02', '2.00', '5.00']]
+    assert lines[5].startswith('accuracy on 300 test images')
+    assert lines[6:] == [
+        'float32 in ONNX Runtime against float32 in MXNet: accuracy +0.00 points, speed 2.00 x at batch 1, '
+        '2.00 x at batch 64',
+        'int8 in MXNet against float32 in MXNet: accuracy -1.00 points, speed 0.50 x at batch 1, 4.00 x at batch 64',
+        'written: runs/mine/deploy/model.onnx, model-int8-symbol.json, model-int8-0000.params']
