@@ -21,6 +21,7 @@ PAGES = {str(path.relative_to(ROOT)): path.read_text('utf-8')
          for path in [*ROOT.glob('*.md'), *(page for folder in FOLDERS for page in (ROOT / folder).rglob('*.md'))]}
 README, PACKAGE, MODELS, DIGITS = (PAGES[f'{folder}README.md']
                                    for folder in ('', 'sss_gluon/', 'sss_gluon/models/', 'configs/digits/'))
+MODULES = [path.relative_to(ROOT).as_posix() for folder in FOLDERS for path in (ROOT / folder).rglob('*.py')]
 PROGRAMS = ('sss-gluon', 'bash', 'sbatch', 'pip', 'python')
 
 
@@ -94,7 +95,7 @@ def anchors(page):
 
 
 @pytest.mark.parametrize('name', PAGES)
-def test_links_and_scripts_exist(name):
+def test_links_scripts_and_modules_exist(name):
     here = (ROOT / name).parent
     for link in re.findall(r'\]\(([^)\s]+)\)|srcset="([^"]+)"|src="([^"]+)"', PAGES[name]):
         target, _, heading = ''.join(link).partition('#')
@@ -106,6 +107,8 @@ def test_links_and_scripts_exist(name):
             assert heading in anchors(path.read_text('utf-8')), link
     for script in re.findall(r'\bscripts/[\w/]+\.sh', PAGES[name]):
         assert (ROOT / script).is_file(), script
+    for module in re.findall(r'`([\w/]+\.py)`', PAGES[name]):
+        assert any(module == path or path.endswith(f'/{module}') for path in MODULES), module
 
 
 def test_the_main_page_is_short_and_leads_everywhere():
