@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Five paired seeds on digits, with and without factors: 6 to 13 minutes on 2 cores. What is finished is skipped.
-# Means, standard deviations and paired differences are in runs/digits_seeds/report (report.html, results.csv, runs.csv).
+# Five paired seeds on digits, with and without factors: 6 to 13 minutes on 2 cores. Finished runs are skipped. Means,
+# standard deviations and paired differences go to runs/digits_seeds/report (report.html, results.csv, runs.csv).
 set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/setup.sh"
 set_up run

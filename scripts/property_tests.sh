@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# The property tests (tests/exact) with new examples, until the time is over: by default one hour.
+# The property tests (tests/exact) with new examples, for one hour by default.
 #   bash scripts/property_tests.sh [seconds [first seed]]
-# One round is one seed: the nine networks, random small networks, and in turn one family of GluonCV's model zoo, each
-# family in a process of its own. Prints seed, number of networks and result of each round; a failing one is printed
-# whole, kept as runs/property_tests/<seed>-<what>.log, and tried first in the next rounds (.hypothesis). No round
-# starts after the time. Exit code 1 if any round failed.
+# One round has one seed: random small networks, the nine networks, and the next family of GluonCV's model zoo, each in
+# its own process. Prints the seed, the number of networks and the result of each round. The log of a failing round is
+# printed and kept as runs/property_tests/<seed>-<what>.log, and its example is tried first in the next rounds
+# (.hypothesis). No round starts after the time is over. Exit status 1 if any round failed.
 set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/setup.sh"
 set_up test

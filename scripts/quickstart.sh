@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes .venv on the first run, then trains, prunes and evaluates cifar_resnet20 on the shipped digits.
+# Makes .venv on the first run, then trains, prunes and evaluates cifar_resnet20 on the digits in the package.
 set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/setup.sh"
 set_up run

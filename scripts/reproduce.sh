@@ -1,11 +1,11 @@
-# Sourced by the scripts of tables and figures. `reproduce PLAN TITLE [options and key=value of sss-gluon sweep]` does
+# Sourced by the scripts of tables and figures. `reproduce PLAN TITLE [options and key=value of sss-gluon sweep]` runs
 # configs/plans/PLAN.yaml, then writes tables, figures and report.html into the folder `report` beside its runs. A run
-# that fails does not stop the others; what is there is reported, and the exit status is 1.
+# that fails does not stop the others; the finished runs are reported, and the exit status is 1.
 #
-#   --dry-run          print the runs, their state and costs, and do nothing
-#   --smoke            everything for real on small data, in minutes, in runs/smoke
+#   --dry-run          print the runs, their state and their cost, and do nothing
+#   --smoke            run everything on small data, in minutes, in runs/smoke
 #   --devices gpu0     devices of a run          --data-root DIR    folder of the data set
-#   --runs DIR         where the runs go         --only REGEX, --shard I/N    some of the runs
+#   --runs DIR         where the runs go         --only REGEX, --shard I/N    only some of the runs
 
 source "$(dirname -- "${BASH_SOURCE[0]}")/setup.sh"
 set_up run

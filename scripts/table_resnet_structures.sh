@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Parameters and MACs of the paper's ResNet-41, -32 and -26, counted without training in a minute. With any option (see
-# reproduce.sh; --devices gpu0, say) these are also trained from scratch: 6 runs of ImageNet, not measured on GPUs.
+# Parameters and MACs of the paper's ResNet-41, -32 and -26, counted in a minute without training. With any option of
+# reproduce.sh, such as --devices gpu0, they are also trained from scratch: 6 ImageNet runs, not measured on GPUs.
 #   bash scripts/table_resnet_structures.sh [--dry-run] [--smoke] [--devices D,D] [--data-root DIR] [key=value ...]
 set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/reproduce.sh"

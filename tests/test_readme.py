@@ -1,21 +1,130 @@
-"""What the README shows is what happens: its code runs, its commands parse, its tables are counted again."""
+"""What the READMEs show is what happens: code runs, commands parse, links lead somewhere, tables are counted again."""
+import csv
 import os
 import re
 import shlex
+import shutil
+import statistics
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from sss_gluon import ARCHITECTURES, Structure, count, get_model, load_structure, rebuild
+from sss_gluon import ARCHITECTURES, Structure, cli, count, get_model, load_structure, rebuild
+from sss_gluon.sweep import load_plan
 from sss_gluon.train import load_config
 
-ROOT = Path(__file__).parent.parent
-README = (ROOT / 'README.md').read_text('utf-8')
-CODE = re.findall(r'```python\n(.*?)```', README, re.DOTALL)
-COMMANDS = re.findall(r'^    (sss-gluon .*?)(?:\s+#.*)?$', README, re.MULTILINE)
+ROOT = Path(__file__).resolve().parent.parent
+FOLDERS = ('.github', 'configs', 'scripts', 'sss_gluon', 'tests')
+PAGES = {str(path.relative_to(ROOT)): path.read_text('utf-8')
+         for path in [*ROOT.glob('*.md'), *(page for folder in FOLDERS for page in (ROOT / folder).rglob('*.md'))]}
+README, PACKAGE, MODELS, DIGITS = (PAGES[f'{folder}README.md']
+                                   for folder in ('', 'sss_gluon/', 'sss_gluon/models/', 'configs/digits/'))
+MODULES = [path.relative_to(ROOT).as_posix() for folder in FOLDERS for path in (ROOT / folder).rglob('*.py')]
+PROGRAMS = ('sss-gluon', 'bash', 'sbatch', 'pip', 'python')
 
+
+def blocks(page):
+    """The Python programs of a page."""
+    return re.findall(r'```python\n(.*?)```', page, re.DOTALL)
+
+
+def commands(page):
+    """The commands of a page, split into words, without variables set in front and comments behind."""
+    found = []
+    for line in re.findall(r'^    (\S.*)$', page, re.MULTILINE):
+        words = re.sub(r'^(?:[A-Z_]+=\S+ )+', '', line)
+        if words.split()[0] in PROGRAMS:
+            found.append(shlex.split(words, comments=True))
+    return found
+
+
+COMMANDS = {' '.join(words): words for page in PAGES.values() for words in commands(page)}
+
+
+def arguments(words):
+    """The arguments of ``sss-gluon`` that a command comes to; None where it runs something else."""
+    if words[0] == 'sss-gluon':
+        return words[1:]
+    if words[0] not in ('bash', 'sbatch'):
+        return None
+    script = next(i for i, word in enumerate(words) if word.endswith('.sh'))
+    name, rest = Path(words[script]).stem, words[script + 1:]
+    if (ROOT / f'configs/plans/{name}.yaml').exists():
+        return ['sweep', f'configs/plans/{name}.yaml', *rest]
+    if name == 'slurm_array':
+        return ['sweep', *rest]
+    return ['train', *rest[[word.startswith('configs/') for word in rest].index(True):]] if '_train' in name else None
+
+
+def parse(words, monkeypatch):
+    """The options that the real parser of ``sss-gluon`` reads; no verb runs."""
+    read = []
+    for name, (_, *rest) in cli.VERBS.items():
+        monkeypatch.setitem(cli.VERBS, name, (read.append, *rest))
+    assert cli.main(words) == 0
+    return read[0]
+
+
+@pytest.mark.parametrize('words', COMMANDS.values(), ids=list(COMMANDS))
+def test_commands_name_what_exists(words, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    for word in words:
+        if re.match(r'(configs|scripts|sss_gluon|tests)/', word):
+            assert Path(word).exists(), word
+    words = arguments(words)
+    if words is None:
+        return
+    options = parse(words, monkeypatch)
+    if options.verb == 'launch':
+        options = parse(options.arguments, monkeypatch)
+    if options.verb == 'train':
+        settings = [*options.overrides, *([options.config] if '=' in options.config else [])]
+        load_config(options.config if options.config.endswith('.yaml') else None, settings)
+    elif options.verb == 'sweep' and (options.overrides or options.only):      # all plans are read in test_configs
+        assert load_plan(options.plan, overrides=options.overrides).select(options.only, options.shard)
+    elif getattr(options, 'structure', None):
+        load_structure(options.structure)
+
+
+def anchors(page):
+    """What GitHub calls the headings of a page."""
+    headings = re.findall(r'^#+ (.*)$', page, re.MULTILINE)
+    return {re.sub(r'[^\w -]', '', heading.lower()).replace(' ', '-') for heading in headings}
+
+
+@pytest.mark.parametrize('name', PAGES)
+def test_links_scripts_and_modules_exist(name):
+    here = (ROOT / name).parent
+    for link in re.findall(r'\]\(([^)\s]+)\)|srcset="([^"]+)"|src="([^"]+)"', PAGES[name]):
+        target, _, heading = ''.join(link).partition('#')
+        if ':' in target:
+            continue
+        path = (here / target).resolve() if target else ROOT / name
+        assert path.exists(), link
+        if heading:
+            assert heading in anchors(path.read_text('utf-8')), link
+    for script in re.findall(r'\bscripts/[\w/]+\.sh', PAGES[name]):
+        assert (ROOT / script).is_file(), script
+    for module in re.findall(r'`([\w/]+\.py)`', PAGES[name]):
+        assert any(module == path or path.endswith(f'/{module}') for path in MODULES), module
+
+
+def test_the_main_page_is_short_and_leads_everywhere():
+    assert len(README.splitlines()) <= 150
+    for name in PAGES:
+        if name not in ('README.md', 'CHANGELOG.md'):
+            assert f'({name})' in README or f'({name}#' in README, name
+
+
+@pytest.mark.parametrize('page', PAGES)
+def test_programs_compile(page):
+    for number, program in enumerate(blocks(PAGES[page])):
+        compile(program, f'{page}, program {number}', 'exec')
+
+
+# --- programs that run to their end ---
 
 def run(arguments, folder):
     environment = dict(os.environ, PYTHONPATH=f'{ROOT}{os.pathsep}{os.environ.get("PYTHONPATH", "")}')
@@ -25,38 +134,47 @@ def run(arguments, folder):
 
 
 @pytest.mark.slow
-def test_library_example_runs(tmp_path):
-    (tmp_path / 'example.py').write_text(CODE[0], 'utf-8')
-    before, after = re.search(r'(\d+) -> (\d+) MACs', run(['example.py'], tmp_path)).groups()
-    assert int(after) < int(before) == 10_195_584
-    assert Structure.load(tmp_path / 'resnet20-small-structure.json').removed()['block'] > 0
+def test_library_example_ends_in_a_useful_network(tmp_path):
+    loop, after = blocks(PACKAGE)
+    (tmp_path / 'loop.py').write_text(loop, 'utf-8')
+    (tmp_path / 'example.py').write_text(blocks(README)[0] + after, 'utf-8')
+    said = run(['example.py'], tmp_path)
+    before, left, accuracy = re.search(r'([\d,]+) -> ([\d,]+) MACs, accuracy ([\d.]+) %', said).groups()
+    assert int(left.replace(',', '')) < int(before.replace(',', '')) == 10_195_584
+    assert float(accuracy) >= 90
+    assert 0 < Structure.load(tmp_path / 'resnet20-small-structure.json').removed()['block'] < 9
 
 
 @pytest.mark.slow
-def test_own_network_goes_through_the_chain(tmp_path):
-    (tmp_path / 'mynet.py').write_text(CODE[1], 'utf-8')
-    train = next(command for command in COMMANDS if 'mynet' in command and ' train ' in command).split()[1:]
-    train[1] = str(ROOT / train[1])
-    settings = [setting for setting in train[2:] if not setting.startswith('gamma=')] + ['gamma=1', 'epochs=2']
-    run(['-m', 'sss_gluon.cli', *train[:2], *settings], tmp_path)
-    assert 'removed: ' in run(['-m', 'sss_gluon.cli', 'prune', 'runs/mynet'], tmp_path)
-    assert 'compact' in run(['-m', 'sss_gluon.cli', 'evaluate', 'runs/mynet'], tmp_path)
-    export = next(command for command in COMMANDS if ' export ' in command).replace('runs/mine', 'runs/mynet')
+def test_own_network_ends_in_a_useful_network(tmp_path):
+    (tmp_path / 'mynet.py').write_text(next(block for block in blocks(MODELS) if 'class ' in block), 'utf-8')
+    shutil.copytree(ROOT / 'configs/digits', tmp_path / 'configs/digits')
+    own = [words for words in commands(MODELS) if 'runs/mynet' in ' '.join(words)]
+    assert [words[1] for words in own] == ['train', 'prune', 'evaluate']
+    for words in own:
+        said = run(['-m', 'sss_gluon.cli', *words[1:]], tmp_path)
+    top1 = {name: float(value) for name, value in re.findall(r'^(dense|compact) +([\d.]+)%', said, re.MULTILINE)}
+    assert top1['compact'] == top1['dense'] >= 90
+    removed = Structure.load(tmp_path / 'runs/mynet/compact/model-structure.json').removed()
+    assert 0 < removed['block'] < 6
     pytest.importorskip('onnxruntime')
-    assert 'model.onnx' in run(['-m', 'sss_gluon.cli', *export.split()[1:]], tmp_path)
-    structure = Structure.load(tmp_path / 'runs/mynet/compact/model-structure.json')
-    assert sum(structure.removed().values()) > 0
+    assert 'model.onnx' in run(['-m', 'sss_gluon.cli', 'export', 'runs/mynet', '--format', 'onnx'], tmp_path)
 
 
-@pytest.mark.parametrize('command', [c for c in COMMANDS if ' train configs/' in c])
-def test_train_commands_name_settings_that_exist(command):
-    path, *overrides = shlex.split(command.partition(' train ')[2])
-    load_config(ROOT / path, overrides)
+def test_the_picture_is_drawn_again_from_its_table(tmp_path):
+    folder = tmp_path / 'configs/digits/quickstart'
+    shutil.copytree(ROOT / 'configs/digits/quickstart', folder)
+    (folder / 'figures/factors.png').unlink()
+    program, = (words[2] for words in commands(DIGITS) if words[:2] == ['python', '-c'])
+    run(['-c', program], tmp_path)
+    assert (folder / 'figures/factors.png').stat().st_size > 10_000
 
+
+# --- tables ---
 
 @pytest.mark.parametrize('name', ARCHITECTURES)
 def test_table_of_networks(name):
-    row = re.search(rf'^\| `{name}` \|(.*)\|$', README, re.MULTILINE).group(1)
+    row = re.search(rf'^\| `{name}` \|(.*)\|$', MODELS, re.MULTILINE).group(1)
     size, params, without_bn, macs, factors = (cell.strip() for cell in row.split('|'))
     counted = count(get_model(name), (1, 3, int(size), int(size)))
     assert [f'{n:,}' for n in (counted.params, counted.params_without_bn, counted.macs)] == [params, without_bn, macs]
@@ -65,6 +183,50 @@ def test_table_of_networks(name):
 
 @pytest.mark.parametrize('name', ['resnet41', 'resnet32', 'resnet26'])
 def test_table_of_structures(name):
-    params, macs = re.search(rf'^\| `{name}` \| ([\d,]+) \| ([\d,]+) \|', README, re.MULTILINE).groups()
+    params, macs = re.search(rf'^\| `{name}` \| ([\d,]+) \| ([\d,]+) \|', MODELS, re.MULTILINE).groups()
     counted = count(rebuild(name), load_structure(name).input_shape)
     assert (f'{counted.params_without_bn:,}', f'{counted.macs:,}') == (params, macs)
+
+
+def rows(path):
+    with open(ROOT / 'configs' / path, encoding='utf-8', newline='') as file:
+        return list(csv.DictReader(file))
+
+
+def spread(values, digits=2):
+    return f'{statistics.mean(values):.{digits}f} ± {statistics.stdev(values):.{digits}f}'
+
+
+def test_results_of_digits_are_those_of_the_seeds():
+    seeds = rows('digits/cifar_resnet20_seeds.csv')
+    before, after = ([100 * float(row[key]) for row in seeds] for key in ('top1_without_factors', 'top1_compact'))
+    left = statistics.mean(int(row['macs_compact']) / int(row['macs']) for row in seeds)
+    assert f'{spread(before)} %' in DIGITS
+    assert f'| {spread(after)} % | {100 * left:.0f} % |' in DIGITS
+    assert spread([b - a for a, b in zip(before, after)]).replace('-', '−') + ' points' in DIGITS
+    line, = (line for line in README.splitlines() if line.startswith('| ResNet-20, digits'))
+    errors = spread([100 - top1 for top1 in before]), spread([100 - top1 for top1 in after])
+    assert f'| {100 * left:.0f} % | {errors[0]} % | {errors[1]} % |' in line
+
+
+def test_the_picture_shows_the_blocks_that_the_first_seed_removed():
+    last = rows('digits/quickstart/factors.csv')[-1]
+    zero = [name[:-3] for name, value in last.items() if name != 'epoch' and float(value) == 0]
+    assert rows('digits/cifar_resnet20_seeds.csv')[0]['removed'] == f'5 of 9 blocks ({", ".join(zero)})'
+    assert f'removed: 5 of 9 blocks ({", ".join(zero)})' in DIGITS
+
+
+@pytest.mark.parametrize('label, model, setting', [('ResNet-20', 'cifar_resnet20', 'γ 0.1'),
+                                                   ('ResNeXt-20', 'cifar_resnext20', 'γ 0.005'),
+                                                   ('VGG-16', 'cifar_vgg16', 'γ 0.002')])
+def test_results_of_fashion_mnist_are_those_of_the_runs(label, model, setting):
+    runs = [row for row in rows('fashion-mnist/results/runs.csv') if row['model'] == model]
+    dense = [float(row['top1_error']) for row in runs if row['method'] == 'none']
+    pruned = [row for row in runs if row['method'] == 'sss' and row['setting'] == setting]
+    assert len(dense) == len(pruned) == 3
+    left = statistics.mean(int(row['macs']) / int(row['macs_dense']) for row in pruned)
+    line, = (line for line in README.splitlines() if line.startswith(f'| {label}, Fashion-MNIST'))
+    errors = spread(dense), spread([float(row['top1_error']) for row in pruned])
+    assert f'| {100 * left:.0f} % | {errors[0]} % | {errors[1]} % |' in line
+    page = PAGES['configs/fashion-mnist/README.md']
+    assert f'| 100 % | {errors[0]} % |' in page and f'| {100 * left:.1f} % | {errors[1]} % |' in page

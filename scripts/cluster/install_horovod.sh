@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Builds Horovod for the MXNet in .venv, with Gloo: 2 to 5 minutes on two cores. Needs a C++ compiler and make; cmake comes
-# from PyPI. SSS_GLUON_MPI=1 adds MPI, for mpirun, and SSS_GLUON_NCCL=1 NCCL. What is there already is not built again, and stays
-# until what replaces it is built.
+# Builds Horovod with Gloo for the MXNet in .venv: 2 to 5 minutes on two cores. Needs a C++ compiler and make; cmake comes
+# from PyPI. SSS_GLUON_MPI=1 adds MPI (for mpirun), and SSS_GLUON_NCCL=1 adds NCCL. A build that has these features is
+# kept, and an older build stays until its replacement is ready.
 set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/../setup.sh"
 set_up run
 
-# Prints what the Horovod that is there was built with, as "mpi nccl", each 0 or 1; nothing where there is none with Gloo.
+# Prints the features of the installed Horovod as "mpi nccl", each 0 or 1; nothing if none with Gloo is installed.
 built() {
     python - 2>/dev/null <<'EOF' || true
 import sss_gluon

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# A plan as a Slurm array, one GPU a task; tasks take from the plan what no other works on, so any number of them is
-# right, and a task that is added or requeued goes on where others stopped. Run once, at the end: sss-gluon report.
+# A plan as a Slurm array, with one GPU for each task. A task takes runs that no other task works on, so any number of
+# tasks is right, and a task that is added or requeued continues where others stopped. At the end, run sss-gluon report.
 #   sbatch --array=1-8 scripts/cluster/slurm_array.sh configs/plans/figure_cifar_vgg.yaml --data-root DIR
-# The folder of the runs must be shared by the nodes and support file locks (flock); where it does not, add
-# --shard "$SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT" to the last line, and no two tasks touch the same run. Two
-# minutes before the time is over the run in work is saved.
+# The nodes must share the folder of the runs, which must support file locks (flock). If it does not, add
+# --shard "$SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT" to the last line, and no two tasks touch the same run. The
+# current run is saved two minutes before the time is over.
 #SBATCH --job-name=sss
 #SBATCH --gres=gpu:1
 #SBATCH --cpus-per-task=4

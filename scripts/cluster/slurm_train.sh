@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# One run on several nodes, all their GPUs, over ps-lite: a worker and a server on each node.
+# One run on all GPUs of several nodes over ps-lite, with a worker and a server on each node.
 #   sbatch --nodes=4 scripts/cluster/slurm_train.sh configs/imagenet/resnet50_block.yaml data_root=DIR 'devices=[gpu0,gpu1,gpu2,gpu3]'
-# The run folder must be shared by the nodes. When a process of any node dies, all end, and the job is queued again:
-# it continues from its last checkpoint. Five minutes before the time is over everything is saved.
+# The nodes must share the run folder. If a process on any node dies, all end, and the job is queued again and continues
+# from its last checkpoint. Everything is saved five minutes before the time is over.
 #SBATCH --job-name=sss
 #SBATCH --ntasks-per-node=1
 #SBATCH --gres=gpu:4

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# One run on machines that ssh reaches without a password, one in a line of HOSTS; a worker and a server on each.
+# One run on hosts that ssh reaches without a password, with a worker and a server on each; each is a line of HOSTS.
 #   bash scripts/cluster/ssh_train.sh HOSTS configs/imagenet/resnet50_block.yaml data_root=DIR 'devices=[gpu0,gpu1]'
-# This folder and the run folder must be the same on all of them. Port 9091 of the first must be open to the others.
-# What dies anywhere ends everything; three times it is begun again from the last checkpoint.
+# All hosts must share this folder and the run folder, and reach port 9091 of the first. If a process dies on any host,
+# all end, and the job restarts from its last checkpoint up to three times.
 set -euo pipefail
 cd "$(dirname -- "${BASH_SOURCE[0]}")/../.."
 hosts=$1
