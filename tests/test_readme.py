@@ -135,14 +135,28 @@ def run(arguments, folder):
 
 @pytest.mark.slow
 def test_library_example_ends_in_a_useful_network(tmp_path):
-    loop, after = blocks(PACKAGE)
-    (tmp_path / 'loop.py').write_text(loop, 'utf-8')
-    (tmp_path / 'example.py').write_text(blocks(README)[0] + after, 'utf-8')
+    program, after = blocks(PACKAGE)
+    (tmp_path / 'example.py').write_text(program + after, 'utf-8')
     said = run(['example.py'], tmp_path)
     before, left, accuracy = re.search(r'([\d,]+) -> ([\d,]+) MACs, accuracy ([\d.]+) %', said).groups()
     assert int(left.replace(',', '')) < int(before.replace(',', '')) == 10_195_584
     assert float(accuracy) >= 90
     assert 0 < Structure.load(tmp_path / 'resnet20-small-structure.json').removed()['block'] < 9
+
+
+def test_the_lines_of_the_main_page_run(tmp_path):
+    """With a few batches: the whole program, in which these lines stand, is run above."""
+    program, _ = blocks(PACKAGE)
+    whole = {line.strip() for line in program.splitlines()}
+    setup = 'import mxnet as mx\nschedule = None\n' \
+            'batches = [(mx.nd.random.normal(shape=(4, 1, 16, 16)), mx.nd.array([0, 1, 2, 3]))] * 2\n'
+    snippet = blocks(README)[0]
+    (tmp_path / 'snippet.py').write_text(snippet.replace('from mxnet', f'{setup}from mxnet', 1), 'utf-8')
+    run(['snippet.py'], tmp_path)
+    assert (tmp_path / 'resnet20-small-0000.params').exists()
+    shared = [line for line in snippet.splitlines() if line.startswith(('net', 'trainer', 'small = '))]
+XX
+                                    for line in shared)
 
 
 @pytest.mark.slow
