@@ -59,10 +59,7 @@ def fold_batchnorm(program: Program) -> Program:
                     [inputs[0], parameter(node.inputs[1].node, f'{node.name}_weight', weight),
                      parameter(old_bias, f'{node.name}_bias', bias)])
 
-    result = Program(rewritten(program.outputs, replace), values, program.input_shape, program.input_name,
-                     program.kept, program.names)
-    result.values = result.used_values()
-    return fold_batchnorm(result)       # the next one of two in a row
+    return fold_batchnorm(program.derived(rewritten(program.outputs, replace), values))     # for two in a row
 
 
 def _pairs(program: Program) -> Dict[Node, Node]:

@@ -23,8 +23,7 @@ def guard_concats(program: Program) -> Program:
             return {0: Entry(Node('slice_axis', claim(f'{node.name}_whole'), whole, [Entry(copy)]))}
         return copy
 
-    return Program(rewritten(program.outputs, replace), program.values, program.input_shape, program.input_name,
-                   program.kept, program.names)
+    return program.derived(rewritten(program.outputs, replace))
 
 
 def is_whole_slice(node: Node) -> bool:

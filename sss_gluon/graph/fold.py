@@ -59,9 +59,7 @@ def fold(program: Program) -> Program:
             return {i: Entry(new) for (origin, i), new in replacement.items() if origin is node}
         return Node(node.op, node.name, node.attrs, inputs, node.extra)
 
-    result = Program(rewritten(program.outputs, replace), values, program.input_shape, names=program.names)
-    result.values = result.used_values()
-    return result
+    return program.derived(rewritten(program.outputs, replace), values)
 
 
 def _numbered(nodes, folded):

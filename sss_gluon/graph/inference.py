@@ -29,5 +29,4 @@ def _plain(program: Program) -> Program:
             return Node('Pooling', node.name, pooling, inputs)
         return Node('Flatten', node.name, {}, [Entry(Node('Pooling', claim(f'{node.name}_pool'), pooling, inputs))])
 
-    return Program(rewritten(program.outputs, replace), program.values, program.input_shape, program.input_name,
-                   program.kept, program.names)
+    return program.derived(rewritten(program.outputs, replace))

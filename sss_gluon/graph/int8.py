@@ -107,7 +107,4 @@ def _with_types(symbol, values: Dict[str, np.ndarray], program: Program) -> Prog
         declared = mx.sym.var(node.name, shape=values[node.name].shape, dtype=values[node.name].dtype)
         return Node('null', node.name, declared.list_attr())
 
-    result = Program(rewritten(from_symbol(symbol), replace), values, program.input_shape, program.input_name)
-    result.values = result.used_values()
-    return result
-
+    return program.derived(rewritten(from_symbol(symbol), replace), values)

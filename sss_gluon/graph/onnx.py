@@ -144,7 +144,7 @@ def _explicit(program: Program) -> Program:
                 attrs['fix_gamma'] = 'False'
         return Node(node.op, node.name, attrs, inputs, node.extra)
 
-    return Program(rewritten(program.outputs, replace), values, program.input_shape, program.input_name)
+    return program.derived(rewritten(program.outputs, replace), values)
 
 
 def _in_order(program: Program, found: Dict[str, object]) -> list:

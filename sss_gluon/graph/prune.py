@@ -62,9 +62,7 @@ def simplify(program: Program) -> Program:
 
     outputs = [Entry(Node('_copy', claim('copy'), {}, [entry])) if entry.node.name == program.input_name else entry
                for entry in rewritten(program.outputs, replace)]        # a SymbolBlock must compute something
-    simplified = Program(outputs, values, program.input_shape, kept=program.kept, names=program.names)
-    simplified.values = simplified.used_values()
-    return simplified
+    return program.derived(outputs, values)
 
 
 def _is_relu(node: Node) -> bool:
@@ -88,7 +86,7 @@ def slice_parameters(program: Program, align: int = 1) -> Tuple[Program, List[st
     channels = Channels(program)
     channels.solve(align)
     attributes = channels.rewrite()
-    values, kept = dict(program.values), dict(program.kept)
+    values, kept = dict(program.values), dict(program.kept_indices)
     for name, cuts in channels.cuts.items():
         for axis, keep in cuts.items():
             if not keep.all():
@@ -110,9 +108,7 @@ def slice_parameters(program: Program, align: int = 1) -> Tuple[Program, List[st
             attrs['num_args'] = str(len(inputs))
         return Node(node.op, node.name, attrs, inputs, node.extra)
 
-    result = Program(rewritten(program.outputs, replace), values, program.input_shape, kept=kept, names=program.names)
-    result.values = result.used_values()
-    return result, channels.unhandled()
+    return program.derived(rewritten(program.outputs, replace), values, kept), channels.unhandled()
 
 
 def verify(program: Program, reduced: Program, name: str = 'the compact network') -> float:

@@ -132,4 +132,5 @@ def _renamed(program: Program, parameters, structural, prefix: str) -> Program:
         return Node('null', variable[node.name], attrs)
 
     outputs = rewritten(program.outputs, replace)
-    return Program(outputs, values, program.input_shape, names={structural[old]: new for old, new in variable.items()})
+    return Program(outputs, values, program.input_shape,
+                   variables={structural[old]: new for old, new in variable.items()})

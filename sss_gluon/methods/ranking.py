@@ -8,11 +8,7 @@ from mxnet import gluon
 
 from ..errors import SSSError
 from ..factors import scaling_factors
-from ..graph.count import count_program
-from ..graph.fold import fold
-from ..graph.prune import prune_graph
-from ..graph.trace import trace
-from ..structures.factor_values import factor_variable
+from ..structures.masked_count import MaskedCounter
 from .layer_graph import PrunableUnit
 from .method import Kept, Scores
 
@@ -70,10 +66,10 @@ def choose(net: gluon.HybridBlock, input_shape, scores: Scores, target: float, s
         When even the removal of all that may go leaves more.
     """
     rows = order(scores, _kinds(net, scores), scope)
-    left = _counter(net, input_shape)
+    counter = MaskedCounter(net, input_shape)
 
     def share(removed: int) -> float:
-        return left(_mask(scores, rows[:removed]))
+        return counter.share(_mask(scores, rows[:removed])).macs
 
     if share(len(rows)) > target:
         raise SSSError(f'target_macs={target:g} cannot be met: without all {len(rows)} structures that may go '
@@ -92,7 +88,7 @@ def zeros(net: gluon.HybridBlock, input_shape, scores: Scores) -> Chosen:
     """Remove those whose score is exactly 0."""
     rows = [(name, i) for name, i in order(scores, _kinds(net, scores), 'global') if scores[name][i] == 0]
     kept = _mask(scores, rows)
-    return Chosen(kept, _counter(net, input_shape)(kept))
+    return Chosen(kept, MaskedCounter(net, input_shape).share(kept).macs)
 
 
 def _kinds(net, scores: Scores) -> Dict[str, str]:
@@ -105,21 +101,3 @@ def _mask(scores: Scores, removed) -> Kept:
     for name, i in removed:
         kept[name][i] = False
     return kept
-
-
-def _counter(net, input_shape) -> Callable[[Kept], float]:
-    """Share of the MACs that is left when only some structures are kept."""
-    program = trace(net, input_shape)
-    whole = count_program(fold(program)).macs
-    variables = {factor.name: factor_variable(program, factor) for factor in scaling_factors(net)}
-    known: Dict[bytes, float] = {}
-
-    def left(kept: Kept) -> float:
-        key = b''.join(array.tobytes() for array in kept.values())
-        if key not in known:
-            for name, array in kept.items():
-                program.values[variables[name]] = array.astype('float32')
-            known[key] = count_program(prune_graph(fold(program))[0]).macs / whole
-        return known[key]
-
-    return left

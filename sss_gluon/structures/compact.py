@@ -134,12 +134,12 @@ def _survivors(name: str, size: int, program: Program, reduced: Program, constan
     constant below a ReLU.
     """
     for suffix in ('gamma', 'weight'):
-        parameter = program.names.get(f'{name}.{suffix}' if name else suffix)
+        parameter = program.variables.get(f'{name}.{suffix}' if name else suffix)
         if parameter not in program.values:
             continue
         alive = np.zeros(size, bool)
         if parameter in reduced.values:
-            kept = reduced.kept.get(parameter, np.arange(program.values[parameter].shape[0]))
+            kept = reduced.kept_indices.get(parameter, np.arange(program.values[parameter].shape[0]))
             alive[kept // (program.values[parameter].shape[0] // size)] = True
         else:
             alive[:] = parameter in constant

@@ -22,7 +22,7 @@ from ..graph.trace import trace
 from ..models import get_model
 from ..models.layers import weight_initializer
 from .compact import describe
-from .factor_values import fill_typical
+from .factor_values import fill_nonzero
 from .structure import Structure, load_structure
 
 
@@ -76,7 +76,7 @@ def rebuild(structure: Union[str, Path, dict, Structure], init: Optional[mx.init
     net.initialize()
     set_structure(net, structure)
     traced = trace(net, structure.input_shape)
-    fill_typical(traced, net)
+    fill_nonzero(traced, net)
     folded = fold(traced)
     reduced, _ = prune_graph(folded)
     found = describe(net, folded, reduced).layers

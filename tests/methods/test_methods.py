@@ -81,7 +81,7 @@ def one_less(monkeypatch):
         chosen = once(net, shape, scores, target, scope)
         rows = ranking.order(scores, {f.name: f.kind for f in ranking.scaling_factors(net)}, scope)
         removed = sum(int((~kept).sum()) for kept in chosen.kept.values())
-        shares.append(ranking._counter(net, shape)(ranking._mask(scores, rows[:removed - 1])))
+        shares.append(ranking.MaskedCounter(net, shape).share(ranking._mask(scores, rows[:removed - 1])).macs)
         return chosen
 
     monkeypatch.setattr(module, 'choose', noted)
