@@ -4,6 +4,7 @@ from __future__ import annotations
 import ast
 import json
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 import mxnet as mx
@@ -25,12 +26,7 @@ class Node:
     def get(self, key: str, default=None):
         """An attribute as a Python value: a number, bool, tuple, None or str."""
         text = self.attrs.get(key)
-        if text is None:
-            return default
-        try:
-            return ast.literal_eval(text)
-        except (ValueError, SyntaxError):
-            return text
+        return default if text is None else _parsed(text)
 
     @property
     def operator(self) -> str:
@@ -39,6 +35,14 @@ class Node:
 
     def __repr__(self):
         return f'{self.operator}({self.name})'
+
+
+@lru_cache(maxsize=4096)
+def _parsed(text: str):
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
 
 
 class Entry(NamedTuple):

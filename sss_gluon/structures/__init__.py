@@ -4,5 +4,5 @@ from .masked_count import MaskedCounter
 from .rebuild import rebuild, set_structure
 from .structure import Structure, load_structure, shipped
 
-__all__ = ['Compact', 'MaskedCounter', 'Structure', 'compact', 'load_structure', 'rebuild', 'remaining', 'set_structure',
-           'shipped']
+__all__ = ['Compact', 'MaskedCounter', 'Structure', 'compact', 'load_structure', 'rebuild', 'remaining',
+           'set_structure', 'shipped']

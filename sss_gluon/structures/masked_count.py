@@ -26,8 +26,8 @@ class Share(NamedTuple):
 class MaskedCounter:
     """Counts what pruning would leave of a network, for any choice of structures.
 
-    The network is traced once. A new choice is folded, pruned and counted (0.06 s for ResNet-20); one that was counted
-    before is looked up, so a training loop may ask after every step.
+    The network is traced once. A new choice is folded, pruned and counted, which takes 0.1 s for ResNet-20 and 0.5 s
+    for ResNet-164; a choice that was counted before is looked up, so a training loop may ask after every step.
 
     Parameters
     ----------
@@ -74,9 +74,10 @@ class MaskedCounter:
         """
         alive = {name: np.asarray(values) != 0 for name, values in masks.items()}
         for name, mask in alive.items():
-            if name not in self._whole or mask.shape != self._whole[name].shape:
-                expected = self._whole[name].shape if name in self._whole else 'which the network does not have'
-                raise SSSError(f'the mask of factor {name!r} has shape {mask.shape}; the factor: {expected}')
+            if name not in self._whole:
+                raise SSSError(f'the network has no factor {name!r}; its factors: {", ".join(self._whole) or "none"}')
+            if mask.shape != self._whole[name].shape:
+                raise SSSError(f'the mask of factor {name} has shape {mask.shape}, the factor {self._whole[name].shape}')
         values = {name: alive.get(name, whole) for name, whole in self._whole.items()}
         key = b''.join(np.packbits(value != 0).tobytes() for value in values.values())
         if key not in self._known:
