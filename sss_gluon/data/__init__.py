@@ -51,7 +51,7 @@ def load(name: str, root: Union[None, str, Path] = None, validation: Optional[in
         The name is unknown, or files are missing, damaged or cannot be downloaded.
     """
     if name not in DATA_SETS:
-        raise SSSError(f'data set {name!r} is unknown; did you mean {nearest(name, DATA_SETS)!r}? '
+        raise SSSError(f'data set {name!r} is unknown; did you mean {nearest(name, DATA_SETS)}? '
                        f'Data sets: {", ".join(DATA_SETS)}')
     return DATA_SETS[name](root=root, validation=validation, size=size, download=download)
 
@@ -65,6 +65,6 @@ def train_batches(images: Union[ImageSet, RecordSet], batch_size: int, augmentat
 
 def evaluation_batches(images: Union[ImageSet, RecordSet], batch_size: int,
                        augmentation: Augmentation) -> Iterator[Tuple[np.ndarray, np.ndarray, int]]:
-    """All images in their order, normalised, not augmented: (x, y, valid), see `sss_gluon.data.batches.evaluation_batches`."""
+    """All images in their order, not augmented: (x, y, valid), see `sss_gluon.data.batches.evaluation_batches`."""
     prepare = record_evaluation_batches if isinstance(images, RecordSet) else batches.evaluation_batches
     return prepare(images, batch_size, augmentation)

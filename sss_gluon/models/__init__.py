@@ -57,7 +57,7 @@ def _check_sizes(name: str, options) -> None:
             raise SSSError(f'{name}: {key}={options[key]!r} should be a list')
         for number in numbers(options.get(key, [])):
             if not isinstance(number, Integral) or not 1 <= number <= largest:
-                raise SSSError(f'{name}: {key}={options[key]} should hold integers from 1 to {largest}, not '
+                raise SSSError(f'{name}: {key}={options[key]} should hold whole numbers from 1 to {largest}, not '
                                f'{number!r}')
 
 
@@ -118,12 +118,12 @@ def get_model(name: str, classes: Optional[int] = None, factors: Union[None, str
     factors = tuple(row.factors if factors is None else factors)
     for kind in factors:
         if kind not in row.offered:
-            raise SSSError(f'{name} has no structures of kind {kind!r}; factors may be any of {", ".join(row.offered)}, '
+            raise SSSError(f'{name} has no {kind!r} structures; factors may be any of {", ".join(row.offered)}, '
                            f'or [] for none')
     classes = row.classes if classes is None else classes
     for key, value in (('classes', classes), ('in_channels', in_channels)):
         if not isinstance(value, Integral) or value < 1:
-            raise SSSError(f'{name}: {key}={value!r} must be a positive integer')
+            raise SSSError(f'{name}: {key}={value!r} is not a positive whole number')
     _check_sizes(name, options)
     try:
         net = row.build(Layers(factors), classes, in_channels, **options)

@@ -77,7 +77,7 @@ class MaskedCounter:
             if name not in self._whole:
                 raise SSSError(f'the network has no factor {name!r}; its factors: {", ".join(self._whole) or "none"}')
             if mask.shape != self._whole[name].shape:
-                raise SSSError(f'the mask of factor {name} has shape {mask.shape}, the factor {self._whole[name].shape}')
+                raise SSSError(f'the mask of factor {name} has shape {mask.shape} instead of {self._whole[name].shape}')
         values = {name: alive.get(name, whole) for name, whole in self._whole.items()}
         key = b''.join(np.packbits(value != 0).tobytes() for value in values.values())
         if key not in self._known:
