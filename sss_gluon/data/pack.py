@@ -17,30 +17,26 @@ import hashlib
 import io
 import json
 import os
-import re
 import warnings
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
-from filelock import FileLock, Timeout
-from PIL import Image
 from tqdm import tqdm
 
 from ..errors import SSSError
 from ..files import write_text
-from .folder import open_image, upright
-from .recordio import LONGEST, image_record, read_classes, walk
+from .encode import Rejected, image_bytes
+from .output_folder import locked, writing
+from .recordio import image_record, read_classes, walk
 
 PARTS = ('train', 'val')
 FORMAT = 'sss_gluon images 1'
 KINDS = ('lst', 'idx', 'rec')       # in the order in which they get their final names
 REJECTED = ('part', 'file', 'reason')
-ORIENTATION = 0x0112                # of EXIF
-THINNEST = 64                       # long over short side: the short one becomes 256 pixels, the long one grows with it
 _TEXT = dict(encoding='utf-8', errors='surrogateescape', newline='\n')      # names of files are bytes
 
 
@@ -64,10 +60,6 @@ class Source(NamedTuple):
     """One image to be packed."""
     name: str           # class/file
     label: int
-
-
-class Rejected(Exception):
-    """Why a file is not packed."""
 
 
 def pack_images(src: Union[str, Path], dst: Union[str, Path], part: Optional[str] = None,
@@ -111,7 +103,7 @@ def pack_images(src: Union[str, Path], dst: Union[str, Path], part: Optional[str
             raise SSSError(f'{name} {value} must be a number from {least} to {most}')
     folders = _folders(src, part)
     listed = {name: _classes(folder) for name, folder in folders.items()}
-    with _locked(dst), warnings.catch_warnings():
+    with locked(dst), warnings.catch_warnings():
         warnings.simplefilter('ignore')         # of Pillow, about metadata
         classes = _common_classes(dst, listed)
         packed = []
@@ -124,53 +116,6 @@ def pack_images(src: Union[str, Path], dst: Union[str, Path], part: Optional[str
             task = _Part(name, folder, images, settings, dst, log)
             packed.append(task.pack(workers or _cores(), len(classes)))
     return packed
-
-
-def image_bytes(path: Path, short_side: Optional[int] = None, quality: int = 95) -> bytes:
-    """The content of an image file, or of the JPEG file that it becomes (see ``pack_images``).
-
-    Raises
-    ------
-    Rejected
-        It is no image, or cannot be decoded to its end.
-    """
-    if not path.is_file():      # to open a pipe would wait for ever
-        raise Rejected('is no file')
-    try:
-        content = path.read_bytes()
-        with open_image(io.BytesIO(content)) as stored:
-            stored.load()
-            if max(stored.size) > THINNEST * min(stored.size):
-                raise Rejected(f'{stored.size[0]} x {stored.size[1]} pixels are too thin')
-            large = short_side is not None and min(stored.size) > short_side
-            plain = stored.format in ('JPEG', 'PNG') and stored.mode in ('RGB', 'L')
-            if not large and plain and _orientation(stored) == 1:
-                return _not_too_long(content)
-            image = upright(stored)
-        if large:
-            scale = short_side / min(image.size)
-            image = image.resize([max(1, round(scale * side)) for side in image.size], Image.LANCZOS)
-        made = io.BytesIO()
-        image.save(made, 'JPEG', quality=quality)
-        return _not_too_long(made.getvalue())
-    except Rejected:
-        raise
-    except Exception as error:      # a decoder may raise anything on a damaged file
-        text = re.sub(r' ?<[^>]*>', '', ' '.join(str(error).split()))       # objects, with their place in memory
-        raise Rejected(f'{type(error).__name__}: {text}') from error
-
-
-def _orientation(image: Image.Image) -> int:
-    try:
-        return image.getexif().get(ORIENTATION, 1)
-    except Exception:       # damaged EXIF says nothing about the pixels
-        return 1
-
-
-def _not_too_long(content: bytes) -> bytes:
-    if len(content) > LONGEST:
-        raise Rejected(f'{len(content)} bytes are more than a record can hold')
-    return content
 
 
 # What there is to pack
@@ -220,41 +165,13 @@ def _common_classes(dst: Path, listed: Dict[str, Dict[str, List[str]]]) -> List[
             raise SSSError(f'{part} has {len(strange)} classes that the training images have not, such as '
                            f'{strange[0]!r}')
     if not file.exists():
-        with _writing(file):
+        with writing(file):
             write_text(file, ''.join(f'{name}\n' for name in names))
     return names
 
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
-
-
-@contextmanager
-def _locked(dst: Path) -> Iterator[None]:
-    lock = FileLock(str(dst / '.lock'))
-    try:
-        dst.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise SSSError(f'{dst} is being written by another process') from error
-    except OSError as error:
-        raise SSSError(f'cannot write to {dst}: {error.strerror}') from error
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    """Errors of a full disk and the like as one line."""
-    try:
-        yield
-    except UnicodeEncodeError as error:
-        raise SSSError(f'cannot write {path}: a name of a class is no text in UTF-8; rename it') from error
-    except OSError as error:
-        raise SSSError(f'cannot write {path}: {error.strerror or error}; what is written so far stays, the same '
-                       f'command goes on') from error
 
 
 # One part
@@ -276,7 +193,7 @@ class _Part:
         if skipped:
             images, size = self._verified('')
         else:
-            with _writing(self.file('rec')):
+            with writing(self.file('rec')):
                 for kind in KINDS:      # it was stopped between two of the renamings below
                     if self.file(kind).exists():
                         os.replace(self.file(kind), self.file(kind, '.partial'))
@@ -299,7 +216,7 @@ class _Part:
             if there:
                 raise SSSError(f'{there[0]} is there, but not {file}, which says what it was made from; name another '
                                f'folder, or delete {self.part}.*')
-            with _writing(file):
+            with writing(file):
                 write_text(file, json.dumps(wanted, indent=2) + '\n')
             return
         try:

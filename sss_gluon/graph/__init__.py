@@ -1,4 +1,4 @@
-"""A network as a graph: counted, folded, pruned, exported. It knows MXNet symbols, not our models."""
+"""A network as a graph: count, fold, prune and export it. This folder knows MXNet symbols, not our models."""
 from . import rules
 from .block import load
 from .count import Count, LayerCount, count

@@ -39,8 +39,8 @@ def set_structure(net: gluon.HybridBlock, structure: Union[str, Path, dict, Stru
     for name, row in structure.factors.items():
         if name not in own:
             near = f' (its nearest is {nearest(name, own)!r})' if own else ''
-            raise SSSError(f'the structure has a factor {name!r}, which the network lacks{near}; was it made from another '
-                           f'model?')
+            raise SSSError(f'the structure has a factor {name!r}, which the network lacks{near}; does it belong '
+                           f'to another model?')
         size = own[name].parameter.shape[0]
         if size != row['size']:
             raise SSSError(f'factor {name} has {size} entries in the network, {row["size"]} in the structure')

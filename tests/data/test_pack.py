@@ -17,7 +17,8 @@ from filelock import FileLock
 from PIL import Image
 
 from sss_gluon.data import pack
-from sss_gluon.data.pack import Rejected, image_bytes, pack_images
+from sss_gluon.data.encode import Rejected, image_bytes
+from sss_gluon.data.pack import pack_images
 from sss_gluon.data.recordio import read_image, read_index, read_list
 from sss_gluon.errors import SSSError
 

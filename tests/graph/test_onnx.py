@@ -124,11 +124,11 @@ def test_fixed_gamma_and_a_negative_axis(tmp_path):
     (lambda F, x: F.erf(x), 'MXNet cannot translate this network to ONNX: .* erf'),
     (lambda F, x: F.contrib.AdaptiveAvgPooling2D(x, output_size=2), 'cannot translate .* output_size != 1'),
     (lambda F, x: (x, x), 'cannot translate .* an output is an input, or given twice'),
-    (lambda F, x: F.reshape(x, (1, -1)), 'with a batch of 3 ONNX Runtime gives outputs of shape'),
+    (lambda F, x: F.reshape(x, (1, -1)), 'batch of 3 .* outputs of shape'),
 ])
 def test_what_cannot_be_exported(operator, message, fill, tmp_path, monkeypatch):
     program = fold(trace(fill(After(operator)), (1, 3, 8, 8)))
-    if 'gives outputs' in message:      # a batch size baked in: MXNet itself would reshape
+    if 'outputs of shape' in message:      # a batch size baked in: MXNet itself would reshape
         run = Program.run
         monkeypatch.setattr(Program, 'run', lambda self, x: [run(self, x)[0].reshape(len(x), -1)])
     with pytest.raises(SSSError, match=message):
@@ -147,7 +147,7 @@ def test_a_file_that_is_not_equal_is_not_kept(fill, tmp_path, monkeypatch):
 
     (tmp_path / 'net.onnx').write_text('the one before', 'utf-8')
     monkeypatch.setattr(ours, '_model', wrong)
-    with pytest.raises(SSSError, match=r'with a batch of 1 ONNX Runtime differs by .* \(1e-04\); nothing was kept'):
+    with pytest.raises(SSSError, match=r'batch of 1 .*\(1e-04\)'):
         ours.write_onnx(program, tmp_path / 'net.onnx')
     assert [(path.name, path.read_text('utf-8')) for path in tmp_path.iterdir()] == [('net.onnx', 'the one before')]
 
@@ -161,7 +161,7 @@ def test_a_graph_that_is_not_valid_is_not_kept(fill, tmp_path, monkeypatch):
         return found
 
     monkeypatch.setattr(ours, '_model', wrong)
-    with pytest.raises(SSSError, match='the exported network is not valid ONNX .*; nothing was kept'):
+    with pytest.raises(SSSError, match='not valid ONNX'):
         ours.write_onnx(program, tmp_path / 'net.onnx')
     assert list(tmp_path.iterdir()) == []
 
