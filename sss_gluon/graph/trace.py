@@ -99,7 +99,7 @@ def _host_value(net, parameter) -> np.ndarray:
 
 
 def _renamed(program: Program, parameters, structural, prefix: str) -> Program:
-    """Give variables their structural names with underscores, and operators the name of the layer that they belong to."""
+    """Give variables structural names with underscores, and operators the name of the layer that they belong to."""
     nodes = program.nodes()
     claim = unique_names(['data'])
     variable = {node.name: claim(structural[node.name].replace('.', '_')) for node in nodes

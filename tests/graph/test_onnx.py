@@ -123,7 +123,7 @@ def test_fixed_gamma_and_a_negative_axis(tmp_path):
 @pytest.mark.parametrize('operator, message', [
     (lambda F, x: F.erf(x), 'MXNet cannot translate this network to ONNX: .* erf'),
     (lambda F, x: F.contrib.AdaptiveAvgPooling2D(x, output_size=2), 'cannot translate .* output_size != 1'),
-    (lambda F, x: (x, x), 'cannot translate .* an output is an input, or given twice'),
+    (lambda F, x: (x, x), 'cannot translate .* an output is an input'),
     (lambda F, x: F.reshape(x, (1, -1)), 'batch of 3 .* outputs of shape'),
 ])
 def test_what_cannot_be_exported(operator, message, fill, tmp_path, monkeypatch):

@@ -229,8 +229,8 @@ def test_spec_rebuilds_the_network():
     (dict(name='vgg16', classes='ten'), "vgg16: classes='ten' is not a positive whole number"),
     (dict(name='vgg16', classes=0), 'vgg16: classes=0 is not'),
     (dict(name='vgg16', in_channels=1.0), 'vgg16: in_channels=1.0 is not'),
-    (dict(name='cifar_resnet20', depths=(1, 1)), 'depths are 2 and widths 3'),
-    (dict(name='peleenet', depths=(1, 1)), 'depths are 2 and bottleneck_widths 4'),
+    (dict(name='cifar_resnet20', depths=(1, 1)), '2 depths and 3 widths'),
+    (dict(name='peleenet', depths=(1, 1)), '2 depths and 4 bottleneck_widths'),
     (dict(name='cifar_resnext20', groups=5), 'groups=5 does not divide the 32 channels inside a block of 64'),
 ])
 def test_errors(arguments, message):
