@@ -315,7 +315,7 @@ def test_what_is_finished_is_verified_and_skipped(source, packed, tmp_path, monk
     monkeypatch.setattr(pack, 'image_bytes', None)
     train, val = pack_images(source, tmp_path / 'dst', seed=SEED)
     assert train.skipped and val.skipped and (train.images, train.rejected, val.images) == (17, 4, 4)
-    assert str(val).endswith('(it was there already, and is whole)')
+    assert 'verified' in str(val)
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
@@ -375,7 +375,7 @@ def test_a_damaged_note_of_what_it_was_begun_with(content, source, packed, tmp_p
 
 def test_files_of_unknown_origin_are_not_overwritten(source, tmp_path):
     (tmp_path / 'train.rec').write_bytes(b'mine')
-    with pytest.raises(SSSError, match='train.rec is there, but not .*train.json'):
+    with pytest.raises(SSSError, match='train.rec .* not .*train.json'):
         pack_images(source, tmp_path)
     assert (tmp_path / 'train.rec').read_bytes() == b'mine'
 
@@ -404,11 +404,11 @@ def test_only_one_part(source, packed, tmp_path):
 
 @pytest.mark.parametrize('prepare, message', [
     (lambda src: shutil.rmtree(src), 'there is no folder'),
-    (lambda src: [shutil.rmtree(path) for path in src.glob('*/*')], 'train: holds no folder of images per class'),
-    (lambda src: (src / 'val/cow').mkdir(), "val has 1 classes that the training images have not, such as 'cow'"),
-    (lambda src: (src / 'train/c\td').mkdir(), "the name of the class 'c\\\\td' has a tab or a line break"),
+    (lambda src: [shutil.rmtree(path) for path in src.glob('*/*')], 'train: .*no folder of images per class'),
+    (lambda src: (src / 'val/cow').mkdir(), "val has 1 classes .*'cow'"),
+    (lambda src: (src / 'train/c\td').mkdir(), "'c\\\\td' has a tab or a line break"),
     (lambda src: [path.write_bytes(b'x') for path in src.glob('train/*/*.*') if path.is_file()],
-     'none of 21 files is an image that can be read, such as ...')])
+     'none of the 21 files .*such as ...')])
 def test_folders_that_cannot_be_packed(prepare, message, source, tmp_path):
     src = shutil.copytree(source, tmp_path / 'src')
     prepare(src)
