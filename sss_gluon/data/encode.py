@@ -30,7 +30,7 @@ def image_bytes(path: Path, short_side: Optional[int] = None, quality: int = 95)
         The file is not an image, or cannot be decoded to its end.
     """
     if not path.is_file():      # opening a pipe would block
-        raise Rejected('is no file')
+        raise Rejected('is not a file')
     try:
         content = path.read_bytes()
         with open_image(io.BytesIO(content)) as stored:

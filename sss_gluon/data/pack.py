@@ -311,8 +311,8 @@ class _Part:
                            f'{self.part}.* and pack them again') from error
         if (size, *lines) != (end, len(names), len(names)):
             raise SSSError(f'{self.file("rec", ending)} is damaged: {len(names)} records are complete, to byte {end} '
-                           f'of {size}, and .idx and .lst have {lines[0]} and {lines[1]} lines; delete {self.part}.* and '
-                           f'pack them again')
+                           f'of {size}, and .idx and .lst have {lines[0]} and {lines[1]} lines; delete {self.part}.* '
+                           f'and pack them again')
         return len(names), size
 
     def _truncate(self, count: int, end: int) -> None:

@@ -22,7 +22,7 @@ from sss_gluon.factors import ScaledBatchNorm, ScaledConv2D
 
 NAMES = [letter for letter in string.ascii_lowercase if letter != 'x']
 LARGEST = 12        # height and width
-OFTEN = ('conv', 'conv_neuron', 'norm', 'norm_neuron', 'activation', 'pair', 'concat')      # what networks are made of
+OFTEN = ('conv', 'conv_neuron', 'norm', 'norm_neuron', 'activation', 'pair', 'concat')      # the usual operators
 
 
 class Line(NamedTuple):
@@ -81,14 +81,14 @@ PICKS = {
 # Arguments
 
 def indices(draw, size: int) -> Tuple[int, ...]:
-    """Which of ``size`` channels: some, or all."""
+    """Indices of some, or all, of ``size`` channels."""
     some = st.integers(0, size - 1)
     chosen = draw(st.one_of(st.sets(some), st.sets(some, min_size=1), st.just(set(range(size)))))
     return tuple(sorted(chosen))
 
 
 def window(draw, shape, dilations=(1, 2)) -> dict:
-    """Kernel, stride, padding and dilation that fit into an image; half the time they leave its size alone."""
+    """Kernel, stride, padding and dilation that fit an image; half of the draws keep its size."""
     if draw(st.booleans()):
         kernel = draw(st.sampled_from([1, 3]))
         return dict(kernel=kernel, stride=1, padding=kernel // 2, dilation=1)
@@ -106,7 +106,7 @@ def conv_arguments(draw, shape, kind=None, groups=None) -> dict:
     width = draw(st.one_of(st.just(channels), st.integers(1, max(1, 6 // groups)).map(lambda n: n * groups)))
     found = dict(width=width, groups=groups, bias=draw(st.booleans()), **window(draw, shape))
     size = {None: width, 'neuron': width, 'group': groups, 'block': 1}[kind]
-    return dict(found, zeros=indices(draw, size))       # of channels, or of factors
+    return dict(found, zeros=indices(draw, size))       # zero channels, or zero factors
 
 
 def transposed_arguments(draw, shape) -> dict:
@@ -266,13 +266,13 @@ def shape_after(line: Line, shapes) -> Tuple[int, ...]:
 
 
 class Draft:
-    """Lines as they are drawn, with the shapes of their results."""
+    """The lines drawn so far, with the shapes of their results."""
 
     def __init__(self, draw):
         self.draw, self.lines, self.shapes = draw, [], {'x': (2, draw(st.integers(1, 4)), 8, 8)}
 
     def add(self, operator: str, inputs, **fixed) -> str:
-        """A line with drawn arguments, some of them given; the name of its result."""
+        """Add a line with drawn arguments, except the given ones; return the name of its result."""
         arguments = OPERATORS[operator].draw(self.draw, *(self.shapes[name] for name in inputs))
         line = Line(NAMES[len(self.lines)], operator, tuple(inputs), {**arguments, **fixed})
         self.shapes[line.name] = shape_after(line, self.shapes)
@@ -280,7 +280,7 @@ class Draft:
         return line.name
 
     def any(self) -> None:
-        """A line of any operator on results that fit it."""
+        """Add a line of any operator on results that fit it."""
         possible = {name: PICKS[operator.inputs](self.shapes) for name, operator in OPERATORS.items()}
         kinds = [name for name, picks in possible.items() if picks]
         operator = self.draw(st.sampled_from(kinds + 3 * [kind for kind in kinds if kind in OFTEN]))
@@ -288,7 +288,7 @@ class Draft:
         self.add(operator, self.draw(st.one_of(st.just(latest[0]), st.sampled_from(latest[:8]))))
 
     def again(self) -> None:
-        """A layer that was used before, on another input."""
+        """Use an earlier layer again, on another input."""
         fits = [(image, line.name) for image in self.shapes for line in self.lines if line.operator == 'conv'
                 and self.shapes[image] == self.shapes[line.inputs[0]]]
         if fits:
@@ -318,7 +318,7 @@ def networks(draw, most: int = 12) -> Source:
     lines = draft.lines
     further = draw(st.sets(st.sampled_from([line.name for line in lines]), max_size=2))
     outputs = list(dict.fromkeys([*sorted(further - {lines[-1].name}), lines[-1].name]))
-    for i, result in enumerate(outputs):        # what is an output itself keeps all its channels
+    for i, result in enumerate(outputs):        # an output keeps all its channels
         if draw(st.sampled_from([True, True, False])):
             outputs[i] = draft.add('dense', [result], flatten=True)
     return Source(draft.shapes['x'], lines, tuple(outputs), draw(st.integers(0, 2 ** 31)))

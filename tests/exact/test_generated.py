@@ -1,4 +1,4 @@
-"""Random small networks of all operators that the pass knows, and of some that it does not."""
+"""Random small networks of all operators that the pass knows, and of some unknown ones."""
 import numpy as np
 import pytest
 from generator import UNKNOWN, Generated, networks

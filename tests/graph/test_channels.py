@@ -118,18 +118,18 @@ def between(middle, **arguments):
 class Case(NamedTuple):
     build: Callable
     zeros: Dict[str, Sequence[int]]                 # {unit: channels}
-    widths: Dict[str, Optional[List[int]]]          # None: gone
+    widths: Dict[str, Optional[List[int]]]          # None: removed
     values: Dict[str, object] = {}                  # {parameter: value or values}
-    gone: Sequence[str] = ()                        # operators that may not be left
-    left: Sequence[str] = ()                        # operators that must be left
+    gone: Sequence[str] = ()                        # operators that must not remain
+    left: Sequence[str] = ()                        # operators that must remain
     unhandled: Sequence[str] = ()                   # operators that are reported
     after: Dict[str, Dict[str, str]] = {}           # {layer: attributes}
 
 
-LOST = {'a': [3, 3], 'b': [4, 3], 'out': [5, 4]}            # of ``between``
+LOST = {'a': [3, 3], 'b': [4, 3], 'out': [5, 4]}            # for ``between``
 KEPT = {'a': [4, 3], 'b': [4, 4], 'out': [5, 4]}
 GAMMA_ZERO = {'b_bn_gamma': 0, 'b_bn_beta': [0.5, 0.1, 1, 2]}       # a constant that ReLU lets through
-POSITIVE = {'b_bn_beta': 1, 'b_bn_moving_mean': 0}          # what batch normalisation makes of zero
+POSITIVE = {'b_bn_beta': 1, 'b_bn_moving_mean': 0}          # the BatchNorm of zero
 NEGATIVE = {'b_bn_beta': -1, 'b_bn_moving_mean': 0}
 
 CASES = {
@@ -277,7 +277,7 @@ CASES = {
     'all groups': Case(
         lambda x: head(unit(unit(unit(x, 'a', 8), 'g', 8, num_group=4), 'b', 3)), {'g': ALL},
         {'a': [1, 3], 'g': [1, 1], 'b': [3, 1], 'out': [5, 3]}, POSITIVE, after={'g': {'num_group': '1'}}),
-    'one group, and a part of it': Case(        # what is left is a plain convolution
+    'one group, and a part of it': Case(        # a plain convolution remains
         lambda x: head(unit(unit(unit(x, 'a', 4), 'g', 4, num_group=2), 'd', 3)), {'a': [2], 'g': [0, 1, 3]},
         {'a': [1, 3], 'g': [1, 1], 'd': [3, 1], 'out': [5, 3]},
         after={'g': {'num_group': '1', 'num_filter': '1'}}),
@@ -363,7 +363,7 @@ CASES = {
         'softrelu': lambda a: S.Activation(a, act_type='softrelu'), 'power zero': lambda a: a ** 0,
         'padding with ones': lambda a: S.pad(a, mode='constant', constant_value=1, pad_width=(0,) * 4 + (1,) * 4),
     }.items()},
-    # Operators that are not known, or not in this form
+    # Operators that are unknown, at least in this form
     **{f'between, {name}': Case(between(middle), {'a': [1]}, KEPT, unhandled=unhandled)
        for name, (middle, unhandled) in {
         'local normalisation': (lambda a: S.LRN(a, nsize=3, name='lrn'), ['LRN(lrn)']),
@@ -389,7 +389,7 @@ CASES = {
 
 
 def network(case, fill):
-    """A SymbolBlock of the case with random values, zero channels and the values that the case asks for."""
+    """A SymbolBlock of the case with random values, its zero channels and its values."""
     symbol = case.build(S.var('data'))
     net = gluon.SymbolBlock(symbol, S.var('data', dtype='float32'))
     arguments, _, auxiliary = symbol.infer_shape(data=SHAPE)
@@ -452,7 +452,7 @@ def test_relu_of_relu_goes(fill):
 @pytest.mark.parametrize('chance', [0.4, 0.8])
 @pytest.mark.parametrize('name', CASES)
 def test_random_zeros(name, chance, fill, batch):
-    """The same networks with other channels at zero or at a constant: whatever goes, outputs and counts stay right."""
+    """The same networks with other channels at zero or constant: outputs and counts are right for any pruning."""
     random = np.random.RandomState(len(name))
     net = network(CASES[name]._replace(zeros={}, values={}), fill)
     parameters = net.collect_params()
