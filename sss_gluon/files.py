@@ -81,7 +81,7 @@ def read_npz(path: Union[str, Path]) -> Dict[str, np.ndarray]:
     try:
         with open(path, 'rb') as stream:
             if not zipfile.is_zipfile(stream):      # np.load would try to unpickle it
-                raise zipfile.BadZipFile('it is cut short, or no zip file')
+                raise zipfile.BadZipFile('truncated, or not a zip file')
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
     except FileNotFoundError as error:

@@ -153,8 +153,8 @@ def in_background(items: Iterator[Item], ahead: int = _AHEAD) -> Iterator[Item]:
         except BaseException as error:           # raised in the consumer
             ready.put((None, error))
 
-    worker = threading.Thread(target=work, name='batches', daemon=True)
-    worker.start()
+    thread = threading.Thread(target=work, name='batches', daemon=True)
+    thread.start()
     try:
         while True:
             item, error = ready.get()
@@ -167,5 +167,5 @@ def in_background(items: Iterator[Item], ahead: int = _AHEAD) -> Iterator[Item]:
         stop.set()
         while not ready.empty():                 # so that a waiting put can finish
             ready.get_nowait()
-        if threading.current_thread() is not worker:     # garbage collection may close the iterator in that thread
-            worker.join()
+        if threading.current_thread() is not thread:     # garbage collection may close the iterator in that thread
+            thread.join()

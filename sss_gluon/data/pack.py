@@ -41,7 +41,7 @@ _TEXT = dict(encoding='utf-8', errors='surrogateescape', newline='\n')      # fi
 
 
 class Packed(NamedTuple):
-    """The outcome for one split."""
+    """The result of packing one split."""
     part: str
     images: int
     classes: int

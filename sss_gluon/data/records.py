@@ -44,7 +44,7 @@ class RecordSet:
         Raises
         ------
         SSSError
-            A file is missing, damaged or cut short, or they do not belong together.
+            A file is missing, damaged or truncated, or the files do not belong together.
         """
         rec, idx, lst = (Path(f'{stem}.{kind}') for kind in ('rec', 'idx', 'lst'))
         numbers, offsets = read_index(idx)

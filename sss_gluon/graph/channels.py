@@ -51,7 +51,7 @@ class Channels:
                            f'{np.shape(values)} for an output of {self.channels(entry)} channels; correct the rule')
         return values
 
-    # What a rule may ask about the program
+    # Queries of the rules
 
     def shape(self, entry: Entry):
         return self.shapes[entry]

@@ -24,9 +24,9 @@ zeros. An operator with parameters, or one that treats channels in another way, 
 ...             view.slice(entry, 0, view.kept(node.inputs[0]))
 ...         return {}
 
-``sss_gluon.graph.rules`` describes what a rule answers and what ``view`` offers; its classes cover convolutions,
-normalisation, elementwise operators, concatenation, slices and reshapes. A wrong rule cannot go unnoticed: ``compact``
-compares the outputs of both networks and raises SSSError when they differ.
+``sss_gluon.graph.rules`` documents the methods of a rule and those of ``view``; its classes cover convolutions,
+normalisation, elementwise operators, concatenation, slices and reshapes. A wrong rule does not go unnoticed:
+``compact`` compares the outputs of both networks, and raises SSSError if they differ.
 """
 from __future__ import annotations
 

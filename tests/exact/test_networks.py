@@ -123,21 +123,21 @@ def blocks_at_zero(net):
 
 def whole_layers_at_zero(net):
     """Names of factors of neurons or groups that are all zero, in blocks that are not."""
-    gone = blocks_at_zero(net)
+    removed = blocks_at_zero(net)
     return [factor.name for factor in scaling_factors(net)
-            if factor.kind != 'block' and not factor.values().any() and factor.name.rpartition('.')[0] not in gone]
+            if factor.kind != 'block' and not factor.values().any() and factor.name.rpartition('.')[0] not in removed]
 
 
 def check_kept(net, structure):
     """Kept entries are not zero; all else was removed with its block, or next to a layer of zeros."""
     values = {factor.name: factor.values() for factor in scaling_factors(net)}
     kinds = {factor.name: factor.kind for factor in scaling_factors(net)}
-    gone = blocks_at_zero(net)
+    removed = blocks_at_zero(net)
     cascades = bool(whole_layers_at_zero(net))
     for name, value in values.items():
         row, alive = structure.factors[name], np.flatnonzero(value).tolist()
         assert (row['kind'], row['size']) == (kinds[name], value.size)
-        if name.rpartition('.')[0] in gone:
+        if name.rpartition('.')[0] in removed:
             assert row['kept'] == []
         elif cascades:
             assert set(row['kept']) <= set(alive)

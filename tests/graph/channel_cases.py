@@ -38,7 +38,7 @@ class Case(NamedTuple):
     zeros: Dict[str, Sequence[int]]                 # {unit: channels}
     widths: Dict[str, Optional[List[int]]]          # None: removed
     values: Dict[str, object] = {}                  # {parameter: value or values}
-    gone: Sequence[str] = ()                        # operators that must not remain
+    removed: Sequence[str] = ()                     # operators that must not remain
     left: Sequence[str] = ()                        # operators that must remain
     unhandled: Sequence[str] = ()                   # operators that are reported
     after: Dict[str, Dict[str, str]] = {}           # {layer: attributes}
@@ -84,21 +84,21 @@ CASES = {
     'addition': Case(lambda x: (lambda a: head(a + unit(a, 'b', 4)))(unit(x, 'a', 4)), {'a': [0, 1], 'b': [1, 2]},
                      {'a': [3, 3], 'b': [3, 3], 'out': [5, 3]}, left=['elemwise_add']),
     'addition of a branch of zeros': Case(lambda x: (lambda a: head(a + unit(a, 'b', 4)))(unit(x, 'a', 4)), {'b': ALL},
-                                          {'a': [4, 3], 'b': None, 'out': [5, 4]}, gone=['elemwise_add']),
+                                          {'a': [4, 3], 'b': None, 'out': [5, 4]}, removed=['elemwise_add']),
     'addition to zeros': Case(lambda x: head(unit(x, 'a', 4) + unit(x, 'b', 4)), {'a': ALL, 'b': [3]},
-                              {'a': None, 'b': [3, 3], 'out': [5, 3]}, gone=['elemwise_add']),
+                              {'a': None, 'b': [3, 3], 'out': [5, 3]}, removed=['elemwise_add']),
     'addition of zeros to zeros': Case(lambda x: head(unit(x, 'a', 4) + unit(x, 'b', 4)), {'a': ALL, 'b': ALL},
-                                       {'a': None, 'b': [1, 3], 'out': [5, 1]}, gone=['elemwise_add']),
+                                       {'a': None, 'b': [1, 3], 'out': [5, 1]}, removed=['elemwise_add']),
     'a branch dies at its root': Case(
         lambda x: (lambda a: head(a + conv(unit(a, 'b', 3), 'c', 4)))(unit(x, 'a', 4)), {'b': ALL},
-        {'a': [4, 3], 'b': None, 'c': None, 'out': [5, 4]}, gone=['elemwise_add']),
+        {'a': [4, 3], 'b': None, 'c': None, 'out': [5, 4]}, removed=['elemwise_add']),
     'pre-activation chain of blocks': Case(
         lambda x: (lambda a: (lambda b: head(b + conv(unit(b, 'd', 3), 'e', 4)))(a + conv(unit(a, 'b', 3), 'c', 4)))(
             conv(x, 'a', 4)), {'b': ALL, 'd': [1]},
         {'a': [4, 3], 'b': None, 'c': None, 'd': [2, 4], 'e': [4, 2], 'out': [5, 4]}),
     'ReLU of ReLU': Case(
         lambda x: (lambda a: head(S.Activation(a + unit(a, 'b', 4, act=None), act_type='relu')))(unit(x, 'a', 4)),
-        {'b': ALL}, {'a': [4, 3], 'b': None, 'out': [5, 4]}, after={}, gone=['elemwise_add']),
+        {'b': ALL}, {'a': [4, 3], 'b': None, 'out': [5, 4]}, after={}, removed=['elemwise_add']),
     'addition of the input': Case(lambda x: head(x + unit(x, 'a', 3)), {'a': [1]}, {'a': [3, 3], 'out': [5, 3]}),
     'added to itself': Case(lambda x: (lambda a: head(a + a))(unit(x, 'a', 4)), {'a': [1]},
                             {'a': [3, 3], 'out': [5, 3]}),
@@ -115,16 +115,17 @@ CASES = {
                      {'a': [4, 3], 'b': [4, 3], 'out': [5, 4]}),     # 0/0 would not be 0
     # Constants
     'constant branch': Case(constant_branch(lambda b: b), {}, {'a': [4, 3], 'b': None, 'out': [5, 4]}, GAMMA_ZERO,
-                            gone=['elemwise_add'], left=['broadcast_add']),
+                            removed=['elemwise_add'], left=['broadcast_add']),
     'constant through an unpadded convolution': Case(
         constant_branch(lambda b: unit(b, 'c', 4, kernel=1, no_bias=False)), {},
-        {'a': [4, 3], 'b': None, 'c': None, 'out': [5, 4]}, GAMMA_ZERO, gone=['elemwise_add'], left=['broadcast_add']),
+        {'a': [4, 3], 'b': None, 'c': None, 'out': [5, 4]}, GAMMA_ZERO, removed=['elemwise_add'],
+        left=['broadcast_add']),
     'constant into padding is none': Case(
         constant_branch(lambda b: unit(b, 'c', 4)), {},
         {'a': [4, 3], 'b': [4, 4], 'c': [4, 4], 'out': [5, 4]}, GAMMA_ZERO, left=['elemwise_add']),
     'zero into padding is zero': Case(
         constant_branch(lambda b: conv(b, 'c', 4, no_bias=False)), {'b': ALL},
-        {'a': [4, 3], 'b': None, 'c': None, 'out': [5, 4]}, gone=['elemwise_add'], left=['broadcast_add']),
+        {'a': [4, 3], 'b': None, 'c': None, 'out': [5, 4]}, removed=['elemwise_add'], left=['broadcast_add']),
     'constant through average pooling with zeros is none': Case(
         constant_branch(pool), {}, {'a': [4, 3], 'b': [4, 4], 'out': [5, 4]}, GAMMA_ZERO, left=['elemwise_add']),
     'constant through average pooling without zeros': Case(
@@ -151,7 +152,7 @@ CASES = {
         {'a': [1], 'b': ALL}, {'a': [3, 3], 'b': None, 'c': [2, 3], 'd': [4, 5], 'out': [5, 4]}, left=['Concat']),
     'concatenation loses all but one': Case(
         lambda x: head(unit(S.concat(unit(x, 'a', 4), unit(x, 'b', 3), unit(x, 'c', 2)), 'd', 4)),
-        {'a': ALL, 'c': ALL}, {'a': None, 'b': [3, 3], 'c': None, 'd': [4, 3], 'out': [5, 4]}, gone=['Concat']),
+        {'a': ALL, 'c': ALL}, {'a': None, 'b': [3, 3], 'c': None, 'd': [4, 3], 'out': [5, 4]}, removed=['Concat']),
     'a dead layer needs nothing': Case(
         lambda x: head(unit(unit(unit(unit(x, 'a', 4), 'c', 4), 'b', 4), 'd', 2)), {'b': ALL},
         {'a': [1, 3], 'c': [1, 1], 'b': [1, 1], 'd': [2, 1], 'out': [5, 2]},
@@ -167,7 +168,7 @@ CASES = {
         {'c_bn_beta': [1, 2], 'c_bn_moving_mean': 0, 'd_bn_beta': -100, 'e_bn_beta': 1, 'e_bn_moving_mean': 0}),
     'concatenation loses all': Case(
         lambda x: head(unit(S.concat(unit(x, 'a', 4), unit(x, 'c', 3)), 'b', 4)), {'a': ALL, 'c': ALL},
-        {'a': [1, 3], 'c': None, 'b': [4, 1], 'out': [5, 4]}, POSITIVE, gone=['Concat']),
+        {'a': [1, 3], 'c': None, 'b': [4, 1], 'out': [5, 4]}, POSITIVE, removed=['Concat']),
     'dense connection': Case(
         lambda x: (lambda a: head(conv(S.Activation(norm(S.concat(a, conv(a, 'b', 3)), 'n_bn'), act_type='relu'),
                                        'c', 4)))(conv(x, 'a', 4)), {'n': [0, 4, 6]},

@@ -31,7 +31,7 @@ def test_what_remains(name, fill, difference, batch):
 
     left, before = operators(small.program), operators(trace(net, SHAPE))
     assert len(left) <= len(before) and set(left) <= set(before) | set(case.left)
-    assert not set(case.gone) & set(left) and set(case.left) <= set(left)
+    assert not set(case.removed) & set(left) and set(case.left) <= set(left)
     for layer, attributes in case.after.items():
         node, = (node for node in small.program.nodes() if node.name == layer)
         assert {key: node.attrs[key] for key in attributes} == attributes
