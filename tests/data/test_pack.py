@@ -285,7 +285,7 @@ def test_a_file_that_was_repaired_meanwhile_stays_out(source, tmp_path):
     shutil.copy(other / 'train/bee/03.jpg', other / 'train/bee/half.jpg')
     pack_images(other, dst, seed=SEED)
     assert (dst / 'train.rec').read_bytes() == (tmp_path / 'packed/train.rec').read_bytes()
-    assert 'train,bee/half.jpg,was not readable before\n' in (dst / 'rejected.csv').read_text()
+    assert 'train,bee/half.jpg,could not be read before\n' in (dst / 'rejected.csv').read_text()
 
 
 @pytest.mark.parametrize('failing', [1, 2, 3, 4])
