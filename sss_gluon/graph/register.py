@@ -25,8 +25,8 @@ zeros. An operator with parameters, or one that treats channels in another way, 
 ...         return {}
 
 ``sss_gluon.graph.rules`` documents the methods of a rule and those of ``view``; its classes cover convolutions,
-normalisation, elementwise operators, concatenation, slices and reshapes. A wrong rule does not go unnoticed:
-``compact`` compares the outputs of both networks, and raises SSSError if they differ.
+normalisation, elementwise operators, concatenation, slices and reshapes. ``compact`` compares the outputs of both
+networks on a batch, and raises SSSError if a wrong rule changed them.
 """
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def register_macs(operator: str, macs: Optional[Callable] = None, replace: bool 
         As in ``register_rule``.
     macs : callable, optional
         ``macs(node, shapes)`` returns the multiply-accumulates per image; ``shapes`` maps ``node.inputs[i]`` and
-        ``Entry(node)``, the output, to their shapes, batch first. Without it, the result is a decorator.
+        ``sss.rules.Entry(node)``, the output, to their shapes, batch first. Without it, the result is a decorator.
     replace : bool
         Replace the count of an operator that has one.
 

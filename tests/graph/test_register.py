@@ -86,7 +86,7 @@ def test_macs_are_counted_once_they_are_registered(fill):
 
     @sss.register_macs('softsign', replace=True)
     def once(node, shapes):
-        return np.prod(shapes[sss.graph.ir.Entry(node)][1:])
+        return np.prod(shapes[sss.rules.Entry(node)][1:])
 
     assert once and sss.count(net, SHAPE).macs - before.macs == 256
 

@@ -8,7 +8,8 @@ The channel axis is axis 1. For each node, a rule answers five questions:
 - ``require_inputs``: on which input channels do the kept outputs depend beyond that?
 - ``rewrite``: which attributes and parameters change when only some of the channels are kept?
 
-Every method gets the ``Node`` and the *view*, which is the ``Channels`` of the program being pruned. The view offers:
+Every method gets the node and the *view*. ``node.inputs`` is the list of its input entries, and ``node.get(key,
+default)`` reads an attribute as a Python value. The view is the ``Channels`` of the program being pruned. It offers:
 
 ===============================  ====================================================================================
 ``view.shape(entry)``            shape of an entry, which is an output of a node: ``node.inputs[i]``, ``Entry(node)``
@@ -26,13 +27,17 @@ Every method gets the ``Node`` and the *view*, which is the ``Channels`` of the 
 ``view.kept_labels(labels)``     booleans: do they remain, be it only as the last channel of a layer?
 ``view.kept(entry)``             (C,) booleans: the channels of an entry that remain; in ``rewrite``
 ``view.slice(entry, axis, m)``   cut a parameter to the mask m along an axis; in ``rewrite``
+``view.cached(node, compute)``   the result of ``compute()``, which is called once per node
 ===============================  ====================================================================================
+
+``sss_gluon.register_rule`` makes a rule known to the pass, and shows a complete example.
 """
+from ..ir import Entry, Node
 from .channelwise import Axes, BatchNorm, Pad, Pooling, PReLU, UpSampling
 from .elementwise import Elementwise
 from .linear import Linear
 from .rearranging import Concat, Flatten, SliceAxis, Split
 from .rule import Channelwise, Coupled, Rule, Unknown
 
-__all__ = ['Axes', 'BatchNorm', 'Channelwise', 'Concat', 'Coupled', 'Elementwise', 'Flatten', 'Linear', 'PReLU', 'Pad',
-           'Pooling', 'Rule', 'SliceAxis', 'Split', 'Unknown', 'UpSampling']
+__all__ = ['Axes', 'BatchNorm', 'Channelwise', 'Concat', 'Coupled', 'Elementwise', 'Entry', 'Flatten', 'Linear', 'Node',
+           'PReLU', 'Pad', 'Pooling', 'Rule', 'SliceAxis', 'Split', 'Unknown', 'UpSampling']
