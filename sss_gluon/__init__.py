@@ -3,7 +3,7 @@ from . import _platform  # noqa: F401  (first: MXNet needs names that NumPy remo
 from .apg import APG, APGNAG
 from .errors import SSSError
 from .factors import KINDS, ScaledBatchNorm, ScaledConv2D, ScalingFactor, scaling_factors
-from .graph import Count, count, load
+from .graph import Count, count, load, register_macs, register_rule, rules
 from .models import ARCHITECTURES, get_model
 from .structures import Compact, Structure, compact, load_structure, rebuild, set_structure
 from .train import make_trainer
@@ -12,6 +12,6 @@ __version__ = '0.1.0'
 
 __all__ = ['APG', 'APGNAG', 'ARCHITECTURES', 'Compact', 'Count', 'KINDS', 'SSSError', 'ScaledBatchNorm', 'ScaledConv2D',
            'ScalingFactor', 'Structure', 'compact', 'count', 'get_model', 'load', 'load_structure', 'make_trainer',
-           'rebuild', 'scaling_factors', 'set_structure']
+           'rebuild', 'register_macs', 'register_rule', 'rules', 'scaling_factors', 'set_structure']
 
 _platform.serve()

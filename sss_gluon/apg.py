@@ -1,7 +1,7 @@
 """The optimizers: accelerated proximal gradient (APG) for scaling factors, Nesterov (NAG) for weights.
 
 Equation numbers are those of Huang & Wang, "Data-Driven Sparse Structure Selection for Deep Neural Networks".
-Both are registered with ``mx.optimizer``: ``apg`` (every parameter is a factor) and ``apgnag``.
+Both are registered with ``mx.optimizer``, as ``apg`` (every parameter is a factor) and ``apgnag``.
 """
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class APG(mx.optimizer.Optimizer):
     momentum : float
         μ in [0, 1).
     non_negative : bool
-        λ ← max(0, λ) after eq. 12, momentum untouched. Without it a factor overshoots, and swings around zero for
-        some steps before it stays there.
+        λ ← max(0, λ) after eq. 12; the momentum is not changed. Without it a factor overshoots zero, and swings around
+        it for some steps before it stays there.
     gamma_mult : dict of int to float, optional
         Multiplier of γ by parameter index; 1 where absent.
     **kwargs
@@ -36,9 +36,9 @@ class APG(mx.optimizer.Optimizer):
 
     Notes
     -----
-    What is stored as the parameter is the look-ahead point λ_t (as in NAG). The state is v, shaped like λ.
-    Multipliers are kept by index in the optimizer's own state, because pickling (a parameter server does it)
-    drops MXNet's ``param_dict`` and ``idx2name``.
+    The parameter holds the look-ahead point λ_t (as in NAG). The state is v, shaped like λ. Multipliers are stored by
+    index in the optimizer itself, because pickling it (for a parameter server) drops MXNet's ``param_dict`` and
+    ``idx2name``.
     """
 
     def __init__(self, gamma: float = 0.01, momentum: float = 0.9, non_negative: bool = True,
@@ -52,7 +52,7 @@ class APG(mx.optimizer.Optimizer):
             raise SSSError(f'clip_gradient={self.clip_gradient} must be more than 0, or None for no bound')
         self.gamma, self.momentum, self.non_negative = gamma, momentum, non_negative
         self.gamma_mult = dict(gamma_mult or {})
-        # What is left of the multipliers after pickling; until then MXNet asks the parameters themselves.
+        # The multipliers that remain after pickling; until then MXNet reads those of the parameters.
         self.lr_mult = {index: p.lr_mult for index, p in self.param_dict.items()}
         self.wd_mult = {index: p.wd_mult for index, p in self.param_dict.items()}
 
@@ -65,20 +65,20 @@ class APG(mx.optimizer.Optimizer):
         self.update_factor(weight, grad, state, lr, self._get_wd(index), self.threshold(index, lr))
 
     def threshold(self, index, lr: float) -> float:
-        """ηγ of one factor array: what eq. 10 takes from |z|."""
+        """The threshold ηγ of one factor array, which eq. 10 subtracts from |z|."""
         return lr * self.gamma * self.gamma_mult.get(index, 1.0)
 
     def update_factor(self, factor, grad, v, lr: float, wd: float, threshold) -> None:
-        """One step of eq. 10-12 on an array of factors; ``threshold`` is ηγ, a number or one for each factor.
+        """One step of eq. 10-12 on an array of factors; ``threshold`` is ηγ, one number or one per factor.
 
-        The gradient is clip(rescale_grad·grad) + wd·λ; wd is 0 for factors unless their wd_mult says otherwise.
+        The gradient is clip(rescale_grad·grad) + wd·λ, where wd is 0 for factors unless their wd_mult is set.
         """
         grad = grad * self.rescale_grad
         if self.clip_gradient is not None:
             grad = nd.clip(grad, -self.clip_gradient, self.clip_gradient)
         if wd:
             grad = grad + wd * factor
-        # With λ − S(z) as one small number (λ itself where S(z) is 0) zeros are exact and no rounding adds up.
+        # λ − S(z) is computed as one small number (λ where S(z) is 0): zeros are exact, rounding does not add up.
         change = lr * grad
         z = factor - change                                         # eq. 10
         near = nd.maximum(nd.minimum(z, threshold), -threshold)     # z − S(z)
@@ -93,18 +93,18 @@ class APG(mx.optimizer.Optimizer):
 
 @mx.optimizer.Optimizer.register
 class APGNAG(APG):
-    """The authors' NAG for weights and APG for factors, in one optimizer.
+    """The authors' NAG for weights and APG for factors in one optimizer.
 
-    Weights:  v ← μv + g,  W ← W − η(g + μv)  with  g = clip(rescale_grad·∇) + wd·W. The velocity is in units
-    of the gradient, so a drop of the learning rate acts at once (MXNet's ``nag`` keeps η inside it).
+    Weights:  v ← μv + g,  W ← W − η(g + μv)  with  g = clip(rescale_grad·∇) + wd·W. The velocity has the unit
+    of the gradient, so a lower learning rate acts at once (the velocity of MXNet's ``nag`` contains η).
 
     Parameters
     ----------
     factors : iterable of int
-        Indices of the parameters that are scaling factors. Required, so that a factor is never trained as a
-        weight by accident; ``sss_gluon.make_trainer`` fills it in. () trains every parameter with NAG.
+        Indices of the parameters that are scaling factors. Required, so that no factor is trained as a weight by
+        accident; ``sss_gluon.make_trainer`` sets it. () trains every parameter with NAG.
     gamma, momentum, non_negative, gamma_mult, **kwargs :
-        As for ``APG``; the momentum serves both.
+        As for ``APG``; the momentum is that of both.
     """
 
     def __init__(self, factors: Iterable[int], **kwargs):
@@ -119,8 +119,8 @@ class APGNAG(APG):
         self.update_weight(weight, grad, state, self._get_lr(index), self._get_wd(index))
 
     def update_weight(self, weight, grad, v, lr: float, wd: float, ahead=None) -> None:
-        """One step of NAG on an array of weights; ``ahead`` is an array like it to work in, made if not given."""
-        # g = v_t − μv_{t−1}, so W_t = W + ημv_{t−1} − η(1+μ)v_t: three fused operators and no decay factor 1 − η·wd,
+        """One step of NAG on an array of weights; ``ahead`` is a buffer of the same shape, allocated if not given."""
+        # g = v_t − μv_{t−1}, so W_t = W + ημv_{t−1} − η(1+μ)v_t: three fused operators, and no decay factor 1 − η·wd,
         # whose rounding would add up over thousands of steps.
         ahead = nd.sgd_update(weight, v, out=ahead, lr=-lr * self.momentum, wd=0.0)
         nd.sgd_mom_update(weight, grad, v, out=weight, lr=-1.0, momentum=self.momentum, wd=wd,  # for v ← μv + g only

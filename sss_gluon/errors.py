@@ -1,19 +1,19 @@
-"""The one exception a user is meant to read: what was wrong, where, and what to do."""
+"""The exception that users read: what was wrong, where, and what to do."""
 import difflib
 import re
 from typing import Iterable
 
 
 class SSSError(Exception):
-    """Wrong input or state, told in one line.
+    """Wrong input or state, described in one line.
 
-    The command line prints the message without a traceback and exits with status 2. What a user
-    can cause (a bad key, a damaged file, a shape that does not fit) is meant to be raised as this class.
+    Everything that a user can cause (a bad key, a damaged file, a shape that does not fit) is raised as this class. The
+    command line prints the message without a traceback and exits with status 2.
     """
 
 
 def reason(error: Exception) -> str:
-    """What an error of MXNet says, on one line, without the place in its C++ source where it was noticed."""
+    """The message of an MXNet error in one line, without the position in the C++ source."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     told = [line for line in lines if 'Error' in line or 'Check failed' in line]
     text = re.sub(r'\[\d\d:\d\d:\d\d\] \S+:\d+: |OpenCV\(\S+\) \S+:\d+: error: ', '', (told or lines)[-1])
@@ -21,5 +21,5 @@ def reason(error: Exception) -> str:
 
 
 def nearest(name, choices: Iterable[str]) -> str:
-    """The choice most like a misspelt name, for messages that say "did you mean"."""
+    """The choice most similar to a misspelt name, for messages that ask "did you mean"; there must be a choice."""
     return difflib.get_close_matches(str(name), list(choices), n=1, cutoff=0.0)[0]

@@ -1,11 +1,11 @@
-"""Scaling factors: what they are, the layers that carry one, and how to list those of a network.
+"""Scaling factors: the layers that carry them, and how to list those of a network.
 
 A scaling factor λ multiplies the output of a *structure*: a neuron (channel), a group (one path of a grouped
-convolution) or a whole residual block. Both layers fold it into the parameters that produce the structure,
+convolution) or a whole residual block. Both layers fold it into the parameters that produce the structure:
 
     λ·conv(x; W, b) = conv(x; λW, λb)          λ·BN(x; γ, β) = BN(x; λγ, λβ),
 
-which is the same function with the same gradients, and costs no activation-sized multiply or saved tensor.
+Function and gradients stay the same, without a multiplication, or a saved tensor, of the size of the activation.
 """
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class ScalingFactor(NamedTuple):
     Attributes
     ----------
     name : str
-        Structural name of the layer that owns it, e.g. ``stage1.0.conv2``: the same in every instance.
+        Structural name of the layer that owns it, e.g. ``stage1.0.conv2``, the same in every instance of the network.
     kind : str
         ``neuron``, ``group`` or ``block``.
     parameter : mxnet.gluon.Parameter
@@ -42,7 +42,7 @@ class ScalingFactor(NamedTuple):
 
 
 class Scaled:
-    """Mixed into a Gluon layer: owns the parameter ``factor``, float32 always, starting at 1, never decayed."""
+    """Mixin of a Gluon layer with the parameter ``factor``, which is always float32, starts at 1 and does not decay."""
 
     def _add_factor(self, kind: str, channels: int, groups: Optional[int]) -> None:
         layer = type(self).__name__
@@ -58,17 +58,17 @@ class Scaled:
             self.factor = self.params.get('factor', shape=(size,), init='ones', wd_mult=0.0)
 
     def _per_channel(self, F, factor, like_dtype):
-        """λ as one value per channel (or one for all), in the dtype of what it multiplies."""
+        """λ as one value per channel (or one for all), in the dtype ``like_dtype``."""
         if self._repeats > 1:
             factor = F.repeat(factor, repeats=self._repeats, axis=0)
         return factor if like_dtype == 'float32' else F.cast(factor, dtype=like_dtype)
 
     def cast(self, dtype):
-        """Cast the layer; the factor stays float32, as it must reach zero in small steps."""
+        """Cast the layer, but not the factor: it reaches zero in small steps, which need float32."""
         values = None if self.factor._data is None else self.factor.list_data()[0].copy()
         super().cast(dtype)
         self.factor.cast('float32')
-        if values is not None:      # the way through a narrower type has rounded them, some of them to zero
+        if values is not None:      # casting to a narrower type rounded them, some to zero
             self.factor.set_data(values)
 
 
@@ -78,8 +78,8 @@ class ScaledConv2D(Scaled, nn.Conv2D):
     Parameters
     ----------
     channels, kernel_size, strides, padding, dilation, groups, in_channels, use_bias, activation, ... :
-        As in ``mxnet.gluon.nn.Conv2D``; ``in_channels`` must be given, because shapes are not inferred
-        through a computed weight. An activation is applied after the factor.
+        As in ``mxnet.gluon.nn.Conv2D``. ``in_channels`` is required, because shapes are not inferred through a
+        computed weight. An activation is applied after the factor.
     kind : {'block', 'neuron', 'group'}
         ``block`` has one factor, ``neuron`` one per output channel, ``group`` one per group of the convolution.
 
@@ -88,7 +88,7 @@ class ScaledConv2D(Scaled, nn.Conv2D):
 
     def __init__(self, channels, kernel_size, *args, kind='block', in_channels=0, groups=1, **kwargs):
         if not in_channels:
-            raise SSSError('ScaledConv2D: give in_channels, it cannot be inferred through a scaled weight')
+            raise SSSError('ScaledConv2D: give in_channels; it cannot be inferred through a scaled weight')
         super().__init__(channels, kernel_size, *args, in_channels=in_channels, groups=groups, **kwargs)
         self._add_factor(kind, channels, groups)
 
@@ -106,19 +106,19 @@ class ScaledBatchNorm(Scaled, nn.BatchNorm):
     Parameters
     ----------
     in_channels : int
-        Number of channels C; must be given.
+        Number of channels C; required.
     kind : {'neuron', 'group', 'block'}
     groups : int, optional
         Number of factors for kind ``group``, each repeated over C/groups channels.
     axis, momentum, epsilon, center, ... :
-        As in ``mxnet.gluon.nn.BatchNorm``, except ``scale=False``: without gamma there is nothing to fold into.
+        As in ``mxnet.gluon.nn.BatchNorm``, except ``scale=False``, which leaves no gamma to fold the factor into.
 
     Inputs and outputs: (N, C, ...).
     """
 
     def __init__(self, in_channels=0, kind='neuron', groups=None, **kwargs):
         if not in_channels:
-            raise SSSError('ScaledBatchNorm: give in_channels, it cannot be inferred through a scaled gamma')
+            raise SSSError('ScaledBatchNorm: give in_channels; it cannot be inferred through a scaled gamma')
         if not kwargs.get('scale', True):
             raise SSSError('ScaledBatchNorm: scale=False leaves no gamma to fold the factor into')
         super().__init__(in_channels=in_channels, **kwargs)
@@ -133,7 +133,7 @@ class ScaledBatchNorm(Scaled, nn.BatchNorm):
 def scaling_factors(net: gluon.Block) -> List[ScalingFactor]:
     """All scaling factors of a network, in the order in which its layers were registered (forward order).
 
-    A layer used in several places is listed once, and so is a factor that several layers share.
+    A layer that is used several times is listed once, and so is a factor that several layers share.
     """
     found, seen = [], set()
 
@@ -152,5 +152,5 @@ def scaling_factors(net: gluon.Block) -> List[ScalingFactor]:
 
 
 def factor_values(net: gluon.Block):
-    """{name: float32 array} of all factors, one copy to the host each."""
+    """{name: float32 array} of all factors, copied to the host."""
     return {factor.name: factor.values() for factor in scaling_factors(net)}

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all: written beside their place under a temporary name, then renamed."""
+"""Files that appear complete or not at all: written under a temporary name in the same folder, then renamed."""
 from __future__ import annotations
 
 import hashlib
@@ -18,12 +18,12 @@ from .errors import SSSError
 
 @contextmanager
 def atomic_write(path: Union[str, Path]) -> Iterator[str]:
-    """A temporary name in the folder of ``path``; renamed to it when the block ends well, removed otherwise.
+    """A temporary name in the folder of ``path``: renamed to ``path`` if the block succeeds, removed otherwise.
 
     Raises
     ------
     SSSError
-        When the file cannot be written (read-only folder, disk full): what was there before is untouched.
+        The file cannot be written (read-only folder, full disk). An earlier file of the name is untouched.
     """
     path = Path(path)
     temporary = None
@@ -32,7 +32,7 @@ def atomic_write(path: Union[str, Path]) -> Iterator[str]:
         handle, temporary = tempfile.mkstemp(prefix=f'.{path.name}.', suffix=path.suffix or '.tmp', dir=path.parent)
         os.close(handle)
         yield temporary
-        with open(temporary, 'rb') as written:      # on disk before it gets its name
+        with open(temporary, 'rb') as written:      # on disk before it is renamed
             os.fsync(written.fileno())
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
@@ -44,7 +44,7 @@ def atomic_write(path: Union[str, Path]) -> Iterator[str]:
 
 
 def clear_temporaries(folder: Path) -> None:
-    """Delete what ``replacing`` left in a folder when its process was killed; nobody else may be writing there."""
+    """Delete the temporary files that killed processes left in a folder; no other process may be writing there."""
     for path in folder.glob('.*'):
         if re.fullmatch(r'\..+\.[a-z0-9_]{8}\.\w+', path.name) and path.is_file():
             path.unlink()
@@ -62,26 +62,26 @@ def write_text(path: Union[str, Path], text: str) -> None:
 
 
 def sha256(path: Union[str, Path]) -> str:
-    """SHA-256 of a file, in hexadecimal."""
+    """SHA-256 of a file in hexadecimal."""
     with open(path, 'rb') as file:
         return hashlib.sha256(file.read()).hexdigest()
 
 
 def write_npz(path: Union[str, Path], arrays: Dict[str, np.ndarray]) -> None:
-    """Arrays by name as an uncompressed .npz: an open format, every member with its CRC-32, no pickle."""
+    """Write arrays by name as an uncompressed .npz: an open format with a CRC-32 per array, and without pickle."""
     with atomic_write(path) as temporary:
-        with zipfile.ZipFile(temporary, 'w') as archive:        # np.savez leaves it open when the disk is full
+        with zipfile.ZipFile(temporary, 'w') as archive:        # np.savez leaves it open on a full disk
             for name, array in arrays.items():
                 with archive.open(f'{name}.npy', 'w', force_zip64=True) as member:
                     np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
 
 
 def read_npz(path: Union[str, Path]) -> Dict[str, np.ndarray]:
-    """All arrays of an .npz; a file that is damaged anywhere is an error."""
+    """All arrays of an .npz; damage anywhere in the file is an error."""
     try:
         with open(path, 'rb') as stream:
-            if not zipfile.is_zipfile(stream):      # np.load would take it for a pickle
-                raise zipfile.BadZipFile('it is cut short, or no zip file')
+            if not zipfile.is_zipfile(stream):      # np.load would try to unpickle it
+                raise zipfile.BadZipFile('truncated, or not a zip file')
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
     except FileNotFoundError as error:

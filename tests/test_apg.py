@@ -1,4 +1,4 @@
-"""The optimizers against float64 NumPy written from the equations, and the reference behaviour of one factor."""
+"""The optimizers against the equations in float64 NumPy, and the behaviour of a single factor."""
 import pickle
 
 import mxnet as mx
@@ -13,7 +13,7 @@ SHAPES = {0: (6, 4, 3, 3), 1: (12,), 2: (5, 7), 3: (1,)}
 FACTORS = (1, 3)
 STEPS, DROP = 2000, 1000
 
-NOISE = (0.05, 0.0)         # factors reach zero, stay there, and come back
+NOISE = (0.05, 0.0)         # factors reach zero, stay there, and return
 OUTWARDS = (0.005, 0.012)   # every other factor crosses zero once: without projection each crossing magnifies rounding
 
 # (arguments of the optimizer, learning-rate multipliers, weight-decay multipliers: by index, kind of gradients)
@@ -89,7 +89,7 @@ def gradients(dtype='float32', noise=0.05, drift=0.0, steps=STEPS):
 
 
 def make(cls=APGNAG, lr_mult=None, wd_mult=None, **arguments):
-    """The optimizer with the multipliers on the parameters, as a Trainer hands them over."""
+    """The optimizer with multipliers on the parameters, as a Trainer passes them."""
     parameters = {i: gluon.Parameter(f'p{i}', shape=shape) for i, shape in SHAPES.items()}
     for i, parameter in parameters.items():
         parameter.lr_mult = (lr_mult or {}).get(i, 1.0)
@@ -100,11 +100,11 @@ def make(cls=APGNAG, lr_mult=None, wd_mult=None, **arguments):
 
 
 def compare(updater, arrays, reference, dtype='float32'):
-    """Parameters and states within 1e-5 of the largest value that they have had."""
+    """Parameters and states within 1e-5 of their largest value over all steps."""
     for i in SHAPES:
         value, state = arrays[i], updater.states[i]
         if dtype == 'float16' and i not in FACTORS:
-            value, state = state                # the float32 copy that is trained
+            value, state = state                # the trained float32 copy
             assert arrays[i].dtype == np.float16
             np.testing.assert_array_equal(arrays[i].asnumpy(), value.asnumpy().astype('float16'))
         found = {'value': (value, reference.values[i]), 'state': (state, reference.states[i])}
@@ -134,7 +134,7 @@ def test_equals_reference_over_2000_steps(case, dtype):
         reference.step(gradient, 0.1 if step < DROP else 0.01)
         zero[step] = reference.values[1] == 0
     compare(updater, arrays, reference, dtype)
-    # What is compared does pass through zero, and comes back, or goes through it.
+    # The compared factors do reach zero, and return or cross it.
     back = (zero[:-1] & ~zero[1:]).sum()
     if case == 'defaults':
         assert zero.any(axis=0).all() and back > 12
@@ -187,7 +187,7 @@ def test_apg_is_apgnag_with_factors_only():
 
 
 def _train_convolution(predictions, optimizer):
-    """50 steps on the weight of a convolution that oneDNN keeps in a layout of its own after a prediction."""
+    """50 steps on the weight of a convolution that oneDNN keeps in its own layout after a prediction."""
     random = np.random.RandomState(0)
     layer = gluon.nn.Conv2D(64, 3, padding=1, in_channels=32)
     layer.initialize()

@@ -11,7 +11,7 @@ from sss_gluon.factors import ScaledBatchNorm, ScaledConv2D, ScalingFactor, fact
 from sss_gluon.models import get_model
 
 HYBRID = {'eager': None, 'hybrid': {}, 'static': dict(static_alloc=True, static_shape=True)}
-FACTORS = [0.0, -0.7, 1.0, 0.3, 0.0, 1.0, 1.7, -1.0]       # as many of them as a layer needs
+FACTORS = [0.0, -0.7, 1.0, 0.3, 0.0, 1.0, 1.7, -1.0]       # a layer takes as many as it needs
 
 # (kind, number of factors, arguments of a convolution from 6 to 12 channels)
 CONVOLUTIONS = {
@@ -72,7 +72,7 @@ def pair(scaled, plain, size, channels, factors, activation=None):
 
 
 def run(net, layer, hybrid, training, batches):
-    """Outputs, gradients and statistics of some forward and backward passes, by name."""
+    """{name: outputs, gradients and statistics} of some forward and backward passes."""
     if hybrid is not None:
         net.hybridize(**hybrid)
     found = {}
@@ -145,7 +145,7 @@ def test_one_factor_of_every_sign(make, plain, value):
     scaled, reference = pair(layer, plain, 1, 12 if isinstance(layer, nn.Conv2D) else 6, [value])
     found = assert_same(scaled, reference, plain, HYBRID['static'], True, (2, 6, 7, 6))
     assert (found['output 0'] == 0).all() == (value == 0)
-    assert np.abs(found['gradient of factor 0']).min() > 0         # a zero factor can come back
+    assert np.abs(found['gradient of factor 0']).min() > 0         # a zero factor can return
 
 
 def test_channel_axis_of_batch_norm():
@@ -176,12 +176,12 @@ def test_new_factor(make, kind, shape):
 
 @pytest.mark.parametrize('make, others', [
     (lambda: ScaledConv2D(5, 3, in_channels=4, kind='neuron'), 'float16'),
-    (lambda: ScaledBatchNorm(5), 'float32'),        # batch normalisation keeps its parameters in float32
+    (lambda: ScaledBatchNorm(5), 'float32'),        # BatchNorm keeps its parameters in float32
 ], ids=['convolution', 'norm'])
 @pytest.mark.parametrize('initialised', [True, False])
 def test_factor_stays_float32(make, others, initialised):
     layer = make()
-    values = np.array([0.1, 1e-8, 0, -1 / 3, 70000], 'float32')     # float16 has none of them but 0
+    values = np.array([0.1, 1e-8, 0, -1 / 3, 70000], 'float32')     # float16 represents none of them but 0
     if initialised:
         layer.initialize()
         layer.factor.set_data(mx.nd.array(values))
@@ -196,7 +196,7 @@ def test_factor_stays_float32(make, others, initialised):
     assert factor_values(net)['0'].tolist() == values.tolist()
     assert {np.dtype(p.dtype).name for p in net.collect_params('.*(?<!factor)$').values()} == {others}
     arguments, outputs, _ = net(mx.sym.var('data')).infer_type(data='float16')
-    assert outputs == [np.float16]      # what the layer hands on has the type of its input
+    assert outputs == [np.float16]      # outputs have the type of the input
 
 
 def test_factors_are_listed_in_forward_order_and_named_alike():

@@ -71,14 +71,14 @@ def test_a_path_that_is_a_folder(tmp_path):
 
 
 def test_permissions_are_those_of_any_new_file(tmp_path):
-    """A temporary file is private; what it becomes is not."""
+    """A temporary file is private, but not the final one."""
     mask = os.umask(0o022)
     try:
         write_text(tmp_path / 'x', 'text')
     finally:
         os.umask(mask)
     assert stat.S_IMODE((tmp_path / 'x').stat().st_mode) == 0o644
-    assert os.umask(mask) == mask       # the process's own is what it was
+    assert os.umask(mask) == mask       # the umask of the process is unchanged
 
 
 def test_write_text_is_utf_8(tmp_path):

@@ -1,5 +1,4 @@
 import json
-import sys
 
 import mxnet as mx
 import numpy as np
@@ -12,7 +11,6 @@ from sss_gluon.factors import ScaledConv2D, scaling_factors
 from sss_gluon.graph import count
 from sss_gluon.models import ARCHITECTURES, get_model
 from sss_gluon.structures import Structure, compact, load_structure, rebuild, remaining, set_structure, shipped
-from sss_gluon.structures.structure import FORMAT
 
 # The paper's pruned ResNet-50s: blocks kept per stage (of 3, 4, 6, 3), parameters without BatchNorm, MACs at 224.
 # Their printed counts, 25.3/18.6/15.6 M and 3.47/2.82/2.33 G, allow no other choice.
@@ -68,7 +66,7 @@ def test_the_papers_structures_compacted_and_rebuilt(name, fill, difference, bat
 @pytest.mark.parametrize('name', [pytest.param(name, marks=pytest.mark.slow if name == 'vgg16' else ())
                                   for name in ARCHITECTURES])
 def test_rebuild(name, narrow, fill, zero, batch, tmp_path):
-    """The same layers with other weights, or with those of the compact network."""
+    """The same layers with new weights, or with those of the compact network."""
     options, size = narrow[name]
     net = zero(fill(get_model(name, classes=6, factors=ARCHITECTURES[name].offered, **options)), chance=0.3)
     shape = (2, 3, size, size)
@@ -90,7 +88,7 @@ def test_rebuild(name, narrow, fill, zero, batch, tmp_path):
     np.testing.assert_array_equal(same(x).asnumpy(), small.net(x).asnumpy())
 
 
-# Cases in which what goes depends on more than the factors: a constant branch, a constant cut off by a ReLU.
+# Cases in which pruning depends on more than the factors: a constant branch, a constant cut off by a ReLU.
 CONSTANTS = {
     'a block without groups': ('cifar_resnext20', ['stage1.1.norm2']),
     'first block without groups': ('cifar_resnext20', ['stage2.0.norm2']),
@@ -120,7 +118,7 @@ def test_rebuild_where_a_branch_is_constant(case, narrow, fill, set_factors, bat
     assert all((value == 0).all() for value in constants)
     assert len(constants) == (name in ('cifar_resnext20', 'cifar_resnet164'))
 
-    # the structure says what is left, so that applying it to the network changes nothing
+    # applying the structure to its network changes nothing
     expected = net(x).asnumpy()
     set_structure(net, small.structure)
     np.testing.assert_allclose(net(x).asnumpy(), expected, rtol=0, atol=1e-5 * np.abs(expected).max())
@@ -147,7 +145,7 @@ def test_fresh_weights_follow_the_narrower_fan_in():
 
 
 def test_rebuild_with_an_initializer_of_ones_own():
-    """It is for weights only: biases and normalisation start as ever."""
+    """The initializer is for weights only: biases and normalisation start as always."""
     structure = load_structure('resnet26')
     net = rebuild(structure, init=mx.init.Constant(0.125))
     for key, parameter in net.collect_params().items():
@@ -188,7 +186,7 @@ def test_network_of_ones_own(fill, set_factors, batch, tmp_path):
     x = batch(1, 1, 5, 5)
     same = rebuild(tmp_path / 'own-structure.json', params=tmp_path / 'own-0000.params', model=Own)
     np.testing.assert_array_equal(same(x).asnumpy(), small.net(x).asnumpy())
-    with pytest.raises(SSSError, match='not of a network of this package; pass model='):
+    with pytest.raises(SSSError, match='outside this package; pass model='):
         rebuild(tmp_path / 'own-structure.json')
     with pytest.raises(SSSError, match='factor first has 6 entries in the network, 8 in the structure'):
         rebuild(tmp_path / 'own-structure.json', model=lambda: Own(6))
@@ -222,116 +220,6 @@ def test_saved_structure_is_readable(tmp_path):
     assert structure.removed() == {'neuron': 1, 'block': 1}
 
 
-# --- what can be wrong with a structure -------------------------------------------------------------------------
-
-GOOD = {'format': FORMAT, 'model': {'name': 'cifar_resnet20', 'classes': 10, 'in_channels': 3, 'factors': ['block'],
-                                    'options': {'depths': [1], 'widths': [4]}},
-        'input_shape': [1, 3, 8, 8],
-        'factors': {'stage1.0.conv2': {'kind': 'block', 'size': 1, 'kept': []}},
-        'layers': {'stem': {'before': [16, 3], 'after': [16, 3]},
-                   'stage1_0_conv1': {'before': [4, 16], 'after': None},
-                   'stage1_0_conv2': {'before': [4, 4], 'after': None},
-                   'stage1_0_shortcut': {'before': [4, 16], 'after': [4, 16]},
-                   'output': {'before': [10, 4], 'after': [10, 4]}}}
-
-
-def changed(path, value):
-    """GOOD with the value at a path of keys replaced, or taken out (KeyError)."""
-    fields = json.loads(json.dumps(GOOD))
-    place = fields
-    for key in path[:-1]:
-        place = place[key]
-    if value is KeyError:
-        del place[path[-1]]
-    else:
-        place[path[-1]] = value
-    return fields
-
-
-def test_good_structure_is_good():
-    assert count(rebuild(GOOD), (1, 3, 8, 8)).params == 16 * 27 + 2 * 16 + 4 * 16 + 8 + 50
-
-
-BLOCK = 'stage1.0.conv2'
-
-
-@pytest.mark.parametrize('fields, message', [
-    ([], 'structure is not a structure of this version: its "format" should be "sss_gluon structure 1"'),
-    (changed(['format'], 'sss_gluon structure 2'), 'is not a structure of this version'),
-    (changed(['factors'], KeyError), "structure is damaged: KeyError 'factors'"),
-    (changed(['factors'], [1]), 'structure is damaged: AttributeError'),
-    (changed(['factors', BLOCK], 7), 'structure is damaged: TypeError'),
-    (changed(['factors', BLOCK, 'size'], KeyError), "structure is damaged: KeyError 'size'"),
-    (changed(['factors', BLOCK, 'kind'], KeyError), "structure is damaged: KeyError 'kind'"),
-    (changed(['factors', BLOCK, 'kind'], 'channel'), "factor stage1.0.conv2 has kind 'channel' and size 1"),
-    (changed(['factors', BLOCK, 'size'], 0), "factor stage1.0.conv2 has kind 'block' and size 0"),
-    (changed(['factors', BLOCK, 'size'], '1'), "factor stage1.0.conv2 has kind 'block' and size '1'"),
-    (changed(['factors', BLOCK, 'kept'], [1]), r'factor stage1.0.conv2 keeps indices outside 0\.\.0'),
-    (changed(['factors', BLOCK, 'kept'], [-1]), r'factor stage1.0.conv2 keeps indices outside 0\.\.0'),
-    (changed(['factors', BLOCK, 'kept'], [True]), r'factor stage1.0.conv2 keeps indices outside 0\.\.0'),
-    (changed(['factors', BLOCK, 'kept'], 'all'), r'factor stage1.0.conv2 keeps indices outside 0\.\.0'),
-    (changed(['input_shape'], 32), 'structure is damaged: TypeError'),
-    (changed(['input_shape'], [1, 3, 0, 8]), r'input_shape \[1, 3, 0, 8\] is not a shape'),
-    (changed(['input_shape'], '1388'), 'input_shape 1388 is not a shape'),
-    (changed(['layers'], None), 'structure is damaged: AttributeError'),
-    (changed(['layers', 'stem', 'after'], [1.5, 3]), 'layer stem has widths that are not numbers of channels'),
-    (changed(['layers', 'stem', 'before'], KeyError), "structure is damaged: KeyError 'before'"),
-    # of another model, or not buildable
-    (changed(['layers', 'stem', 'after'], [15, 3]), r'layer stem is .*\[15, 3\].* structure, but its factors give'),
-    (changed(['layers', 'stem'], KeyError), 'layer stem is None in the structure, but its factors give'),
-    (changed(['layers', 'extra'], {'before': [1, 1], 'after': None}), 'layer extra is .* but its factors give None'),
-    (changed(['factors', BLOCK, 'kept'], [0]), 'layer stage1_0_conv1 is .* but its factors give'),
-    (changed(['factors', BLOCK], KeyError), 'layer stage1_0_conv1 is .* but its factors give'),
-    (changed(['factors', 'stage1.0.conv3'], {'kind': 'block', 'size': 1, 'kept': []}),
-     "has a factor 'stage1.0.conv3' that the network has not; the nearest is 'stage1.0.conv2' - is it of another"),
-    (changed(['factors', BLOCK], {'kind': 'block', 'size': 2, 'kept': []}),
-     'factor stage1.0.conv2 has 1 entries in the network, 2 in the structure'),
-    (changed(['model', 'name'], 'resnet5O'), "model 'resnet5O' is unknown; did you mean 'resnet50'"),
-    (changed(['model', 'factors'], ['group']), "cifar_resnet20 has no 'group' structures"),
-    (changed(['model', 'factors'], 5), 'the model .* of the structure cannot be built'),
-    (changed(['model', 'options'], [1]), 'the model .* of the structure cannot be built'),
-    (changed(['model', 'options', 'factors'], ['neuron']), 'the model .* of the structure cannot be built'),
-    (changed(['model', 'options', 'speed'], 3), "cifar_resnet20 cannot be built with .*'speed'"),
-    (changed(['model', 'classes'], 'ten'), "cifar_resnet20: classes='ten' is not a positive whole number"),
-    (changed(['model', 'name'], 3), 'not of a network of this package; pass model='),
-    (changed(['model'], 'cifar_resnet20'), 'the model cifar_resnet20 of the structure cannot be built'),
-    (changed(['input_shape'], [1, 3]), r'does not accept an input of shape \(1, 3\)'),
-])
-def test_bad_structures(fields, message):
-    with pytest.raises(SSSError, match=message) as error:
-        rebuild(fields)
-    assert '\n' not in str(error.value)
-
-
-@pytest.mark.parametrize('text, message', [
-    ('', 'x.json is not a structure.json'), ('{"format": ', 'x.json is not a structure.json'),
-    (json.dumps(GOOD)[:-20], 'x.json is not a structure.json'),
-    ('"resnet26"', 'x.json is not a structure of this version'),
-    ('\udcff', 'x.json is not a structure.json'), ('[' * 100_000, 'x.json is not a structure.json'),
-    (json.dumps(changed(['factors'], KeyError)), "x.json is damaged: KeyError 'factors'"),
-])
-def test_damaged_files(text, message, tmp_path):
-    (tmp_path / 'x.json').write_bytes(text.encode('utf-8', 'surrogateescape'))
-    with pytest.raises(SSSError, match=message):
-        rebuild(tmp_path / 'x.json')
-
-
-def test_missing_files(tmp_path):
-    with pytest.raises(SSSError, match='no structure file resnet27, and the shipped ones are resnet26, resnet32'):
-        rebuild('resnet27')
-    with pytest.raises(SSSError, match=f'cannot read the structure {tmp_path}: Is a directory'):
-        rebuild(tmp_path)
-
-
-@pytest.mark.parametrize('name', ['os:system', 'trap:build', 'trap', 'trap.build'])
-def test_code_named_by_a_file_is_never_imported(name, tmp_path, monkeypatch):
-    (tmp_path / 'trap.py').write_text(f'open({str(tmp_path / "sprung")!r}, "w")\nbuild = print\n')
-    monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(SSSError):
-        rebuild(changed(['model', 'name'], name))
-    assert 'trap' not in sys.modules and not (tmp_path / 'sprung').exists()
-
-
 def test_weights_of_another_network(narrow, fill, zero, set_factors, tmp_path):
     options, size = narrow['cifar_resnet20']
     net = fill(get_model('cifar_resnet20', **options))
@@ -341,9 +229,9 @@ def test_weights_of_another_network(narrow, fill, zero, set_factors, tmp_path):
     compact(set_factors(net, {'stage1.1.conv2': 0, 'stage2.0.conv2': 0}), shape).export(tmp_path / 'fewer')
     compact(fill(get_model('cifar_resnet20', classes=3, factors=(), **dict(options, depths=(1, 1, 1)))),
             shape).export(tmp_path / 'other')
-    for name, message in (('more', 'more-0000.params holds stage1_1_conv1_weight, which the structure has not'),
+    for name, message in (('more', 'more-0000.params holds stage1_1_conv1_weight'),
                           ('fewer', 'fewer-0000.params holds nothing for stage2_0_conv1_weight'),
-                          ('other', r'params holds \(3, 8\) for output_weight, the structure needs \(10, 8\)')):
+                          ('other', r'params holds \(3, 8\) for output_weight, .*\(10, 8\)')):
         with pytest.raises(SSSError, match=message):
             rebuild(structure, params=tmp_path / f'{name}-0000.params')
     with pytest.raises(SSSError, match='none.params does not exist'):
@@ -354,6 +242,6 @@ def test_an_error_changes_nothing(fill, set_factors):
     net = set_factors(fill(Own()), {'first': 2})
     structure = Structure(None, (1, 1, 5, 5), {'first': {'kind': 'neuron', 'size': 8, 'kept': []},
                                                'second': {'kind': 'neuron', 'size': 8, 'kept': []}}, {})
-    with pytest.raises(SSSError, match="has a factor 'second' that the network has not"):
+    with pytest.raises(SSSError, match="factor 'second'"):
         set_structure(net, structure)
     assert scaling_factors(net)[0].values().tolist() == [2] * 8

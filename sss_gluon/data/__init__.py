@@ -1,14 +1,13 @@
-"""Data sets as uint8 arrays or files of records, their augmentation, and the batches a network is trained on."""
+"""Data sets as uint8 arrays or RecordIO files, their augmentation, and the batches that a network trains on."""
 from __future__ import annotations
 
-import difflib
 from functools import partial
 from pathlib import Path
 from typing import Callable, Dict, Iterator, Optional, Tuple, Union
 
 import numpy as np
 
-from ..errors import SSSError
+from ..errors import SSSError, nearest
 from . import batches, cifar, digits, fashion_mnist, folder, imagenet
 from .augment import Augmentation
 from .batches import TrainBatches
@@ -37,16 +36,14 @@ def load(name: str, root: Union[None, str, Path] = None, validation: Optional[in
     name : str
         digits, fashion-mnist, cifar10, cifar100, folder or imagenet.
     root : str or Path, optional
-        The folder that holds the files. Default: $SSS_GLUON_DATA/name if that variable is set, else a folder
-        in the user's cache; fashion-mnist looks into the folder of Debian's package first; digits ship with
-        the package.
+        The folder that holds the files. Default: $SSS_GLUON_DATA/name if that variable is set, else a folder in the
+        user's cache; fashion-mnist looks into the folder of Debian's package first; digits ship with the package.
     validation : int, optional
-        Number of images held out of the training images, the same ones in every run. Default: none; for
-        digits 300.
+        Number of images to hold out of the training images, the same ones in every run. Default: none; for digits 300.
     size : int, optional
         Side of the images in pixels, for digits, folder and imagenet (default 224).
     download : bool
-        Whether files that are not there may be downloaded (into ``root`` if it is given).
+        Whether missing files may be downloaded (into ``root`` if given).
 
     Raises
     ------
@@ -54,21 +51,20 @@ def load(name: str, root: Union[None, str, Path] = None, validation: Optional[in
         The name is unknown, or files are missing, damaged or cannot be downloaded.
     """
     if name not in DATA_SETS:
-        nearest = difflib.get_close_matches(name, DATA_SETS, n=1, cutoff=0)[0]
-        raise SSSError(f'data set {name!r} is unknown; did you mean {nearest}? '
-                       f'(known: {", ".join(DATA_SETS)})')
+        raise SSSError(f'data set {name!r} is unknown; did you mean {nearest(name, DATA_SETS)}? '
+                       f'Data sets: {", ".join(DATA_SETS)}')
     return DATA_SETS[name](root=root, validation=validation, size=size, download=download)
 
 
 def train_batches(images: Union[ImageSet, RecordSet], batch_size: int, augmentation: Augmentation, seed: int,
                   shard: Tuple[int, int] = (0, 1)) -> Union[TrainBatches, RecordBatches]:
-    """Training batches of images in memory (`TrainBatches`) or in a file of records (`RecordBatches`)."""
+    """Training batches of images in memory (`TrainBatches`) or in a RecordIO file (`RecordBatches`)."""
     kind = RecordBatches if isinstance(images, RecordSet) else TrainBatches
     return kind(images, batch_size, augmentation, seed, shard)
 
 
 def evaluation_batches(images: Union[ImageSet, RecordSet], batch_size: int,
                        augmentation: Augmentation) -> Iterator[Tuple[np.ndarray, np.ndarray, int]]:
-    """All images in their order, normalised only: (x, y, valid), see `sss_gluon.data.batches.evaluation_batches`."""
+    """All images in their order, not augmented: (x, y, valid), see `sss_gluon.data.batches.evaluation_batches`."""
     prepare = record_evaluation_batches if isinstance(images, RecordSet) else batches.evaluation_batches
     return prepare(images, batch_size, augmentation)

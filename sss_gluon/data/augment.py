@@ -1,8 +1,8 @@
-"""What is done to training images; and random crop, flip and normalisation of a whole batch at once.
+"""Augmentation of training images: random crop, flip and normalisation of a whole batch at once.
 
-On one core about 200,000 images of CIFAR's size per second: a window view of the padded batch is as fast as a
-loop over images and six times faster than indexing every pixel; normalising in place is seven times faster
-than a table.
+One core augments about 200,000 images of CIFAR's size per second. A window view of the padded batch is as fast as a
+loop over images, and six times faster than indexing every pixel; normalising in place is seven times faster than a
+table.
 """
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ KINDS = ('pad-crop', 'resized-crop', 'facebook')
 class Draw(NamedTuple):
     """The random choices for a batch, one entry per image: crop offsets 0..2*pad (int64), flipped (bool).
 
-    An entry is None where there is nothing to choose.
+    An entry is None if there is nothing to choose.
     """
     top: Optional[np.ndarray]
     left: Optional[np.ndarray]
@@ -33,29 +33,29 @@ class Draw(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Augmentation:
-    """What is done to training images: cropped at random, flipped at random, normalised.
+    """Random crop, random flip and normalisation of training images.
 
     Parameters
     ----------
     mean, std : array_like
         Per channel, shape (C,), in units of 0..255 (`DataSet.mean`, `DataSet.std`).
     pad : int
-        Of pad-crop: zero pixels added on every side before a crop of the original size; 0: no crop. The paper's
-        recipe: 4.
+        For pad-crop: zero pixels added on every side before a crop of the original size; 0: no crop. The paper uses 4.
     flip : bool
         Mirror half of the images left to right.
     kind : str, optional
-        Default: the first that the images allow (``AUGMENTATIONS`` of `ImageSet` and `RecordSet`).
+        Default: the first kind that the images support (``AUGMENTATIONS`` of `ImageSet` and `RecordSet`).
 
         pad-crop
-            For images in memory: a crop of the original size out of the padded image. Done here.
+            For images in memory: a crop of the original size from the padded image.
         resized-crop
-            For files of records: a crop of 8 to 100 % of the area and an aspect ratio of 3/4 to 4/3, resized (cubic)
-            to the size of the input. PeleeNet's recipe; source: Szegedy et al., Going Deeper with Convolutions.
+            For RecordIO files: a crop of 8 to 100 % of the area with an aspect ratio of 3/4 to 4/3, resized (cubic) to
+            the size of the input by MXNet's reader. PeleeNet's recipe; source: Szegedy et al., Going Deeper with
+            Convolutions.
         facebook
-            The same, then brightness, contrast and saturation times 0.6 to 1.4 in any order, and noise along the
-            principal components of ImageNet's colours, of standard deviation 0.1. Source: the authors' code, which has
-            it from Facebook's fb.resnet.torch. Done by MXNet's reader, as the one before.
+            The same, then brightness, contrast and saturation times 0.6 to 1.4 in random order, and noise of standard
+            deviation 0.1 along the principal components of ImageNet's colours. Source: the authors' code, which takes
+            it from Facebook's fb.resnet.torch.
     """
     mean: np.ndarray
     std: np.ndarray
@@ -79,7 +79,7 @@ class Augmentation:
         return self.apply(images, self.draw(len(images), generator))
 
     def draw(self, count: int, generator: np.random.Generator) -> Draw:
-        """Choose for ``count`` images; what is switched off takes no random numbers."""
+        """Draw the choices for ``count`` images; a step that is switched off draws no random numbers."""
         top = left = flipped = None
         if self.pad:
             top, left = generator.integers(0, 2 * self.pad + 1, size=(2, count))
@@ -97,7 +97,7 @@ class Augmentation:
             windows = sliding_window_view(padded, (height, width), axis=(2, 3))
             images = windows[np.arange(count), :, draw.top, draw.left]
         if draw.flipped is not None:
-            images = images.copy() if draw.top is None else images       # the crop is a copy already
+            images = images.copy() if draw.top is None else images       # the crop is already a copy
             images[draw.flipped] = images[draw.flipped][..., ::-1]
         return self.normalise(images)
 

@@ -1,4 +1,4 @@
-"""Batches in the order they are trained on or evaluated, prepared in a thread while the network runs."""
+"""Batches for training and evaluation, prepared in a thread while the network runs."""
 from __future__ import annotations
 
 import queue
@@ -17,12 +17,11 @@ _END = object()
 
 
 class TrainBatches:
-    """Augmented batches, a new permutation of the images in every epoch.
+    """Augmented batches, with a new permutation of the images in every epoch.
 
-    What a batch holds depends on (seed, epoch, step) only: not on where an epoch is entered, and not on the
-    number of shards, which together make up the global batch. The images left over when the batch size does
-    not divide their number are not used in that epoch (other ones in each), so that all batches have one
-    shape.
+    The contents of a batch depend on (seed, epoch, step) only, not on the step at which an epoch is entered, and not on
+    the number of shards, which together make up the global batch. If the batch size does not divide the number of
+    images, the remaining ones, which differ from epoch to epoch, are left out, so that all batches have the same shape.
 
     Parameters
     ----------
@@ -33,13 +32,12 @@ class TrainBatches:
     seed : int
         From 0 to 2**32 - 1.
     shard : (int, int)
-        Index of this shard and number of shards; this one gets its contiguous part of every global batch.
+        Index of this shard and number of shards. Each shard gets a contiguous part of every global batch.
 
     Raises
     ------
     SSSError
-        The batch is larger than the set or not divisible by the number of shards, or a number is out of
-        range.
+        The batch is larger than the set or not divisible by the number of shards, or a number is out of range.
     """
 
     def __init__(self, images: ImageSet, batch_size: int, augmentation: Augmentation, seed: int,
@@ -62,7 +60,7 @@ class TrainBatches:
         return len(self.images) // self.batch_size
 
     def images_in(self, step: int) -> int:
-        """How many images of the global batch of a step count: all."""
+        """Number of images of the global batch of a step that count: all."""
         return self.batch_size
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
@@ -91,7 +89,7 @@ class TrainBatches:
 
 
 def check_batches(images, batch_size: int, augmentation: Augmentation, seed: int, shard: Tuple[int, int]) -> None:
-    """Raise SSSError where training batches of an `ImageSet` or `RecordSet` cannot be made."""
+    """Raise SSSError if training batches of an `ImageSet` or `RecordSet` cannot be made."""
     index, count = shard
     if not 1 <= batch_size <= len(images):
         raise SSSError(f'batch size {batch_size} must be from 1 to the number of training images, {len(images)}')
@@ -102,23 +100,22 @@ def check_batches(images, batch_size: int, augmentation: Augmentation, seed: int
     if not 0 <= seed < 2 ** 32:
         raise SSSError(f'seed {seed} must be from 0 to {2 ** 32 - 1}')
     if augmentation.kind not in (None, *images.AUGMENTATIONS):
-        raise SSSError(f'augmentation={augmentation.kind} is not for these images; use '
+        raise SSSError(f'augmentation={augmentation.kind} does not support these images; use '
                        f'{" or ".join(images.AUGMENTATIONS)}')
 
 
 def evaluation_batches(images: ImageSet, batch_size: int,
                        augmentation: Augmentation) -> Iterator[Tuple[np.ndarray, np.ndarray, int]]:
-    """All images in their order, normalised only (`Augmentation.normalise`).
+    """All images in their order, normalised (`Augmentation.normalise`) but not augmented.
 
     Yields
     ------
     x : numpy.ndarray
-        float32, shape (batch_size, C, H, W), also for the last batch, which is filled up with images from the
-        start.
+        float32, shape (batch_size, C, H, W), also for the last batch, which is filled up with the first images.
     y : numpy.ndarray
         float32, shape (batch_size,): labels.
     valid : int
-        How many of them, from the first on, count; the others are the filling.
+        Number of images, from the first on, that count; the others are the filling.
 
     Raises
     ------
@@ -138,10 +135,10 @@ def evaluation_batches(images: ImageSet, batch_size: int,
 
 
 def in_background(items: Iterator[Item], ahead: int = _AHEAD) -> Iterator[Item]:
-    """Iterate over ``items`` in a thread, at most ``ahead`` (plus the one in work) before they are asked for.
+    """Iterate over ``items`` in a thread, which prepares at most ``ahead`` items (plus one) in advance.
 
-    The thread starts with the first item asked for. It ends when the items do, when one raises (the exception
-    is raised here), and, after the item in work, when the iterator is closed or dropped.
+    The thread starts when the first item is requested. It ends with the last item, with an exception, which is raised
+    here, or, after the current item, when the iterator is closed or dropped.
     """
     ready: queue.Queue = queue.Queue(maxsize=ahead)
     stop = threading.Event()
@@ -153,11 +150,11 @@ def in_background(items: Iterator[Item], ahead: int = _AHEAD) -> Iterator[Item]:
                 if stop.is_set():
                     return
             ready.put((_END, None))
-        except BaseException as error:           # whatever it is, the consumer is the one to hear of it
+        except BaseException as error:           # raised in the consumer
             ready.put((None, error))
 
-    worker = threading.Thread(target=work, name='batches', daemon=True)
-    worker.start()
+    thread = threading.Thread(target=work, name='batches', daemon=True)
+    thread.start()
     try:
         while True:
             item, error = ready.get()
@@ -168,7 +165,7 @@ def in_background(items: Iterator[Item], ahead: int = _AHEAD) -> Iterator[Item]:
             yield item
     finally:
         stop.set()
-        while not ready.empty():                 # a put that waits can then finish
+        while not ready.empty():                 # so that a waiting put can finish
             ready.get_nowait()
-        if threading.current_thread() is not worker:     # garbage collection may close the iterator there
-            worker.join()
+        if threading.current_thread() is not thread:     # garbage collection may close the iterator in that thread
+            thread.join()

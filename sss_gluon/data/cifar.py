@@ -1,7 +1,7 @@
-"""CIFAR-10 and CIFAR-100 (A. Krizhevsky, 2009), binary version: 32 x 32 colour pictures in 10 or 100 classes.
+"""CIFAR-10 and CIFAR-100 (A. Krizhevsky, 2009), binary version: 32 x 32 colour images in 10 or 100 classes.
 
-A record is one label byte (CIFAR-10) or two, coarse and fine (CIFAR-100; the fine one is used), followed by 3
-x 32 x 32 bytes: the rows of the red, then the green, then the blue channel. Source:
+An image is one label byte (CIFAR-10) or two, coarse and fine (CIFAR-100; the fine one is used), followed by
+3 x 32 x 32 bytes: the rows of the red, then the green, then the blue channel. Source:
 https://www.cs.toronto.edu/~kriz/cifar.html
 """
 from __future__ import annotations
@@ -28,10 +28,10 @@ _URL = 'https://www.cs.toronto.edu/~kriz/'
 
 @dataclass(frozen=True)
 class Format:
-    """What tells one of the two data sets from the other.
+    """The format of one of the two data sets.
 
-    ``train`` and ``test`` are the names of their files, each with its number of records; the class is the
-    last of the ``label_bytes``.
+    ``train`` and ``test`` are the names of the files, each with its number of images; the class is the last of the
+    ``label_bytes``.
     """
     name: str
     classes: int
@@ -43,8 +43,8 @@ class Format:
 
     @property
     def files(self) -> Dict[str, int]:
-        """File name -> size in bytes."""
-        return {name: records * (self.label_bytes + _PIXELS) for name, records in self.train + self.test}
+        """{file name: size in bytes}."""
+        return {name: images * (self.label_bytes + _PIXELS) for name, images in self.train + self.test}
 
 
 FORMATS = {entry.name: entry for entry in (
@@ -64,8 +64,7 @@ def load(name: str, root: Union[None, str, Path] = None, validation: Optional[in
          size: Optional[int] = None, download: bool = True) -> DataSet:
     """50,000 train and 10,000 test images, (3, 32, 32); see `sss_gluon.data.load` for the parameters.
 
-    The folder may hold the .bin files, the extracted folder, or the archive, which is read without extracting
-    it.
+    The folder may hold the .bin files, the extracted folder, or the archive, which is read without extracting it.
     """
     layout = FORMATS[name]
     if size not in (None, _SHAPE[1]):
@@ -85,7 +84,7 @@ def load(name: str, root: Union[None, str, Path] = None, validation: Optional[in
 
 
 def _read_folder(layout: Format, folder: Path) -> Dict[str, bytes]:
-    """File name -> content."""
+    """{file name: content}."""
     contents = {}
     for name, expected in layout.files.items():
         path = folder / name
@@ -99,7 +98,7 @@ def _read_folder(layout: Format, folder: Path) -> Dict[str, bytes]:
 
 
 def _read_archive(layout: Format, path: Path) -> Dict[str, bytes]:
-    """File name -> content of the members with known names; nothing is extracted, others are passed over."""
+    """{file name: content} of the members with known names. Nothing is extracted, and other members are skipped."""
     wanted = {f'{layout.folder}/{name}': name for name in layout.files}
     contents = {}
     most = 2 * sum(layout.files.values()) + 2 ** 20
@@ -111,7 +110,7 @@ def _read_archive(layout: Format, path: Path) -> Dict[str, bytes]:
                 if name is not None and member.isfile():
                     _check_size(f'{path}: {member.name}', layout.files[name], member.size)
                     contents[name] = archive.extractfile(member).read()
-            while stream.read(2 ** 20):          # to the end, where gzip compares its check sum
+            while stream.read(2 ** 20):          # to the end, where gzip compares its checksum
                 pass
     except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
         raise SSSError(f'{path}: cannot be read ({error}); delete it and get it again') from error
@@ -123,9 +122,9 @@ def _read_archive(layout: Format, path: Path) -> Dict[str, bytes]:
 
 
 class Limited(io.RawIOBase):
-    """A stream of at most so many bytes; an archive of some kilobytes can unpack to terabytes.
+    """A stream of at most ``most`` bytes, because an archive of some kilobytes can unpack to terabytes.
 
-    tarfile goes forwards only, and reads what a header says that a name is long.
+    tarfile moves forwards only, and reads names as long as their header claims.
     """
 
     def __init__(self, stream: BinaryIO, most: int):
@@ -157,11 +156,11 @@ def _check_size(where: str, expected: int, found: int) -> None:
 
 
 def _image_set(layout: Format, contents: Dict[str, bytes]) -> ImageSet:
-    """The records of several files, in their order; the keys name the files in messages."""
+    """The images of several files, in their order; the keys name the files in messages."""
     images, labels = [], []
     for where, content in contents.items():
-        records = np.frombuffer(content, np.uint8).reshape(-1, layout.label_bytes + _PIXELS)
-        images.append(records[:, layout.label_bytes:])
-        labels.append(records[:, layout.label_bytes - 1])
+        rows = np.frombuffer(content, np.uint8).reshape(-1, layout.label_bytes + _PIXELS)
+        images.append(rows[:, layout.label_bytes:])
+        labels.append(rows[:, layout.label_bytes - 1])
         check_labels(labels[-1], layout.classes, where)
     return ImageSet(np.concatenate(images).reshape((-1,) + _SHAPE), np.concatenate(labels).astype(np.int32))

@@ -1,12 +1,11 @@
-"""Handwritten digits that ship with the package, for trying things out: no download, seconds per run.
+"""Handwritten digits that ship with the package, for quick experiments: no download, seconds per run.
 
 The test set of "Optical Recognition of Handwritten Digits" (E. Alpaydin and C. Kaynak, UCI Machine Learning
-Repository, CC BY 4.0; see files/NOTICE), the 1,797 images that scikit-learn ships too. They are 8 x 8 pixels
-with values 0..16, and are loaded as 16 x 16 with values 0..255 (bilinear).
+Repository, CC BY 4.0; see files/NOTICE): the 1,797 images that scikit-learn ships too. They have 8 x 8 pixels
+with values 0..16, and are loaded as 16 x 16 pixels with values 0..255 (bilinear).
 
-The split is fixed: `images.hold_out` takes 300 test images out of all, then 300 validation images out of the
-rest; 1,197 are left to train on. One test image is a third of a point: differences of a point are noise, use
-several seeds.
+The split is fixed: `images.hold_out` takes 300 test images, then 300 validation images from the rest; 1,197 remain for
+training. One test image is a third of a point, so differences of a point are noise: use several seeds.
 """
 from __future__ import annotations
 
@@ -31,7 +30,7 @@ def load(root: Union[None, str, Path] = None, validation: Optional[int] = None, 
     the images in pixels, at least 8.
     """
     if root is not None:
-        raise SSSError(f'digits ship with the package, not in a folder: leave out root={root} (data_root: in a '
+        raise SSSError(f'digits ship with the package and not in a folder: leave out root={root} (data_root: in a '
                        f'configuration)')
     images = read_idx(FILES / 'digits-images-idx3-ubyte.gz', 3)
     labels = read_idx(FILES / 'digits-labels-idx1-ubyte.gz', 1)
@@ -48,8 +47,8 @@ def load(root: Union[None, str, Path] = None, validation: Optional[int] = None, 
 def _enlarge(images: np.ndarray, size: int) -> np.ndarray:
     """Bilinear interpolation of square images (N, S, S) to float64 (N, size, size), pixel centres aligned.
 
-    A product with a matrix of weights instead of a library's resize: the values, all multiples of 1/16 for
-    twice the size, are then exact, and the same in every version.
+    It multiplies by a matrix of weights instead of calling a library, so that the values, which are multiples of 1/16
+    at twice the size, are exact, and the same in every version.
     """
     side = images.shape[-1]
     position = (np.arange(size) + 0.5) * side / size - 0.5

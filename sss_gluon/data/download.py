@@ -1,4 +1,4 @@
-"""Files that are fetched from their public address: checked by SHA-256, written aside and then renamed."""
+"""Files downloaded from their public address: checked by SHA-256, written under a temporary name, then renamed."""
 from __future__ import annotations
 
 import os
@@ -29,23 +29,23 @@ def data_folder(name: str, root: Union[None, str, Path] = None) -> Path:
 
 
 def provide(name: str, files: Sequence[RemoteFile], folder: Path, allowed: bool) -> None:
-    """Download those of ``files`` that are not in ``folder`` yet.
+    """Download those of ``files`` that are not in ``folder``.
 
-    Each file is written under a temporary name in ``folder`` and renamed when its checksum is right, so a
-    file that is there is complete, and several processes may do this at the same time.
+    Each file is written under a temporary name in ``folder`` and renamed when its checksum is right, so a file that
+    exists is complete, and several processes may download at the same time.
 
     Parameters
     ----------
     name : str
         The data set, for messages.
     allowed : bool
-        False: nothing is downloaded, a file that is not there is an error.
+        False: nothing is downloaded, and a missing file is an error.
 
     Raises
     ------
     SSSError
-        A file is missing and may not or cannot be downloaded, or is not the one expected. The message says
-        which files to put where by hand.
+        A file is missing and may not or cannot be downloaded, or is not the one expected. The message says which files
+        to put where by hand.
     """
     for file in files:
         if (folder / file.name).exists():

@@ -1,4 +1,4 @@
-"""Fashion-MNIST (Xiao, Rasul, Vollgraf, arXiv 1708.07747): 28 x 28 grey pictures of 10 kinds of clothing."""
+"""Fashion-MNIST (Xiao, Rasul, Vollgraf, arXiv 1708.07747): 28 x 28 grey images of 10 kinds of clothing."""
 from __future__ import annotations
 
 from pathlib import Path
@@ -28,9 +28,8 @@ def load(root: Union[None, str, Path] = None, validation: Optional[int] = None, 
          download: bool = True) -> DataSet:
     """60,000 train and 10,000 test images, (1, 28, 28); see `sss_gluon.data.load` for the parameters.
 
-    Without ``root`` the folder of Debian's package comes first. The files may be compressed with gzip or not;
-    Debian compresses them anew, so a file that is found is checked by its header, size and labels, not by a
-    checksum.
+    Without ``root``, the folder of Debian's package is searched first. The files may be compressed with gzip. Debian
+    compresses them again, so files are checked by header, size and labels, and not by a checksum.
     """
     if size not in (None, _SIDE):
         raise SSSError(f'{NAME} images are 28 x 28: leave out size={size} (image_size: in a configuration)')
@@ -47,7 +46,7 @@ def load(root: Union[None, str, Path] = None, validation: Optional[int] = None, 
 
 
 def _find(folder: Path) -> Dict[str, Path]:
-    """Published name -> path, of those files that are in the folder, compressed or not."""
+    """{published name: path} of the files that are in the folder, compressed or not."""
     found = {}
     for file in FILES:
         for path in (folder / file.name, folder / file.name[:-len('.gz')]):

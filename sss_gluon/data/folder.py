@@ -11,7 +11,7 @@ from PIL import Image, ImageFile, ImageOps
 from ..errors import SSSError
 from .images import DataSet, ImageSet
 
-# Only formats that Pillow decodes itself: others (EPS) would start programs on what the file says.
+# Only formats that Pillow decodes itself; for others (EPS) it would run external programs on the file.
 FORMATS = ('PNG', 'JPEG', 'BMP', 'GIF', 'WEBP', 'TIFF', 'PPM')
 _GRAY_MODES = ('1', 'L', 'LA', 'La', 'I', 'I;16', 'I;16B', 'I;16L')
 _THREADS = 4
@@ -27,12 +27,12 @@ def load(root: Union[None, str, Path] = None, validation: Optional[int] = None, 
          download: bool = True) -> DataSet:
     """Images in one folder per class; see `sss_gluon.data.load` for the parameters.
 
-    ``root`` holds ``train`` and ``test`` (or ``val`` in its place; with both, ``val`` holds the validation
-    images). Each holds one folder per class, with the same names; label 0 is the first of the names in sorted
-    order. A file or folder whose name starts with a dot is passed over, every other file must be an image
-    (PNG, JPEG, BMP, GIF, WebP, TIFF, PPM). With ``size`` every image is resized to size x size pixels
-    (bilinear, smoothed when it shrinks); otherwise all must have one size. Grey if every image is grey, else
-    RGB without alpha. All images are held in memory: N * C * size * size bytes.
+    ``root`` holds ``train`` and ``test`` (or ``val`` instead; with both, ``val`` holds the validation images). Each
+    holds one folder per class, with the same names; label 0 is the first name in sorted order. Files and folders whose
+    name starts with a dot are skipped; every other file must be an image (PNG, JPEG, BMP, GIF, WebP, TIFF, PPM). With
+    ``size``, every image is resized to size x size pixels (bilinear, smoothed when it shrinks); otherwise all must have
+    the same size. The images are grey if every one is grey, else RGB without alpha. They are held in memory:
+    N * C * size * size bytes.
     """
     if root is None:
         raise SSSError('folder: name the folder that holds train/ and test/ (root=, or data_root: in a configuration)')
@@ -45,7 +45,7 @@ def load(root: Union[None, str, Path] = None, validation: Optional[int] = None, 
     listed = {part: _list(path) for part, path in sources.items()}
     names = list(listed['train'])
     if len(names) < 2:
-        raise SSSError(f'{sources["train"]}: holds one class, {names[0]}; there is nothing to tell apart')
+        raise SSSError(f'{sources["train"]}: holds one class, {names[0]}; at least two are needed')
     for part, classes in listed.items():
         differing = sorted(set(names).symmetric_difference(classes))
         if differing:
@@ -71,7 +71,7 @@ def load(root: Union[None, str, Path] = None, validation: Optional[int] = None, 
 
 
 def _sources(root: Path) -> Dict[str, Path]:
-    """Part of the data set -> its folder."""
+    """{split: its folder}."""
     has_test, has_val = (root / 'test').is_dir(), (root / 'val').is_dir()
     if not (root / 'train').is_dir() or not (has_test or has_val):
         raise SSSError(f'{root}: must hold the folders train/ and test/ (or val/)')
@@ -82,24 +82,24 @@ def _sources(root: Path) -> Dict[str, Path]:
 
 
 def _list(folder: Path) -> Dict[str, List[Path]]:
-    """Class name -> its files, both sorted."""
+    """{class name: its files}, both sorted."""
     classes = {}
     for path in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith('.')):
         classes[path.name] = sorted(file for file in path.iterdir() if not file.name.startswith('.'))
         if not classes[path.name]:
-            raise SSSError(f'{path}: is empty; put images there or remove the folder in every part')
+            raise SSSError(f'{path}: is empty; put images there, or remove the folder in every split')
     if not classes:
-        raise SSSError(f'{folder}: holds no folder of images per class')
+        raise SSSError(f'{folder}: has no folder of images per class')
     return classes
 
 
 def _not_an_image(path: Path, error: Exception) -> SSSError:
-    return SSSError(f'{path}: is no image that can be read ({type(error).__name__}); remove or replace it')
+    return SSSError(f'{path}: is not a readable image ({type(error).__name__}); remove or replace it')
 
 
 def _header(path: Path) -> _Header:
-    if path.exists() and not path.is_file():     # to open a pipe would wait for ever
-        raise SSSError(f'{path}: is no image but a folder or device; remove it')
+    if path.exists() and not path.is_file():     # opening a pipe would block
+        raise SSSError(f'{path}: is not an image but a folder or device; remove it')
     try:
         with open_image(path) as image:
             turned = image.getexif().get(0x0112) in (5, 6, 7, 8)     # EXIF orientations that swap the sides
@@ -114,7 +114,7 @@ def _common_size(images: List[Tuple[Path, _Header]]) -> Tuple[int, int]:
     for path, header in images:
         if (header.width, header.height) != (width, height):
             raise SSSError(f'{path}: is {header.width} x {header.height} pixels but {first} is '
-                           f'{width} x {height}; give the size to which all are resized (size=, or image_size:)')
+                           f'{width} x {height}; give a size to resize all of them to (size=, or image_size:)')
     return height, width
 
 
@@ -131,13 +131,13 @@ def _pixels(path: Path, gray: bool, height: int, width: int) -> np.ndarray:
 
 
 def open_image(source) -> Image.Image:
-    """An image of a listed format, from a path or a file; decoded when its pixels are asked for."""
-    ImageFile.LOAD_TRUNCATED_IMAGES = False      # GluonCV, once imported, lets half an image pass for a whole one
+    """An image in one of ``FORMATS``, from a path or a file; its pixels are decoded on demand."""
+    ImageFile.LOAD_TRUNCATED_IMAGES = False      # importing GluonCV sets it, and truncated images pass
     return Image.open(source, formats=FORMATS)
 
 
 def upright(stored: Image.Image, mode: str = 'RGB') -> Image.Image:
-    """An opened image in 8 bits per channel, without alpha, turned as the camera was held."""
+    """An opened image in 8 bits per channel, without alpha, rotated upright by its EXIF orientation."""
     image = ImageOps.exif_transpose(stored)     # decodes
     if image.mode.startswith('I'):              # 16 bits per pixel: the upper 8
         image = Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))

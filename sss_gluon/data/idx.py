@@ -17,10 +17,10 @@ _FIRST, _PIECE = 2 ** 16, 2 ** 24      # bytes
 
 
 def read_idx(path: Path, ndim: int) -> np.ndarray:
-    """Read an IDX file of unsigned bytes, plain or compressed with gzip (told by its content, not its name).
+    """Read an IDX file of unsigned bytes, plain or compressed with gzip (detected by its content, not its name).
 
-    Format: two zero bytes, a type code (8 = unsigned byte), the number of dimensions, one big-endian uint32
-    per dimension, the data. Source: http://yann.lecun.com/exdb/mnist/
+    Format: two zero bytes, a type code (8 = unsigned byte), the number of dimensions, one big-endian uint32 per
+    dimension, the data. Source: http://yann.lecun.com/exdb/mnist/
 
     Returns
     -------
@@ -39,16 +39,16 @@ def read_idx(path: Path, ndim: int) -> np.ndarray:
             packed = file.read(2) == b'\x1f\x8b'
             file.seek(0)
             with gzip.open(file) if packed else file as stream:
-                first = stream.read(_FIRST)     # more than the header: a damaged file is to be told from another one
+                first = stream.read(_FIRST)     # more than the header, to tell a damaged file from a wrong one
                 header = first[:start]
                 if header[:4] != expected or len(header) < start:
-                    raise SSSError(f'{path}: is no IDX file of unsigned bytes with {ndim} dimensions: it must start '
-                                   f'with {expected.hex()} and a header of {start} bytes, found '
+                    raise SSSError(f'{path}: is not an IDX file of unsigned bytes with {ndim} dimensions: it must '
+                                   f'start with {expected.hex()} and a header of {start} bytes, found '
                                    f'{header[:4].hex() or "nothing"} in {len(header)} bytes')
                 shape = struct.unpack(f'>{ndim}I', header[4:])
                 size = math.prod(shape)
                 content = first[start:start + size + 1]
-                content += _read(stream, size + 1 - len(content))       # not all that a small file may unpack to
+                content += _read(stream, size + 1 - len(content))       # no more: a small file may unpack to terabytes
     except (OSError, EOFError, zlib.error) as error:
         raise SSSError(f'{path}: cannot be read ({error}); get the file again') from error
     if len(content) != size:
@@ -59,7 +59,7 @@ def read_idx(path: Path, ndim: int) -> np.ndarray:
 
 
 def _read(stream: BinaryIO, size: int) -> bytes:
-    """At most ``size`` bytes; room is taken for those only that are there."""
+    """At most ``size`` bytes; memory is allocated only for bytes that exist."""
     pieces = []
     while size > 0:
         piece = stream.read(min(size, _PIECE))

@@ -12,7 +12,7 @@ from .images import DataSet, check_count, check_labels
 from .recordio import read_classes
 from .records import RecordSet
 
-# Of ImageNet's pixels; source: the authors' code
+# ImageNet's pixels; source: the authors' code
 MEAN = (123.68, 116.28, 103.53)
 STD = (58.395, 57.12, 57.375)
 SIZE, LARGEST = 224, 4096
@@ -20,10 +20,10 @@ SIZE, LARGEST = 224, 4096
 
 def load(root: Union[None, str, Path] = None, validation: Optional[int] = None, size: Optional[int] = None,
          download: bool = True) -> DataSet:
-    """train.rec to train on, val.rec to test on; see `sss_gluon.data.load` for the parameters.
+    """train.rec for training, val.rec for testing; see `sss_gluon.data.load` for the parameters.
 
-    The folder holds train and val as .rec, .idx and .lst, and classes.txt. ``validation`` images are the first of
-    train.rec, which are any ones, because the images were shuffled when they were packed.
+    The folder holds train and val as .rec, .idx and .lst, and classes.txt. ``validation`` images are the first ones of
+    train.rec, a random choice, because images are shuffled when they are packed.
     """
     folder = data_folder('imagenet', root)
     size = SIZE if size is None else size

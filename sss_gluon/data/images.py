@@ -1,4 +1,4 @@
-"""Images with labels as arrays, and the train, validation and test images that make up a data set."""
+"""Images with labels as arrays, and the training, validation and test images that make up a data set."""
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ _HOLD_OUT_SEED = 170701213
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
-    """Images of one size with one label each.
+    """Images of the same size with one label each.
 
     Attributes
     ----------
@@ -26,7 +26,7 @@ class ImageSet:
     Raises
     ------
     SSSError
-        A dtype or shape is another one.
+        A dtype or shape is wrong.
     """
     AUGMENTATIONS: ClassVar[Tuple[str, ...]] = ('pad-crop',)        # kinds of augmentation; the first is the default
 
@@ -63,7 +63,7 @@ class ImageSet:
     def pad_to(self, size: int) -> ImageSet:
         """Zero-pad the images to at least ``size`` x ``size`` pixels, centred (an odd row or column last).
 
-        Images that are large enough already are returned as they are.
+        Images that are large enough are returned unchanged.
         """
         count, channels, height, width = self.images.shape
         padded_height, padded_width = max(height, size), max(width, size)
@@ -77,19 +77,19 @@ class ImageSet:
 
 @dataclass(frozen=True, eq=False)
 class DataSet:
-    """The images of one data set. Make one with `DataSet.build`.
+    """A data set, made with `DataSet.build`.
 
     Attributes
     ----------
     name : str
     train, test : ImageSet
     validation : ImageSet or None
-        Held out of the training images, to choose settings on.
+        Held out of the training images, to choose settings.
     classes : int
         Labels are 0 .. classes-1.
     mean, std : numpy.ndarray
-        float32, shape (C,): mean and standard deviation of the pixels of ``train`` per channel, in units of
-        0..255. ``std`` is 1 for a channel that is constant, so that dividing by it is always possible.
+        float32, shape (C,): mean and standard deviation of the pixels of ``train`` per channel, in units of 0..255.
+        ``std`` is 1 for a constant channel, so that it is always possible to divide by it.
     """
     name: str
     train: ImageSet
@@ -102,12 +102,12 @@ class DataSet:
     @classmethod
     def build(cls, name: str, train: ImageSet, test: ImageSet, classes: int,
               validation: Union[None, int, ImageSet] = None) -> DataSet:
-        """Check the parts, hold out validation images and measure the pixels of what is left to train on.
+        """Check the images, hold out validation images, and measure the pixels of the remaining training images.
 
         Parameters
         ----------
         validation : None, int or ImageSet
-            A number of images to hold out of ``train`` (see `hold_out`), or other images; None and 0: none.
+            A number of images to hold out of ``train`` (see `hold_out`), or separate images; None and 0: none.
 
         Raises
         ------
@@ -125,7 +125,7 @@ class DataSet:
                 continue
             if images.shape != train.shape:
                 raise SSSError(f'{name}: {part} images have shape {images.shape}, train images '
-                               f'{train.shape}; they must be equal')
+                               f'{train.shape}; the shapes must be equal')
             check_labels(images.labels, classes, f'{name} {part}')
         mean, std = channel_statistics(train.images)
         return cls(name, train, held, test, classes, mean, std)
@@ -136,38 +136,38 @@ class DataSet:
         return self.train.shape
 
     def pad_to(self, size: int) -> DataSet:
-        """All images padded by `ImageSet.pad_to`; ``mean`` and ``std`` are those of the padded images."""
+        """Pad all images (`ImageSet.pad_to`); ``mean`` and ``std`` are those of the padded images."""
         train = self.train.pad_to(size)
-        if train is self.train:     # all have one size
+        if train is self.train:     # all images have one size
             return self
         validation = None if self.validation is None else self.validation.pad_to(size)
         return DataSet.build(self.name, train, self.test.pad_to(size), self.classes, validation)
 
 
 def hold_out(images: ImageSet, count: int) -> Tuple[ImageSet, ImageSet]:
-    """Split off ``count`` images, the same ones every time: the seed is fixed and not the run's.
+    """Hold out ``count`` images, the same ones every time: the seed is fixed and not that of the run.
 
-    The images split off are the first of a random permutation, so a smaller number is part of a larger one;
-    both parts keep the order of ``images``.
+    They are the first of a random permutation, so a smaller choice is part of a larger one. Both results keep the order
+    of ``images``.
 
     Returns
     -------
     (ImageSet, ImageSet)
-        What is left, and the ``count`` images split off.
+        The remaining images, and the ``count`` images held out.
 
     Raises
     ------
     SSSError
-        ``count`` is no whole number from 1 to ``len(images) - 1``.
+        ``count`` is not a whole number from 1 to ``len(images) - 1``.
     """
     check_count(count, images)
-    # RandomState: NumPy promises that its stream never changes; a Generator's may, and the split with it.
+    # RandomState: NumPy promises that its stream never changes; a Generator's may, and so would the split.
     order = np.random.RandomState(_HOLD_OUT_SEED).permutation(len(images))
     return images.take(np.sort(order[count:])), images.take(np.sort(order[:count]))
 
 
 def check_count(count: int, images) -> None:
-    """Raise SSSError if so many images cannot be held out of ``images``."""
+    """Raise SSSError if ``count`` images cannot be held out of ``images``."""
     if not isinstance(count, Integral) or not 0 < count < len(images):
         raise SSSError(f'cannot hold out {count!r} of {len(images)} images: give a whole number from 1 to '
                        f'{len(images) - 1}')
@@ -187,11 +187,11 @@ def channel_statistics(images: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
     total = np.zeros(channels, np.int64)
     squares = np.zeros(channels, np.int64)
     chunk = max(1, 2 ** 24 // (channels * height * width))
-    for start in range(0, count, chunk):         # integer sums are exact, chunks need little memory
+    for start in range(0, count, chunk):         # integer sums are exact; chunks limit the memory
         part = images[start:start + chunk]
         total += part.sum(axis=(0, 2, 3), dtype=np.int64)
         squares += np.square(part, dtype=np.uint16).sum(axis=(0, 2, 3), dtype=np.int64)
     pixels = count * height * width
-    # Python integers: pixels * squares may exceed 64 bits, and 0 is then exactly a constant channel.
+    # Python integers, because pixels * squares may exceed 64 bits; 0 then means exactly a constant channel.
     variance = [(pixels * int(q) - int(s) ** 2) / pixels ** 2 or 1 for s, q in zip(total, squares)]
     return (total / pixels).astype(np.float32), np.sqrt(variance).astype(np.float32)

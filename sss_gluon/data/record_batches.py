@@ -1,10 +1,10 @@
-"""Batches from RecordIO files, decoded and augmented by MXNet's reader in threads of its own.
+"""Batches from RecordIO files, decoded and augmented by the threads of MXNet's reader.
 
-Facts about ``mx.io.ImageRecordIter`` of MXNet 1.9.1 that this file is built around, found by trial and in its source:
-``reset()`` races, so every epoch gets a reader of its own; without ``seed_aug`` the augmentation depends on the threads
-and is the same in every epoch, with it on the place of an image in its batch only; of a part (``num_parts``) with no
-record it reads at random; a part smaller than a batch is an error. A record that is no image is an error in training,
-but ends an evaluation with the whole process (it divides by the height): packing lets none through.
+This file is built around facts about ``mx.io.ImageRecordIter`` of MXNet 1.9.1, found by trial and in its source.
+``reset()`` races, so every epoch gets a new reader. Without ``seed_aug`` the augmentation depends on the threads and is
+the same in every epoch; with it, it depends only on the position of an image in its batch. From a part (``num_parts``)
+without records it reads arbitrary data, and a part smaller than a batch is an error. A record that is not an image is
+an error in training, but crashes the process in evaluation (it divides by the height), so packing rejects such files.
 """
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .augment import Augmentation
 from .batches import check_batches, in_background
 from .records import CUBIC, RecordSet
 
-DECODED = 128       # images that the reader makes at a time, where batches are smaller: so many draws are different
+DECODED = 128       # images decoded at a time if batches are smaller: as many different random draws
 RESIZED_CROP = dict(random_resized_crop=True, min_random_area=0.08, max_random_area=1.0, min_aspect_ratio=3 / 4,
                     max_aspect_ratio=4 / 3, inter_method=CUBIC)
 FACEBOOK = dict(RESIZED_CROP, brightness=0.4, contrast=0.4, saturation=0.4, pca_noise=0.1)
@@ -26,12 +26,12 @@ OPTIONS = {'resized-crop': RESIZED_CROP, 'facebook': FACEBOOK}
 
 
 class RecordBatches:
-    """Augmented batches of a `RecordSet`, in another order in every epoch; the interface of `TrainBatches`.
+    """Augmented batches of a `RecordSet`, in a new order in every epoch, with the interface of `TrainBatches`.
 
-    Each shard reads a contiguous part of the file, always the same, in an order and with an augmentation that depend on
-    (seed, epoch, shard). Every image is there once in an epoch. Where the images of a shard do not fill its batches,
-    images are repeated under the label -1: they do not count, and a gradient is to be divided by ``images_in(step)``.
-    To enter an epoch later, what comes before is decoded and dropped.
+    Each shard always reads the same contiguous part of the file, in an order and with an augmentation that depend on
+    (seed, epoch, shard). Every image occurs once in an epoch. If the images of a shard do not fill its batches, images
+    are repeated with label -1: they do not count, and the gradient has to be divided by ``images_in(step)``. Entering
+    an epoch later decodes and drops the earlier batches.
 
     Parameters
     ----------
@@ -55,10 +55,10 @@ class RecordBatches:
                  shard: Tuple[int, int] = (0, 1)):
         check_batches(images, batch_size, augmentation, seed, shard)
         if not images.at_end:
-            raise SSSError(f'{images.rec}: training images go to the end of the file; hold out the first ones')
+            raise SSSError(f'{images.rec}: training images must extend to the end of the file; hold out the first ones')
         self.images, self.batch_size, self.augmentation, self.seed = images, batch_size, augmentation, seed
         self._index, count = shard
-        most = -(-len(images) // count)     # as the reader divides them: the last parts may be smaller, or empty
+        most = -(-len(images) // count)     # divided like the reader does: the last parts may be smaller, or empty
         self._sizes = [min(most, max(0, len(images) - i * most)) for i in range(count)]
         self._share = batch_size // count
 
@@ -67,7 +67,7 @@ class RecordBatches:
         return -(-len(self.images) // self.batch_size)
 
     def images_in(self, step: int) -> int:
-        """How many images of the global batch of a step count."""
+        """Number of images of the global batch of a step that count."""
         return sum(self._counting(size, step) for size in self._sizes)
 
     def _counting(self, size: int, step: int) -> int:
@@ -91,7 +91,7 @@ class RecordBatches:
         pieces = self._pieces(epoch)
         x = y = None
         for step in range(len(self)):
-            x, y = next(pieces, (x, y))     # when its own are used up, the last ones again
+            x, y = next(pieces, (x, y))     # the last batch again, after the last image
             if step >= start:
                 counting = self._counting(self._sizes[self._index], step)
                 labels = np.full(self._share, -1, np.float32)
@@ -99,8 +99,8 @@ class RecordBatches:
                 yield self.augmentation.normalise(x), labels
 
     def _pieces(self, epoch: int) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
-        """Images (uint8) and labels in portions of one batch; what is too much at the end does not count."""
-        source = self._index if self._sizes[self._index] else 0     # who has none shows others, which do not count
+        """Images (uint8) and labels in portions of one batch; the surplus at the end does not count."""
+        source = self._index if self._sizes[self._index] else 0     # if it is empty, images that do not count
         size, share = self._sizes[source], self._share
         chunk = max(1, min(DECODED, size) // share) * share if size >= share else size
         seeds = np.random.SeedSequence((self.seed, epoch, self._index)).generate_state(2) >> 2      # positive ints
@@ -114,7 +114,7 @@ class RecordBatches:
 
 def record_evaluation_batches(images: RecordSet, batch_size: int,
                               augmentation: Augmentation) -> Iterator[Tuple[np.ndarray, np.ndarray, int]]:
-    """All images in their order: short side resized, centre cut out, normalised. See `evaluation_batches`."""
+    """All images in their order: short side resized, centre cropped, normalised. See `evaluation_batches`."""
     if batch_size < 1:
         raise SSSError(f'batch size {batch_size} must be at least 1')
     chunk = min(batch_size, len(images))
@@ -125,20 +125,20 @@ def record_evaluation_batches(images: RecordSet, batch_size: int,
             valid = min(chunk, left)
             yield augmentation.normalise(_filled(x, batch_size)), _filled(y, batch_size), valid
             left -= valid
-            if not left:        # the file may go on with images of others
+            if not left:        # the file may continue with images outside the set
                 return
 
     return in_background(prepare())
 
 
 def _filled(array: np.ndarray, count: int) -> np.ndarray:
-    """``array`` over and over, up to ``count`` entries."""
+    """``array`` repeated up to ``count`` entries."""
     return array if len(array) == count else np.resize(array, (count, *array.shape[1:]))
 
 
 def _read(images: RecordSet, batch_size: int, **options) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
-    """uint8 (batch_size, 3, H, W) and float32 labels; the last batch is filled up with images from the start."""
-    import mxnet as mx  # the rest of this package does without
+    """uint8 (batch_size, 3, H, W) and float32 labels; the last batch is filled up with the first images."""
+    import mxnet as mx  # only here: the rest of this package does not need it
     try:
         reader = mx.io.ImageRecordIter(
             path_imgrec=str(images.rec), path_imgidx=images.index_file, data_shape=images.shape, dtype='uint8',

@@ -2,12 +2,12 @@
 
 train.rec   records: magic number, kind and length, content, zeros up to a multiple of 4 bytes. An image record is a
             header (flag, label, number, 0) and a JPEG or PNG file.
-train.idx   a line for each: number, tab, offset in train.rec
-train.lst   a line for each: number, tab, label, tab, name of the image
-classes.txt the name of a class in every line; label 0 is the first
+train.idx   one line per record: number, tab, offset in train.rec
+train.lst   one line per record: number, tab, label, tab, name of the image
+classes.txt one class name per line; label 0 is the first
 
-As ``mx.recordio`` and ``mx.io.ImageRecordIter`` read and ``im2rec`` writes them. Source: MXNet's documentation, "Image
-Record Format", and dmlc-core's recordio.h.
+``mx.recordio`` and ``mx.io.ImageRecordIter`` read these files, and ``im2rec`` writes them. Source: MXNet's
+documentation, "Image Record Format", and dmlc-core's recordio.h.
 """
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ LONGEST = 2 ** 29 - 1 - _IMAGE.size     # bytes of an image file
 
 
 class Head(NamedTuple):
-    """What stands before the image in a record, and where the next record begins."""
+    """The header of an image record, and the offset of the next record."""
     label: float
     number: int
     end: int
 
 
 def image_record(number: int, label: int, image: bytes) -> bytes:
-    """The bytes of a record as they stand in a file.
+    """The bytes of a record in a file.
 
-    Where the magic number itself is found at a multiple of four bytes, it is left out and the record divided, so that
-    a reader that looks for it finds beginnings only. Of all of ImageNet's JPEG files a few are concerned.
+    If the magic number occurs in the content at a multiple of four bytes, it is left out and the record is split there,
+    so that a reader that searches for it finds beginnings only. This affects a few of ImageNet's JPEG files.
     """
     content = _IMAGE.pack(0, label, number, 0) + image
     parts, start, found = [], 0, content.find(_MAGIC)
@@ -54,7 +54,7 @@ def image_record(number: int, label: int, image: bytes) -> bytes:
 
 
 def read_image(file: BinaryIO, offset: int) -> Optional[bytes]:
-    """The image file in the record at an offset; None where no whole record begins."""
+    """The image file in the record at an offset; None if no complete record begins there."""
     parts = []
     for kind, start, length in _parts(file, offset):
         file.seek(start)
@@ -68,7 +68,7 @@ def read_image(file: BinaryIO, offset: int) -> Optional[bytes]:
 
 
 def walk(file: BinaryIO) -> Iterator[Head]:
-    """Heads of the image records of a file, from its beginning to its end or to the first that is not whole."""
+    """Heads of the image records of a file, from its beginning to its end or the first incomplete record."""
     offset, size = 0, os.fstat(file.fileno()).st_size
     while True:
         head = read_head(file, offset, size)
@@ -79,7 +79,7 @@ def walk(file: BinaryIO) -> Iterator[Head]:
 
 
 def read_head(file: BinaryIO, offset: int, size: int) -> Optional[Head]:
-    """Head of the record at an offset of a file of so many bytes; None where no whole record begins."""
+    """Head of the record at an offset of a file of ``size`` bytes; None if no complete record begins there."""
     image = None
     for kind, start, length in _parts(file, offset):
         if image is None:
@@ -96,7 +96,7 @@ def read_head(file: BinaryIO, offset: int, size: int) -> Optional[Head]:
 
 
 def _parts(file: BinaryIO, offset: int) -> Iterator[Tuple[int, int, int]]:
-    """(kind, offset of the content, length) of the parts of one record, as far as they fit together."""
+    """(kind, offset of the content, length) of the parts of one record, as long as they are consistent."""
     expected = (_WHOLE, _FIRST)
     while True:
         file.seek(offset)
@@ -121,7 +121,7 @@ def read_index(path: Union[str, Path]) -> Tuple[np.ndarray, np.ndarray]:
     except OSError as error:
         raise SSSError(f'{path}: cannot be read: {error.strerror}') from error
     except (ValueError, OverflowError, UnicodeDecodeError) as error:
-        raise SSSError(f'{path}: is no index of a RecordIO file: it must hold a number and an offset in every line'
+        raise SSSError(f'{path}: is not an index of a RecordIO file: every line must hold a number and an offset'
                        ) from error
     if not table.size:
         raise SSSError(f'{path}: is empty')
@@ -137,14 +137,14 @@ def read_list(path: Union[str, Path]) -> Tuple[np.ndarray, np.ndarray]:
             for line in file:
                 number, label, _ = line.split(b'\t')
                 if float(label) != int(float(label)):
-                    raise ValueError(f'{label} is no label')
+                    raise ValueError(f'{label} is not a label')
                 numbers.append(int(number))
                 labels.append(int(float(label)))
         return np.array(numbers, np.int64), np.array(labels, np.int32)
     except OSError as error:
         raise SSSError(f'{path}: cannot be read: {error.strerror}') from error
     except (ValueError, OverflowError) as error:
-        raise SSSError(f'{path}, line {len(numbers) + 1}: must be a number, a label and a name, with tabs between them'
+        raise SSSError(f'{path}, line {len(numbers) + 1}: must be a number, a label and a name, separated by tabs'
                        ) from error
 
 
@@ -153,10 +153,10 @@ def read_classes(file: Path) -> List[str]:
     try:
         names = file.read_text('utf-8').splitlines()
     except OSError as error:
-        raise SSSError(f'{file}: cannot be read: {error.strerror}; it holds the name of a class in every line'
+        raise SSSError(f'{file}: cannot be read: {error.strerror}; it must hold one class name per line'
                        ) from error
     except UnicodeDecodeError as error:
-        raise SSSError(f'{file}: is no text: {error}') from error
+        raise SSSError(f'{file}: is not UTF-8 text: {error}') from error
     if not names or len(set(names)) != len(names):
-        raise SSSError(f'{file}: must hold the names of the classes, each once, one in every line')
+        raise SSSError(f'{file}: must hold the class names, one per line, each once')
     return names

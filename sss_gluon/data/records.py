@@ -1,4 +1,4 @@
-"""Images in a RecordIO file, decoded when they are asked for: what does not fit into memory."""
+"""Images in a RecordIO file, decoded on demand, for data sets that do not fit into memory."""
 from __future__ import annotations
 
 import tempfile
@@ -11,22 +11,22 @@ from ..errors import SSSError, reason
 from .images import ImageSet
 from .recordio import read_head, read_image, read_index, read_list
 
-CUBIC = 2       # MXNet's number of the interpolation
+CUBIC = 2       # MXNet's code for cubic interpolation
 
 
 class RecordSet:
-    """Images of a RecordIO file, or a contiguous part of them, in the place of an `ImageSet`.
+    """The images of a RecordIO file, or a contiguous part of them, with the interface of an `ImageSet`.
 
     Parameters
     ----------
     rec, idx : path
-        The file of records and its index.
+        The RecordIO file and its index.
     offsets, labels : numpy.ndarray
-        int64 and int32, shape (N,): of all records, in the order of the file.
+        int64 and int32, shape (N,): those of all records, in the order of the file.
     size : int
-        Height and width of the images that it gives, see ``images``.
+        Height and width of the decoded images, see ``images``.
     start, stop : int
-        Which of the records belong to it; default all.
+        The range of records that belong to the set; default all.
     """
     AUGMENTATIONS = ('facebook', 'resized-crop')        # kinds of augmentation; the first is the default
 
@@ -35,7 +35,7 @@ class RecordSet:
         self.rec, self.size, self.start = rec, size, start
         self.stop = len(offsets) if stop is None else stop
         self._idx, self._offsets, self._labels = idx, offsets, labels
-        self._own_index = None
+        self._tail_index = None
 
     @classmethod
     def open(cls, stem: Union[str, Path], size: int) -> RecordSet:
@@ -44,7 +44,7 @@ class RecordSet:
         Raises
         ------
         SSSError
-            A file is missing, damaged or cut short, or they do not belong together.
+            A file is missing, damaged or truncated, or the files do not belong together.
         """
         rec, idx, lst = (Path(f'{stem}.{kind}') for kind in ('rec', 'idx', 'lst'))
         numbers, offsets = read_index(idx)
@@ -52,8 +52,8 @@ class RecordSet:
         order = np.argsort(listed)
         listed = listed[order]
         if len(listed) != len(numbers) or not np.array_equal(np.sort(numbers), listed):
-            raise SSSError(f'{lst} lists {len(listed)} images, {idx} {len(numbers)}, or other ones; both must be of '
-                           f'{rec.name}')
+            raise SSSError(f'{lst} lists {len(listed)} images and {idx} {len(numbers)}, or different ones; both must '
+                           f'belong to {rec.name}')
         try:
             size_of_file = rec.stat().st_size
             with open(rec, 'rb') as file:
@@ -61,8 +61,8 @@ class RecordSet:
         except OSError as error:
             raise SSSError(f'{rec}: cannot be read: {error.strerror}') from error
         if None in ends or ends[-1].end != size_of_file:
-            raise SSSError(f'{rec}: is cut short, damaged, or not the file that {idx.name} is of: its {len(offsets)} '
-                           f'records should end at its {size_of_file} bytes; get or make it again')
+            raise SSSError(f'{rec}: is truncated, damaged, or not the file that {idx.name} indexes: its {len(offsets)} '
+                           f'records should end at byte {size_of_file}; get or make it again')
         return cls(rec, idx, offsets, labels[order][np.searchsorted(listed, numbers)], size)
 
     def __len__(self) -> int:
@@ -80,9 +80,9 @@ class RecordSet:
 
     @property
     def images(self) -> Decoded:
-        """Like an array of uint8 (N, 3, size, size) that is read piece by piece: ``images[:32]``, ``images[indices]``.
+        """Like a uint8 array (N, 3, size, size) that is read piece by piece: ``images[:32]``, ``images[indices]``.
 
-        As in evaluation: the short side becomes 256/224 of ``size`` pixels, and the centre is cut out.
+        As in evaluation, the short side is resized to 256/224 of ``size`` pixels, and the centre is cropped.
         """
         return Decoded(self)
 
@@ -91,7 +91,7 @@ class RecordSet:
         return ImageSet(self.images[indices], self.labels[indices])
 
     def between(self, start: int, stop: Optional[int] = None) -> RecordSet:
-        """The images from one to before another; nothing is copied."""
+        """The images from ``start`` up to ``stop``, not copied."""
         start, stop, _ = slice(start, stop).indices(len(self))
         return RecordSet(self.rec, self._idx, self._offsets, self._labels, self.size, self.start + start,
                          self.start + stop)
@@ -102,37 +102,40 @@ class RecordSet:
         return self.between(ends[index], ends[index + 1])
 
     def pad_to(self, size: int) -> RecordSet:
-        """Itself, if its images are large enough: they are decoded to their size, and not padded."""
+        """The set itself, if its images are large enough; decoded images are never padded."""
         if self.size < size:
-            raise SSSError(f'images of {self.size} x {self.size} pixels are too small for this network; it needs '
+            raise SSSError(f'images of {self.size} x {self.size} pixels are too small for this network, which needs '
                            f'image_size={size}')
         return self
 
     @property
     def at_end(self) -> bool:
-        """Is its last image the last one of the file?"""
+        """Whether the last image is the last one of the file."""
         return self.stop == len(self._offsets)
 
     @property
     def short_side(self) -> int:
-        """What the short side becomes before the centre is cut out: 256 for 224."""
+        """Length of the short side before the centre is cropped: 256 for 224."""
         return round(256 * self.size / 224)
 
     @property
     def index_file(self) -> str:
-        """An index of the records from ``start`` to the end of the file (MXNet's reader takes the size of a record
-        from where the next one in the index begins, so that none may be left out behind the first)."""
+        """An index of the records from ``start`` to the end of the file.
+
+        MXNet's reader takes the size of a record from the beginning of the next one in the index, so no record behind
+        the first may be left out.
+        """
         if not self.start:
             return str(self._idx)
-        if self._own_index is None:
-            self._own_index = tempfile.NamedTemporaryFile('w', prefix='sss_gluon.', suffix='.idx')
-            self._own_index.writelines(f'{i}\t{offset}\n' for i, offset in enumerate(self._offsets[self.start:]))
-            self._own_index.flush()
-        return self._own_index.name
+        if self._tail_index is None:
+            self._tail_index = tempfile.NamedTemporaryFile('w', prefix='sss_gluon.', suffix='.idx')
+            self._tail_index.writelines(f'{i}\t{offset}\n' for i, offset in enumerate(self._offsets[self.start:]))
+            self._tail_index.flush()
+        return self._tail_index.name
 
 
 class Decoded:
-    """The images of a `RecordSet` by their number."""
+    """The images of a `RecordSet` by number."""
     dtype, ndim = np.dtype(np.uint8), 4
 
     def __init__(self, records: RecordSet):
@@ -150,7 +153,7 @@ class Decoded:
         records = self._records
         numbers = np.arange(records.start, records.stop)[key]
         if numbers.ndim > 1:
-            raise IndexError('images are chosen by a number, a slice, or an array of one dimension')
+            raise IndexError('images are indexed by a number, a slice, or an array of one dimension')
         found = np.empty((numbers.size, *records.shape), np.uint8)
         with open(records.rec, 'rb') as file:
             for row, number in enumerate(numbers.reshape(-1)):
@@ -161,11 +164,11 @@ class Decoded:
         return found if numbers.ndim else found[0]
 
     def __array__(self, *args, **kwargs):
-        raise TypeError(f'{len(self)} images are not all decoded at once; choose some: images[:32]')
+        raise TypeError(f'{len(self)} images are not decoded all at once; index them: images[:32]')
 
     def _decode(self, content: bytes, where: str) -> np.ndarray:
-        """As ImageRecordIter does it, bit by bit."""
-        import mxnet as mx  # the rest of this package does without
+        """Like ImageRecordIter, bit by bit."""
+        import mxnet as mx  # only here: the rest of this package does not need it
         size, short = self._records.size, self._records.short_side
         try:
             pixels = mx.image.imdecode(content)

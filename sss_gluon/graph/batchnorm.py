@@ -1,4 +1,4 @@
-"""Batch normalisation in inference mode is a scale and a shift per channel: multiplied into the layer before it."""
+"""BatchNorm folded into the layer before it: in inference mode it is one scale and one shift per channel."""
 from __future__ import annotations
 
 from typing import Dict, Optional
@@ -16,22 +16,22 @@ def fold_batchnorm(program: Program) -> Program:
     With s = γ / sqrt(var + ε) per output channel, a layer W·x + b and the BatchNorm after it are the one layer
     (s·W)·x + β + s·(b − mean); computed in float64, stored in the type of the weight.
 
-    Folded: a BatchNorm over the channels that a Convolution, Deconvolution (grouped ones too) or FullyConnected puts
-    out, when nothing else reads what the layer puts out.
+    A BatchNorm is folded if it normalises the output channels of a Convolution, Deconvolution (grouped or not) or
+    FullyConnected layer, and nothing else reads that output.
 
-    Left as they are: a BatchNorm after anything else, such as the first one of a pre-activation block, whose input
-    the shortcut needs as well (into the convolution behind it it cannot go: a ReLU, or the zeros of the padding, are
-    in between); one whose mean or variance is an output; one over another axis; parameters that are computed.
+    A BatchNorm stays if it follows anything else, such as the first one of a pre-activation block, whose input the
+    shortcut reads too (it cannot be folded into the convolution behind it: a ReLU, or the zeros of the padding, are in
+    between); if its mean or variance is an output; if it normalises another axis; or if its parameters are computed.
 
     Parameters
     ----------
     program : Program
-        It is not changed. Weights that several layers share become several.
+        It is not changed. Weights that several layers share are copied.
 
     Returns
     -------
     Program
-        For inference only: it trains as another network. Biases may be new; names of layers and weights stay.
+        For inference only, because it would train differently. Layers and weights keep their names; biases may be new.
     """
     pairs = _pairs(program)
     if not pairs:
@@ -59,14 +59,11 @@ def fold_batchnorm(program: Program) -> Program:
                     [inputs[0], parameter(node.inputs[1].node, f'{node.name}_weight', weight),
                      parameter(old_bias, f'{node.name}_bias', bias)])
 
-    result = Program(rewritten(program.outputs, replace), values, program.input_shape, program.input_name,
-                     program.kept, program.names)
-    result.values = result.used_values()
-    return fold_batchnorm(result)       # the next one of two in a row
+    return fold_batchnorm(program.derived(rewritten(program.outputs, replace), values))     # for two in a row
 
 
 def _pairs(program: Program) -> Dict[Node, Node]:
-    """{BatchNorm: the layer that it can be multiplied into}."""
+    """{BatchNorm: the layer that it can be folded into}."""
     users, pairs = program.consumers(), {}
     read = set(program.outputs) | {entry for node in users for entry in node.inputs}
     for norm in users:
@@ -97,7 +94,7 @@ def _folded(program: Program, layer: Node, norm: Node):
         scale = scale * gamma
     weight = program.value(layer.inputs[1])
     bias = program.value(layer.inputs[2]) if len(layer.inputs) > 2 else 0.0
-    if layer.op == 'Deconvolution':     # (inputs, outputs per group, ...): the groups are parts of the first axis
+    if layer.op == 'Deconvolution':     # (inputs, outputs per group, ...), groups along the first axis
         groups = layer.get('num_group', 1)
         factor = np.repeat(scale.reshape(groups, -1), len(weight) // groups, axis=0)
     else:

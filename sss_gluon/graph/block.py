@@ -1,4 +1,4 @@
-"""A Program as a Gluon block, and both as the files that MXNet reads: symbol.json and params."""
+"""A Program as a Gluon block, and as the files that MXNet reads: symbol.json and params."""
 from __future__ import annotations
 
 import json
@@ -18,7 +18,7 @@ MULTIPLIERS = (('lr_mult', '__lr_mult__'), ('wd_mult', '__wd_mult__'))
 
 
 def to_block(program: Program, ctx=None) -> gluon.SymbolBlock:
-    """A SymbolBlock with the program's values, which trains: multipliers and fixed parameters are respected."""
+    """A SymbolBlock with the program's values. It can be trained: multipliers and fixed parameters are respected."""
     return _block(program.symbol(), program.used_values(), ctx)
 
 
@@ -29,11 +29,11 @@ def _block(symbol, values: Dict[str, np.ndarray], ctx) -> gluon.SymbolBlock:
         parameter.shape = values[name].shape
         parameter.initialize(init=mx.init.Zero(), ctx=ctx or mx.cpu())
         parameter.set_data(mx.nd.array(values[name], dtype=values[name].dtype))
-        mine = attributes.get(name, {})     # SymbolBlock sets multipliers to 1 although the JSON holds them
+        declared = attributes.get(name, {})     # SymbolBlock sets multipliers to 1 although the JSON holds them
         for field, key in MULTIPLIERS:
-            if key in mine:
-                setattr(parameter, field, float(mine[key]))
-        if mine.get('__grad_req__') == 'null':
+            if key in declared:
+                setattr(parameter, field, float(declared[key]))
+        if declared.get('__grad_req__') == 'null':
             parameter.grad_req = 'null'
     return block
 
@@ -49,7 +49,7 @@ def export_program(program: Program, net: gluon.SymbolBlock, prefix) -> List[str
     with atomic_write(names[1]) as temporary:
         try:
             mx.nd.save(temporary, arrays)
-            mx.nd.load(temporary)       # the end of a file that does not fit on a full disk is lost without an error
+            mx.nd.load(temporary)       # on a full disk MXNet truncates the file without an error
         except mx.base.MXNetError as error:
             raise SSSError(f'cannot write {names[1]}: {reason(error)}; is the disk full?') from error
     write_text(names[0], symbol.tojson())
@@ -57,10 +57,10 @@ def export_program(program: Program, net: gluon.SymbolBlock, prefix) -> List[str
 
 
 def load_arrays(path) -> Dict[str, np.ndarray]:
-    """The arrays of a ``.params`` file as {name without arg: or aux:: float array}."""
+    """{name without ``arg:`` or ``aux:``: array} of a ``.params`` file."""
     try:
         arrays = mx.nd.load(str(path))
-    except (mx.base.MXNetError, UnicodeDecodeError) as error:      # the latter of a damaged name
+    except (mx.base.MXNetError, UnicodeDecodeError) as error:      # the latter for a damaged name
         missing = not os.path.exists(path)
         raise SSSError(f'params file {path} does not exist' if missing else
                        f'{path} is not a readable params file, or it is damaged') from error
@@ -75,21 +75,21 @@ def load_arrays(path) -> Dict[str, np.ndarray]:
 
 
 def _check_graph(graph) -> None:
-    """Refuse what MXNet reads without complaint, and then hangs or dies of: cycles, and convolutions of no group."""
+    """Refuse graphs that MXNet reads but then hangs or crashes on: cycles, and convolutions without a group."""
     for number, node in enumerate(graph['nodes']):
         if any(not 0 <= entry[0] < number for entry in node['inputs']):
-            raise ValueError(f'{node["name"]} uses what comes after it')
+            raise ValueError(f'{node["name"]} reads a later node')
         if int(node.get('attrs', {}).get('num_group', 1)) < 1:
             raise ValueError(f'{node["name"]} has no group')
 
 
 def load(prefix, ctx=None) -> gluon.SymbolBlock:
-    """Load an exported network; it trains on, weight-decay and rate multipliers as before.
+    """Load an exported network. It can be trained further, with its multipliers of weight decay and learning rate.
 
     Parameters
     ----------
     prefix : str or Path
-        ``prefix`` of ``prefix-symbol.json`` and ``prefix-0000.params``; the name of the symbol file is taken too.
+        As in ``prefix-symbol.json`` and ``prefix-0000.params``; or the name of the symbol file.
     ctx : mxnet.Context, optional
     """
     prefix = str(prefix)
@@ -102,7 +102,7 @@ def load(prefix, ctx=None) -> gluon.SymbolBlock:
         raise SSSError(f'there is no {symbol_file}')
     try:
         text = Path(symbol_file).read_text('utf-8')
-        _check_graph(json.loads(text))      # MXNet's own parser reads past the end of damaged text
+        _check_graph(json.loads(text))      # MXNet's own parser reads past the end of a damaged text
         symbol = mx.sym.load_json(text)
     except (mx.base.MXNetError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
         raise SSSError(f'{symbol_file} is not a symbol that MXNet can read, or it is damaged ({type(error).__name__}: '

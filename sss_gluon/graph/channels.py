@@ -1,10 +1,10 @@
-"""Which channels of a program can go: the analysis between operator rules and compaction.
+"""Which channels of a program can be removed: the analysis between the operator rules and the cutting of parameters.
 
-Every channel of every intermediate result has a label; channels that elementwise operators, batch normalisation,
+Every channel of every intermediate result has a label. Channels that elementwise operators, batch normalisation,
 grouped convolutions, … force to live and die together are tied into one class. A class is kept when a kept result
 depends on one of its members; all other classes are dropped. A result that is still computed keeps at least one
 channel, so a plain layer never loses its last one, while a concatenation may lose a whole branch. Such a last channel
-only holds the place: what it is computed from need not be kept for it.
+is a placeholder: the channels that it is computed from need not be kept for it.
 """
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
+from ..errors import SSSError
 from .ir import Entry, Node, Program
-from .linear import Linear
 from .operators import RULES, UNKNOWN
-from .rules import Concat, Rule
+from .rules import Concat, Linear, Rule
 
 
 class Channels:
-    """Constants, labels and kept channels of one program; the view that operator rules work on."""
+    """Constants, labels and kept channels of one program: the view that operator rules work on (see ``rules``)."""
 
     def __init__(self, program: Program):
         self.program = program
@@ -32,30 +32,37 @@ class Channels:
             self._outputs[entry.node] = max(self._outputs.get(entry.node, 0), entry.index + 1)
         users = program.consumers()
         self._shared = {node for node in self.nodes if program.is_parameter(node) and len(users[node]) > 1}
-        self._memory: dict = {}
+        self._cache: dict = {}
         self.rules = {node: self._rule(node) for node in self.nodes if not node.is_variable}
         self._constants: Dict[Entry, np.ndarray] = {}
         for node, rule in self.rules.items():
             for i, value in enumerate(rule.constants(node, self)):
-                self._constants[Entry(node, i)] = value
+                self._constants[Entry(node, i)] = self._checked('constants', value, Entry(node, i))
 
     def _rule(self, node: Node) -> Rule:
-        rule = RULES.get(node.op, UNKNOWN)
+        rule = RULES.get(node.operator, UNKNOWN)
         tied_weights = any(entry.node in self._shared for entry in node.inputs)     # cannot be cut two ways
         return rule if not tied_weights and rule.applies(node, self) else UNKNOWN
 
-    # What a rule may ask of the program
+    def _checked(self, kind: str, values: np.ndarray, entry: Entry) -> np.ndarray:
+        """A rule that a user registered may be wrong; without this check it fails far from its node."""
+        if np.shape(values) != (self.channels(entry),):
+            raise SSSError(f'the rule {type(self.rules[entry.node]).__name__} of {entry.node} returns {kind} of shape '
+                           f'{np.shape(values)} for an output of {self.channels(entry)} channels; correct the rule')
+        return values
+
+    # Queries of the rules
 
     def shape(self, entry: Entry):
         return self.shapes[entry]
 
     def channels(self, entry: Entry) -> int:
-        """Size of the channel axis; of a vector, its length."""
+        """Size of the channel axis; for a vector, its length."""
         shape = self.shapes[entry]
         return shape[1] if len(shape) > 1 else int(np.prod(shape))
 
     def positions(self, entry: Entry) -> int:
-        """Values per image and channel."""
+        """Number of values per image and channel."""
         return int(np.prod(self.shapes[entry][2:]))
 
     def output_count(self, node: Node) -> int:
@@ -68,13 +75,13 @@ class Channels:
         return self.program.value(entry)
 
     def cached(self, node: Node, compute):
-        """``compute()``, once per node."""
-        if node not in self._memory:
-            self._memory[node] = compute()
-        return self._memory[node]
+        """The result of ``compute()``, which is called once per node."""
+        if node not in self._cache:
+            self._cache[node] = compute()
+        return self._cache[node]
 
     def constant(self, entry: Entry) -> np.ndarray:
-        """Constant value per channel, NaN where it varies."""
+        """(C,) float64: the constant value of each channel, NaN where it varies."""
         if entry not in self._constants:
             constant = np.full(self.channels(entry), np.nan)
             if self.is_parameter(entry) and len(self.shapes[entry]) > 1:
@@ -88,42 +95,43 @@ class Channels:
     def solve(self, align: int = 1) -> None:
         """Label all channels, tie them, and find the classes that are kept.
 
-        With ``align`` layers keep some of what could go, so that their widths are multiples of it where they can be.
+        With ``align``, layers keep some channels that could be removed, so that their widths are multiples of it where
+        possible.
         """
         self._labels: Dict[Entry, np.ndarray] = {}
         self._size, self._ties = 0, []
         for node, rule in self.rules.items():
             for i, labels in enumerate(rule.labels(node, self)):
-                self._labels[Entry(node, i)] = labels
-        for entry in self.shapes:   # also what no rule asked for, e.g. an input that is an output
+                self._labels[Entry(node, i)] = self._checked('labels', labels, Entry(node, i))
+        for entry in self.shapes:   # the rest too, e.g. an input that is an output
             self.label(entry)
         a, b = (np.concatenate([tie[i] for tie in self._ties] or [np.zeros(0, int)]) for i in (0, 1))
         _, self._component = connected_components(
             coo_matrix((np.ones(a.size, bool), (a, b)), shape=(self._size, self._size)), directed=False)
-        self._kept, self._needed = np.zeros(self._size, bool), np.zeros(self._size, bool)
+        self._kept, self._required = np.zeros(self._size, bool), np.zeros(self._size, bool)
         for entry in self.program.outputs:
             self.mark_required(self.label(entry))
         self._changed = True
         while self._changed:
             self._changed = False
-            self._propagate(hold_places=False)
-            if not self._changed:       # only when it is clear what is needed anyway
-                self._propagate(hold_places=True)
+            self._propagate(placeholders=False)
+            if not self._changed:       # only when it is known what is required anyway
+                self._propagate(placeholders=True)
             if not self._changed:
                 self._fill(align)
 
     def _fill(self, align: int) -> None:
-        """Keep channels that hold a place, until the width of a layer is a multiple of ``align``."""
+        """Keep placeholder channels until the width of each layer is a multiple of ``align``."""
         for node, rule in self.rules.items():
             if node not in self.alive or not isinstance(rule, Linear):
                 continue
             labels = self.label(Entry(node))
-            dropped, kept = labels[~self.kept(labels)], int(self.kept(labels).sum())
+            dropped, kept = labels[~self.kept_labels(labels)], int(self.kept_labels(labels).sum())
             while kept % align and dropped.size:
                 self._kept[self._component[dropped[0]]] = self._changed = True
-                dropped, kept = labels[~self.kept(labels)], int(self.kept(labels).sum())
+                dropped, kept = labels[~self.kept_labels(labels)], int(self.kept_labels(labels).sum())
 
-    def _propagate(self, hold_places: bool) -> None:
+    def _propagate(self, placeholders: bool) -> None:
         self.alive = {entry.node for entry in self.program.outputs}
         for node in reversed(self.nodes):
             if node not in self.alive:
@@ -134,15 +142,15 @@ class Channels:
                 continue
             for i in range(self.output_count(node)):
                 labels = self.label(Entry(node, i))
-                if hold_places and labels.size and not self.kept(labels).any():
+                if placeholders and labels.size and not self.kept_labels(labels).any():
                     self._kept[self._component[labels[:1]]] = self._changed = True
             rule = self.rules[node]
             rule.require_inputs(node, self)
             self.alive.update(entry.node for entry in node.inputs if not self.dropped_branch(node, entry))
 
     def dropped_branch(self, node: Node, entry: Entry) -> bool:
-        """Does ``node`` concatenate, and nothing of this input remain?"""
-        return isinstance(self.rules[node], Concat) and not self.kept(self.label(entry)).any()
+        """Is ``node`` a concatenation, and does nothing of this input remain?"""
+        return isinstance(self.rules[node], Concat) and not self.kept_labels(self.label(entry)).any()
 
     def label(self, entry: Entry) -> np.ndarray:
         return self._labels[entry] if entry in self._labels else self.new_labels(entry)
@@ -159,33 +167,34 @@ class Channels:
 
     def mark_required(self, labels: np.ndarray) -> None:
         classes = self._component[labels]
-        if not self._needed[classes].all():
-            self._needed[classes] = self._kept[classes] = True
+        if not self._required[classes].all():
+            self._required[classes] = self._kept[classes] = True
             self._changed = True
 
     def required(self, labels: np.ndarray) -> np.ndarray:
-        """Does a kept result depend on it? Otherwise, if it is kept, it only holds a place."""
-        return self._needed[self._component[labels]]
+        """Does a kept result depend on them? A kept label that is not required is a placeholder."""
+        return self._required[self._component[labels]]
 
-    def kept(self, labels: np.ndarray) -> np.ndarray:
+    def kept_labels(self, labels: np.ndarray) -> np.ndarray:
+        """Booleans: do they remain, required or as placeholders?"""
         return self._kept[self._component[labels]]
 
-    def keep(self, entry: Entry) -> np.ndarray:
+    def kept(self, entry: Entry) -> np.ndarray:
         """(C,) booleans: the channels of an entry that remain."""
-        return self.kept(self.label(entry))
+        return self.kept_labels(self.label(entry))
 
     # Rewriting
 
     def slice(self, entry: Entry, axis: int, keep: np.ndarray) -> None:
-        """Keep a part of a parameter along an axis."""
+        """Cut a parameter to the mask ``keep`` along an axis."""
         self.cuts.setdefault(entry.node.name, {})[axis] = keep
 
     def rewrite(self) -> Dict[Node, Dict[str, str]]:
-        """New attributes of every node that remains; the cuts of parameters are collected in ``self.cuts``."""
+        """The new attributes of every node that remains; ``self.cuts`` then holds the masks of the parameters."""
         self.cuts: Dict[str, Dict[int, np.ndarray]] = {}
         return {node: rule.rewrite(node, self) for node, rule in self.rules.items() if node in self.alive}
 
     def unhandled(self) -> List[str]:
         """Names of the operators that kept all their channels because no rule understands them."""
-        return [f'{node.op}({node.name})' for node in self.nodes
+        return [str(node) for node in self.nodes
                 if node in self.alive and not node.is_variable and not self.rules[node].understood]

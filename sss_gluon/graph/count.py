@@ -1,13 +1,13 @@
 """Parameters and multiply-accumulates (MACs) of a network, layer by layer.
 
 One multiply-accumulate of a convolution or dense layer is 1 MAC; additions of a bias are not counted. FLOPs, where
-the word is used, are 2 × MACs. The batch size does not enter. Operators that have no handler are listed.
+the word is used, are 2 × MACs. Counts are per image. Operators that have no handler are listed (``register_macs``).
 """
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import Dict, List, NamedTuple, Sequence, Tuple
+from typing import Callable, Dict, List, NamedTuple, Sequence, Tuple
 
 import numpy as np
 
@@ -32,15 +32,15 @@ class Count:
     Attributes
     ----------
     params : int
-        Everything that is trained: BatchNorm gamma and beta in, running statistics and scaling factors out.
+        All trained parameters, with BatchNorm.gamma and beta, without running statistics and scaling factors.
     params_without_bn : int
-        The same without BatchNorm.
+        The same, without those of BatchNorm.
     macs : int
-        Multiply-accumulates of one image.
+        Multiply-accumulates per image.
     layers : list of LayerCount
         Layers with parameters or MACs, in forward order.
     uncounted : dict of str to int
-        Operators without a handler, with how often they occur: elementwise work, pooling, …
+        {operator without a handler: number of its nodes}: elementwise operators, pooling, …
     """
     params: int
     params_without_bn: int
@@ -49,20 +49,24 @@ class Count:
     uncounted: Dict[str, int]
 
 
-def _convolution_macs(weight, output, attrs):
-    return int(np.prod(weight[1:])) * int(np.prod(output[1:]))          # per output value: inputs/groups · taps
+def _convolution_macs(node, shapes):
+    # per output value: inputs/groups · taps
+    return np.prod(shapes[node.inputs[1]][1:]) * np.prod(shapes[Entry(node)][1:])
 
 
-def _deconvolution_macs(weight, data, attrs):
-    return int(np.prod(weight[1:])) * int(np.prod(data[1:]))            # per input value: outputs/groups · taps
+def _deconvolution_macs(node, shapes):
+    # per input value: outputs/groups · taps
+    return np.prod(shapes[node.inputs[1]][1:]) * np.prod(shapes[node.inputs[0]][1:])
 
 
-def _dense_macs(weight, output, attrs):
-    return weight[1] * int(np.prod(output[1:]))
+def _dense_macs(node, shapes):
+    return shapes[node.inputs[1]][1] * np.prod(shapes[Entry(node)][1:])
 
 
-HANDLERS = {'Convolution': _convolution_macs, 'FullyConnected': _dense_macs, 'Deconvolution': _deconvolution_macs,
-            '_sg_mkldnn_conv': _convolution_macs, '_sg_mkldnn_fully_connected': _dense_macs}     # INT8
+HANDLERS: Dict[str, Callable[[Node, Dict[Entry, Tuple[int, ...]]], int]] = {
+    'Convolution': _convolution_macs, 'FullyConnected': _dense_macs, 'Deconvolution': _deconvolution_macs,
+    '_sg_mkldnn_conv': _convolution_macs, '_sg_mkldnn_fully_connected': _dense_macs,        # INT8
+}
 
 
 def count(net, input_shape: Sequence[int]) -> Count:
@@ -71,7 +75,7 @@ def count(net, input_shape: Sequence[int]) -> Count:
     Parameters
     ----------
     net : mxnet.gluon.HybridBlock
-        With or without scaling factors (which count as nothing), initialised or not.
+        With or without scaling factors (which are not counted), initialised or not.
     input_shape : sequence of int
         Shape of the input, batch first.
 
@@ -84,7 +88,7 @@ def count(net, input_shape: Sequence[int]) -> Count:
 
 
 def count_program(program: Program) -> Count:
-    """``count`` of a folded program."""
+    """``count`` for a folded program."""
     shapes, seen, layers, uncounted = program.shapes(), set(), [], Counter()
     without_bn = 0
     for node in program.nodes():
@@ -96,11 +100,10 @@ def count_program(program: Program) -> Count:
                 seen.add(entry.node)
                 params += int(np.prod(shapes[entry]))
         macs = 0
-        if node.op in HANDLERS:
-            size = shapes[node.inputs[0]] if node.op == 'Deconvolution' else shapes[Entry(node)]
-            macs = HANDLERS[node.op](shapes[node.inputs[1]], size, node)
+        if node.operator in HANDLERS:
+            macs = int(HANDLERS[node.operator](node, shapes))
         else:
-            uncounted[node.op] += 1
+            uncounted[node.operator] += 1
         if params or macs:
             layers.append(LayerCount(node.name, node.op, tuple(shapes[Entry(node)]), params, macs))
             without_bn += 0 if _is_norm(node) else params

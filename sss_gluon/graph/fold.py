@@ -1,22 +1,22 @@
-"""Evaluate whatever depends on parameters alone, so that scaling factors disappear into plain weights."""
+"""Evaluate all that depends on parameters alone, so that scaling factors disappear into plain weights."""
 from __future__ import annotations
 
 from .ir import Entry, Node, Program, evaluate, rewritten, unique_names
 
-# Operators whose result is not a function of their inputs alone: they train, or draw random numbers.
+# Operators whose result does not depend on their inputs alone: they train, or draw random numbers.
 NOT_CONSTANT = ('Dropout', 'BatchNorm', 'random', 'sample', 'shuffle', 'Custom')
 NO_GRADIENT = ('BlockGrad', 'stop_gradient', 'zeros_like', 'ones_like')
 
 
 def fold(program: Program) -> Program:
-    """Replace every parameter-only subgraph by one parameter with its value.
+    """Replace every subgraph that depends on parameters alone by one parameter with its value.
 
-    What is computed from nothing at all (``arange``, ``zeros``) stays an operator: as a parameter it would train.
-    The new parameter takes name, multipliers and initializer of the first parameter of the same shape in the
-    subgraph: λ·W is again called ``..._weight``.
+    Operators without inputs (``arange``, ``zeros``) stay operators, because a parameter would train. The new parameter
+    takes its name, multipliers and initializer from the first parameter of the same shape in the subgraph: λ·W is
+    called ``..._weight`` again.
     """
     nodes = program.nodes()
-    constant, folded = set(), set()     # folded: those of the constant nodes that depend on a parameter
+    constant, folded = set(), set()     # folded: the constant nodes that depend on a parameter
     for node in nodes:
         if program.is_parameter(node):
             constant.add(node)
@@ -26,7 +26,7 @@ def fold(program: Program) -> Program:
             constant.add(node)
             if any(entry.node in folded for entry in node.inputs):
                 folded.add(node)
-    frontier = []       # results of constant operators that something else uses
+    frontier = []       # results of constant operators that other operators use
     for user in nodes:
         if user not in constant:
             frontier += [entry for entry in user.inputs if entry.node in folded and not entry.node.is_variable]
@@ -44,7 +44,7 @@ def fold(program: Program) -> Program:
     numbers = _numbered(nodes, folded)
     for entry, value in zip(frontier, folded_values):
         computation = numbers[entry.node], entry.index
-        if computation not in same:     # a layer that is called twice computes λ·W twice: one parameter all the same
+        if computation not in same:     # a layer that is called twice computes λ·W twice
             source = _source(program, entry, value.shape)
             name = claim(source.name if source else entry.node.name)
             attrs = dict(source.attrs if source else {}, __shape__=str(value.shape))
@@ -59,13 +59,11 @@ def fold(program: Program) -> Program:
             return {i: Entry(new) for (origin, i), new in replacement.items() if origin is node}
         return Node(node.op, node.name, node.attrs, inputs, node.extra)
 
-    result = Program(rewritten(program.outputs, replace), values, program.input_shape, names=program.names)
-    result.values = result.used_values()
-    return result
+    return program.derived(rewritten(program.outputs, replace), values)
 
 
 def _numbered(nodes, folded):
-    """{node: number}, the same for two nodes that compute the same from the same parameters."""
+    """{node: number}; nodes that compute the same from the same parameters have the same number."""
     numbers, known = {}, {}
     for node in nodes:
         if node.is_variable or node not in folded:

@@ -1,4 +1,4 @@
-"""A network as it is best for inference: the same function, in the operators that runtimes are fast with."""
+"""A network prepared for inference: the same function, with operators that runtimes compute fast."""
 from __future__ import annotations
 
 from .batchnorm import fold_batchnorm
@@ -7,10 +7,10 @@ from .ir import Entry, Node, Program, rewritten, unique_names
 
 
 def for_inference(program: Program) -> Program:
-    """``fold_batchnorm``, means over all positions as global average pooling, and no slices that only training needs.
+    """Fold BatchNorms, write means over all positions as global average pooling, drop slices that only training needs.
 
-    The mean is the faster one in training; pooling has INT8 kernels in MXNet and keeps the layout of convolutions in
-    ONNX Runtime.
+    The mean is faster in training; pooling has INT8 kernels in MXNet and keeps the layout of convolutions in ONNX
+    Runtime.
     """
     return fold_batchnorm(_plain(program))
 
@@ -29,5 +29,4 @@ def _plain(program: Program) -> Program:
             return Node('Pooling', node.name, pooling, inputs)
         return Node('Flatten', node.name, {}, [Entry(Node('Pooling', claim(f'{node.name}_pool'), pooling, inputs))])
 
-    return Program(rewritten(program.outputs, replace), program.values, program.input_shape, program.input_name,
-                   program.kept, program.names)
+    return program.derived(rewritten(program.outputs, replace))

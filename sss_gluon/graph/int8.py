@@ -1,4 +1,4 @@
-"""INT8 inference: MXNet's quantization (oneDNN kernels) of a network, with ranges from real images."""
+"""INT8 inference: a network quantized by MXNet (oneDNN kernels), with ranges measured on real images."""
 from __future__ import annotations
 
 from typing import Dict, List
@@ -15,31 +15,31 @@ BACKEND = 'MKLDNN_QUANTIZE'
 
 
 def quantize(program: Program, images: np.ndarray) -> Program:
-    """A network whose convolutions (not grouped ones), dense layers, poolings and sums are computed in 8-bit integers.
+    """Compute convolutions (except grouped ones), dense layers, poolings and sums in 8-bit integers.
 
-    Weights get one range per output channel, and layer outputs the range they have on the given images.
+    Weights get one range per output channel; layer outputs get their range on the given images.
 
     Parameters
     ----------
     program : Program
-        Best from ``for_inference``. It is not changed.
+        Preferably from ``for_inference``. It is not changed.
     images : numpy.ndarray
-        float32, (N, C, H, W), normalised as for the network: some hundred of those it was trained on.
+        float32, (N, C, H, W), normalised as for the network: some hundred of its training images.
 
     Returns
     -------
     Program
-        With MXNet's ``_sg_mkldnn_...`` and ``_contrib_quantized_...`` operators, for CPUs only. Hold it against the
-        original: how much accuracy it costs depends on network and images. Its files are not smaller, because
-        MXNet quantizes the weights of convolutions when they are first used.
+        With MXNet's ``_sg_mkldnn_...`` and ``_contrib_quantized_...`` operators, for CPUs only. Compare it with the
+        original: the loss of accuracy depends on network and images. Its files are not smaller, because MXNet
+        quantizes the weights of convolutions when they are first used.
 
     Notes
     -----
-    MXNet 1.9.1 would fuse a convolution and the residual sum after it into one operator that overwrites what the
-    shortcut still needs: wrong outputs for pre-activation ResNets. The sums are hidden from that pass as
-    ``broadcast_add``, which it does not know, and quantized on their own. Grouped convolutions stay in float32: their
-    INT8 outputs were off by 15 to 24 %, those of plain and depthwise ones by 2 %. The other way to choose ranges, by
-    entropy, is not offered: it took a VGG-16 on the digits from 99 % to 9 %, where minimum and maximum kept 99 %.
+    MXNet 1.9.1 would fuse a convolution and the residual sum after it into one operator that overwrites values which
+    the shortcut still reads: the outputs of pre-activation ResNets would be wrong. The sums are hidden from that pass
+    as ``broadcast_add``, which it does not fuse, and quantized separately. Grouped convolutions stay in float32: their
+    INT8 outputs were off by 15 to 24 %, those of plain and depthwise ones by 2 %. Ranges chosen by entropy are not
+    offered: with them a VGG-16 on the digits fell from 99 % to 9 %, while minimum and maximum kept 99 %.
     """
     if str(images.dtype) != 'float32' or images.shape[1:] != tuple(program.input_shape[1:]) or not len(images):
         raise SSSError(f'calibration needs float32 images of shape (N, {", ".join(map(str, program.input_shape[1:]))})'
@@ -62,10 +62,11 @@ def quantize(program: Program, images: np.ndarray) -> Program:
 
 
 class _Ranges:
-    """Smallest and largest value of every output inside a network, on given images, as MXNet asks for them.
+    """Smallest and largest value of every output inside a network, on given images, in the form that MXNet expects.
 
-    Not by MXNet's own collector: it binds the network, and rewrites it with the wrong fusion on the way.
+    MXNet's own collector binds the network, which applies the wrong fusion.
     """
+
     def __init__(self, symbol, arrays, input_name, images):
         inside = [output for output in symbol.get_internals() if output.name not in arrays]
         names = [output.list_outputs()[0] for output in inside]
@@ -81,7 +82,7 @@ class _Ranges:
 
 
 def _grouped(outputs: List[Entry]) -> List[str]:
-    """Fused operators with a grouped convolution, other than a depthwise one."""
+    """Names of fused operators with a grouped convolution that is not depthwise."""
     def inside(node):
         return [Node(row['op'], row['name'], row.get('attrs')) for graph in node.extra.get('subgraphs', ())
                 for row in graph['nodes']]
@@ -91,7 +92,7 @@ def _grouped(outputs: List[Entry]) -> List[str]:
 
 
 def _renamed(outputs: List[Entry], old: str, new: str, names=None) -> List[Entry]:
-    """The graph with another operator in place of one."""
+    """The graph with one operator replaced by another."""
     def replace(node: Node, inputs):
         op = new if node.op == old and (names is None or node.name in names) else node.op
         return Node(op, node.name, node.attrs, inputs, node.extra)
@@ -100,14 +101,11 @@ def _renamed(outputs: List[Entry], old: str, new: str, names=None) -> List[Entry
 
 
 def _with_types(symbol, values: Dict[str, np.ndarray], program: Program) -> Program:
-    """The quantized network as a Program; its variables say their shape and type."""
+    """The quantized network as a Program whose variables declare their shape and type."""
     def replace(node: Node, inputs):
         if not node.is_variable or node.name == program.input_name:
             return Node(node.op, node.name, node.attrs, inputs, node.extra)
         declared = mx.sym.var(node.name, shape=values[node.name].shape, dtype=values[node.name].dtype)
         return Node('null', node.name, declared.list_attr())
 
-    result = Program(rewritten(from_symbol(symbol), replace), values, program.input_shape, program.input_name)
-    result.values = result.used_values()
-    return result
-
+    return program.derived(rewritten(from_symbol(symbol), replace), values)

@@ -4,36 +4,45 @@ from __future__ import annotations
 import ast
 import json
 from dataclasses import dataclass, field
-from typing import Dict, Iterator, List, NamedTuple, Tuple
+from functools import lru_cache
+from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 import mxnet as mx
 import numpy as np
 
 
 class Node:
-    """One operator, or a variable when ``op`` is ``null``. Attributes are strings, as in MXNet's JSON."""
+    """One operator, or a variable if ``op`` is ``null``. Attributes are strings, as in MXNet's JSON."""
     __slots__ = ('op', 'name', 'attrs', 'inputs', 'extra')
 
     def __init__(self, op: str, name: str, attrs=None, inputs=(), extra=None):
         self.op, self.name, self.attrs, self.inputs = op, name, dict(attrs or {}), list(inputs)
-        self.extra = extra or {}        # subgraphs of control-flow operators: carried along untouched
+        self.extra = extra or {}        # subgraphs of control-flow operators, which are copied untouched
 
     @property
     def is_variable(self) -> bool:
         return self.op == 'null'
 
     def get(self, key: str, default=None):
-        """An attribute as a Python value: number, bool, tuple, None or str."""
+        """An attribute as a Python value: a number, bool, tuple, None or str."""
         text = self.attrs.get(key)
-        if text is None:
-            return default
-        try:
-            return ast.literal_eval(text)
-        except (ValueError, SyntaxError):
-            return text
+        return default if text is None else _parsed(text)
+
+    @property
+    def operator(self) -> str:
+        """Its name in the tables of rules and counts: ``op``, or the ``op_type`` of an operator written in Python."""
+        return self.attrs.get('op_type', self.op) if self.op == 'Custom' else self.op
 
     def __repr__(self):
-        return f'{self.op}({self.name})'
+        return f'{self.operator}({self.name})'
+
+
+@lru_cache(maxsize=4096)
+def _parsed(text: str):
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
 
 
 class Entry(NamedTuple):
@@ -50,24 +59,24 @@ class Program:
     ----------
     outputs : list of Entry
     values : dict of str to numpy.ndarray
-        Every variable except ``data``, auxiliary states included.
+        Values of all variables except ``data``, auxiliary states included.
     input_shape : tuple of int
         Shape of ``data``.
-    names : dict of str to str
+    variables : dict of str to str
         {structural name of a parameter, e.g. ``stage1.0.conv1.weight``: name of its variable}.
-    kept : dict of str to numpy.ndarray
-        Of parameters that were cut along their first axis: which of the indices before the cut are left.
+    kept_indices : dict of str to numpy.ndarray
+        For each parameter that was cut along its first axis, the indices before the cut that remain.
     """
     outputs: List[Entry]
     values: Dict[str, np.ndarray]
     input_shape: Tuple[int, ...]
     input_name: str = 'data'
-    kept: Dict[str, np.ndarray] = field(default_factory=dict)
-    names: Dict[str, str] = field(default_factory=dict)
+    kept_indices: Dict[str, np.ndarray] = field(default_factory=dict)
+    variables: Dict[str, str] = field(default_factory=dict)
     _shapes: dict = field(default=None, repr=False, compare=False)
 
     def nodes(self) -> List[Node]:
-        """All nodes that the outputs need, inputs before their users."""
+        """All nodes that the outputs depend on, inputs before their users."""
         order, state = [], {}
         stack = [(entry.node, False) for entry in reversed(self.outputs)]
         while stack:
@@ -87,7 +96,7 @@ class Program:
         return self.values[entry.node.name]
 
     def consumers(self) -> Dict[Node, List[Tuple[Node, int]]]:
-        """For every node the (user, input position) pairs."""
+        """{node: (user, input position) pairs}."""
         users = {node: [] for node in self.nodes()}
         for node in users:
             for position, entry in enumerate(node.inputs):
@@ -95,7 +104,7 @@ class Program:
         return users
 
     def shapes(self) -> Dict[Entry, Tuple[int, ...]]:
-        """Shape of every entry, by MXNet's own inference."""
+        """The shape of every entry, by MXNet's own inference."""
         if self._shapes is None:
             internals = self.symbol().get_internals()
             known = {name: value.shape for name, value in self.values.items()}
@@ -112,30 +121,38 @@ class Program:
     def output_shapes(self) -> List[Tuple[int, ...]]:
         return [tuple(self.shapes()[entry]) for entry in self.outputs]
 
+    def derived(self, outputs: List[Entry], values: Optional[Dict[str, np.ndarray]] = None,
+                kept_indices: Optional[Dict[str, np.ndarray]] = None) -> Program:
+        """The program that computes ``outputs``, made from nodes of this one, with the values that they depend on."""
+        program = Program(outputs, self.values if values is None else values, self.input_shape, self.input_name,
+                          self.kept_indices if kept_indices is None else kept_indices, self.variables)
+        program.values = program.used_values()
+        return program
+
     def symbol(self) -> mx.sym.Symbol:
         """The graph as an MXNet Symbol."""
         return mx.sym.load_json(to_json(self.outputs))
 
     def used_values(self) -> Dict[str, np.ndarray]:
-        """Values of the variables that the outputs need."""
+        """Values of the variables that the outputs depend on."""
         return {node.name: self.values[node.name] for node in self.nodes() if self.is_parameter(node)}
 
     def run(self, data: np.ndarray) -> List[np.ndarray]:
-        """Outputs for a batch, float32 in inference mode on the CPU."""
+        """Outputs for a batch, in float32 and inference mode on the CPU."""
         arrays = dict(self.used_values(), **{self.input_name: data})
         return evaluate(self.outputs, arrays)
 
 
 def evaluate(outputs: List[Entry], arrays: Dict[str, np.ndarray]) -> List[np.ndarray]:
-    """Values of entries for given variables, in inference mode on the CPU."""
+    """Values of entries, given those of the variables, in inference mode on the CPU."""
     symbol = mx.sym.load_json(to_json(outputs))
     inputs = [mx.nd.array(arrays[name], dtype=arrays[name].dtype) for name in symbol.list_inputs()]
-    results = mx.nd.CachedOp(symbol)(*inputs)       # unlike bind, without oneDNN's graph rewriting and its log lines
+    results = mx.nd.CachedOp(symbol)(*inputs)       # bind rewrites the graph for oneDNN, wrongly at times, and logs it
     return [result.asnumpy() for result in (results if isinstance(results, list) else [results])]
 
 
 def to_json(outputs: List[Entry]) -> str:
-    """MXNet's symbol JSON of everything that the outputs need."""
+    """MXNet's symbol JSON of everything that the outputs depend on."""
     nodes = Program(outputs, {}, ()).nodes()
     number = {node: i for i, node in enumerate(nodes)}
 
@@ -151,7 +168,7 @@ def to_json(outputs: List[Entry]) -> str:
 
 def from_symbol(symbol: mx.sym.Symbol) -> List[Entry]:
     """The outputs of a Symbol as entries of fresh nodes."""
-    graph = json.loads(symbol.tojson(remove_amp_cast=False))    # removed, MXNet leaks the Symbol that it makes
+    graph = json.loads(symbol.tojson(remove_amp_cast=False))    # True would leak the Symbol that MXNet makes
     nodes = []
     for row in graph['nodes']:
         inputs = [Entry(nodes[i], index) for i, index, *_ in row['inputs']]
@@ -161,10 +178,10 @@ def from_symbol(symbol: mx.sym.Symbol) -> List[Entry]:
 
 
 def rewritten(outputs: List[Entry], replace) -> List[Entry]:
-    """A copy of the graph in which ``replace(node, new_inputs)`` says what stands for each node.
+    """A copy of the graph in which each node is replaced by the result of ``replace(node, new_inputs)``.
 
-    ``replace`` gets every node after its inputs; it returns a node that takes its place, or {output index: entry}
-    for those outputs that are still used. An input without a replacement arrives as None.
+    ``replace`` gets every node after its inputs. It returns a node, or {output index: entry} for the outputs that are
+    still used. An input without a replacement is None.
     """
     done: Dict[Node, object] = {}
 
@@ -178,7 +195,7 @@ def rewritten(outputs: List[Entry], replace) -> List[Entry]:
 
 
 def unique_names(taken) -> Iterator:
-    """A function that returns a name as it is, or with a number when it is taken."""
+    """A function that returns a name unchanged, or with a number if it is taken."""
     taken = set(taken)
 
     def claim(name: str) -> str:

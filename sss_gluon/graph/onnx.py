@@ -15,26 +15,26 @@ from .ir import Entry, Node, Program, rewritten, unique_names
 from .prune import TOLERANCE
 
 OPSET = 13              # the newest one that MXNet 1.9.1 translates to
-IR_VERSION = 8          # of the time of that opset, for older runtimes
-BATCHES = (1, 3, 8)     # sizes that the file is checked with
+IR_VERSION = 8          # as old as that opset, for older runtimes
+BATCHES = (1, 3, 8)     # batch sizes that the file is checked with
 
 
 def write_onnx(program: Program, path: Union[str, Path], images: Optional[np.ndarray] = None,
                name: str = 'sss_gluon', metadata: Optional[Dict[str, str]] = None) -> float:
-    """Write an ONNX file that ONNX Runtime computes the same outputs with.
+    """Write an ONNX file, and check that ONNX Runtime computes the same outputs from it.
 
     Parameters
     ----------
     program : Program
-        Of inference mode, best from ``for_inference``.
+        Preferably from ``for_inference``.
     path : path
-        The file appears when all checks have passed, and not otherwise.
+        The file appears only if all checks pass.
     images : numpy.ndarray, optional
-        float32, (N, ...), what the outputs are compared on; default normal numbers.
+        float32, (N, ...), to compare the outputs on; default normal random numbers.
     name : str
-        Of the graph.
+        Name of the graph.
     metadata : dict of str to str, optional
-        The file's own key-value pairs, e.g. how images are normalised.
+        Key-value pairs stored in the file, e.g. how images are normalised.
 
     Returns
     -------
@@ -49,8 +49,8 @@ def write_onnx(program: Program, path: Union[str, Path], images: Optional[np.nda
 
     Notes
     -----
-    The batch dimension is symbolic, ``N``, in inputs and outputs. Parameters are initializers only and no inputs:
-    they are constants then, and ONNX Runtime folds and fuses with them.
+    The batch dimension of inputs and outputs is the symbol ``N``. Parameters are initializers and not inputs, so that
+    ONNX Runtime treats them as constants, and folds and fuses them.
     """
     onnx, _ = packages()
     if images is None:
@@ -66,14 +66,14 @@ def write_onnx(program: Program, path: Union[str, Path], images: Optional[np.nda
             return max(_difference(program, run, images[:size]) for size in BATCHES)
         except SSSError:
             raise
-        except Exception as error:      # onnx and ONNX Runtime raise classes of their own
-            raise SSSError(f'the exported network is not valid ONNX ({_line(error)}); nothing was kept') from error
+        except Exception as error:      # onnx and ONNX Runtime have their own exceptions
+            raise SSSError(f'the exported network is not valid ONNX ({_line(error)}); nothing was written') from error
 
 
 def open_onnx(path: Union[str, Path]) -> Callable[[np.ndarray], List[np.ndarray]]:
     """A function that computes the outputs of an ONNX file for a batch, with ONNX Runtime on the CPU.
 
-    It uses as many threads as ``OMP_NUM_THREADS`` says, as MXNet does.
+    Like MXNet, it uses ``OMP_NUM_THREADS`` threads.
     """
     _, runtime = packages()
     options = runtime.SessionOptions()
@@ -86,7 +86,7 @@ def open_onnx(path: Union[str, Path]) -> Callable[[np.ndarray], List[np.ndarray]
 
 
 def packages():
-    """The modules onnx and onnxruntime, or the sentence that says how to get them."""
+    """The modules onnx and onnxruntime; without them, an error that says how to install them."""
     try:
         import onnx
         import onnx.checker
@@ -100,7 +100,7 @@ def packages():
 
 
 def _model(onnx, program: Program, name: str):
-    from mxnet.onnx.mx2onnx._export_onnx import MXNetGraph  # export_model knows no opset but the newest
+    from mxnet.onnx.mx2onnx._export_onnx import MXNetGraph  # export_model cannot choose the opset
 
     program = _explicit(program)
     symbol, values = program.symbol(), program.used_values()
@@ -108,7 +108,7 @@ def _model(onnx, program: Program, name: str):
     names = symbol.list_inputs()
     types = [onnx.helper.np_dtype_to_tensor_dtype(values[key].dtype) if key in values else onnx.TensorProto.FLOAT
              for key in names]
-    try:    # parameters go in as inputs: as values they would pass through Python lists, 140 million numbers in VGG-16
+    try:    # parameters as inputs, because values would become Python lists: 140 million numbers in VGG-16
         graph = MXNetGraph().create_onnx_graph_proto(symbol, {}, [shapes[key] for key in names], types,
                                                      opset_version=OPSET, dynamic=False)
     except (AttributeError, NotImplementedError, ValueError, KeyError, onnx.checker.ValidationError) as error:
@@ -129,7 +129,7 @@ def _model(onnx, program: Program, name: str):
 
 
 def _explicit(program: Program) -> Program:
-    """BatchNorms as MXNet's exporter reads them: it takes gamma where ``fix_gamma`` means 1, and no negative axis."""
+    """Write BatchNorms for MXNet's exporter, which ignores ``fix_gamma`` and does not understand a negative axis."""
     values = dict(program.values)
     claim = unique_names({node.name for node in program.nodes()} | values.keys())
 
@@ -139,20 +139,20 @@ def _explicit(program: Program) -> Program:
             attrs['axis'] = str(node.get('axis', 1) % len(program.shapes()[Entry(node)]))
             if node.get('fix_gamma', True):
                 gamma = claim(f'{node.name}_ones')
-                values[gamma] = np.ones_like(program.value(node.inputs[2]))     # of the shape of beta
+                values[gamma] = np.ones_like(program.value(node.inputs[2]))     # shaped like beta
                 inputs[1] = Entry(Node('null', gamma))
                 attrs['fix_gamma'] = 'False'
         return Node(node.op, node.name, attrs, inputs, node.extra)
 
-    return Program(rewritten(program.outputs, replace), values, program.input_shape, program.input_name)
+    return program.derived(rewritten(program.outputs, replace), values)
 
 
 def _in_order(program: Program, found: Dict[str, object]) -> list:
-    """The graph's outputs as the network has them; the exporter has them in the order of its nodes."""
+    """The outputs in the order of the network; the exporter orders them as its nodes."""
     names = [next((name for name in (f'{node.name}{index}', node.name) if name in found), None)
              for node, index in program.outputs]
     if None in names or len(set(names)) < len(names):
-        raise SSSError('MXNet cannot translate this network to ONNX: an output is an input, or given twice')
+        raise SSSError('MXNet cannot translate this network to ONNX: an output is an input, or occurs twice')
     return [found[name] for name in names]
 
 
@@ -160,12 +160,12 @@ def _difference(program: Program, run, batch: np.ndarray) -> float:
     worst, where = 0.0, f'with a batch of {len(batch)} ONNX Runtime'
     for expected, found in zip(program.run(batch), run(batch)):
         if expected.shape != found.shape:
-            raise SSSError(f'{where} gives outputs of shape {found.shape} instead of {expected.shape}; nothing was '
-                           f'kept')
+            raise SSSError(f'{where} has outputs of shape {found.shape} instead of {expected.shape}; nothing was '
+                           f'written')
         worst = max(worst, float(np.abs(expected - found).max() / max(np.abs(expected).max(), 1e-30)))
     if not worst <= TOLERANCE:
         raise SSSError(f'{where} differs by {worst:.1e} of the largest output, more than rounding ({TOLERANCE:.0e}); '
-                       f'nothing was kept')
+                       f'nothing was written')
     return worst
 
 
@@ -175,7 +175,7 @@ def _line(error: Exception) -> str:
 
 @contextmanager
 def _quiet(onnx) -> Iterator[None]:
-    """MXNet's exporter uses names that onnx calls deprecated, and has its graph checked against the newest opset."""
+    """MXNet's exporter uses names that onnx deprecates, and checks its graph against the newest opset."""
     context = onnx.checker.DEFAULT_CONTEXT
     before = dict(context.opset_imports)
     context.opset_imports = {'': OPSET}

@@ -1,4 +1,4 @@
-"""Which rule each MXNet operator follows. One that is not in the table keeps all its channels, and is reported."""
+"""The rule of each MXNet operator. An operator without one keeps all its channels and is reported."""
 from __future__ import annotations
 
 import math
@@ -6,7 +6,6 @@ from typing import Dict
 
 import numpy as np
 
-from .linear import Linear
 from .rules import (
     Axes,
     BatchNorm,
@@ -14,12 +13,14 @@ from .rules import (
     Concat,
     Elementwise,
     Flatten,
+    Linear,
     Pad,
     Pooling,
     PReLU,
     Rule,
     SliceAxis,
     Split,
+    Unknown,
     UpSampling,
 )
 
@@ -82,5 +83,5 @@ RULES: Dict[str, Rule] = {
     'slice_axis': SliceAxis(),
     'SliceChannel': Split(), 'split': Split(),
 }
-UNKNOWN = Rule()
+UNKNOWN = Unknown()
 ADDITIONS = ('elemwise_add', 'broadcast_add', '_plus', '_Plus', 'broadcast_plus')

@@ -1,4 +1,4 @@
-"""Remove everything that contributes nothing: from a network with zeros to a smaller network with the same outputs."""
+"""Prune: turn a network with zeros into a smaller network with the same outputs."""
 from __future__ import annotations
 
 from typing import List, Tuple
@@ -13,13 +13,13 @@ from .ir import Entry, Node, Program, rewritten, unique_names
 from .operators import ADDITIONS
 from .rules import Concat
 
-TOLERANCE = 1e-4        # of the largest output: what float32 sums in another order may differ by
+TOLERANCE = 1e-4        # relative to the largest output: float32 sums in another order differ by less
 
 
 def prune_graph(program: Program, align: int = 1) -> Tuple[Program, List[str]]:
-    """The compact program of a folded one, and the operators that were not understood.
+    """Prune a folded program; return the compact program and the operators that were not understood.
 
-    Repeated until nothing more goes: a grouped convolution of which one group is left is then cut like a plain one.
+    Repeated until nothing changes: a grouped convolution with one group left is pruned like a plain one then.
     """
     while True:
         reduced, unhandled = slice_parameters(simplify(program), align)
@@ -33,9 +33,10 @@ def _size(program: Program) -> Tuple[int, int]:
 
 
 def simplify(program: Program) -> Program:
-    """Drop additions of zero; turn a branch whose result is the same for every input into one constant.
+    """Drop additions of zero, and replace a branch whose result is the same for every input by one constant.
 
-    A ReLU of a ReLU, left over where a block between them is gone, and a slice that takes everything are dropped too.
+    A ReLU of a ReLU, which remains where a block between the two was removed, and a slice over the whole width are
+    dropped too.
     """
     channels = Channels(program)
     values = dict(program.values)
@@ -46,13 +47,13 @@ def simplify(program: Program) -> Program:
             full = all(channels.shape(entry) == channels.shape(Entry(node)) and not channels.is_parameter(entry)
                        for entry in node.inputs)
             constants = [channels.constant(entry) for entry in node.inputs]
-            for mine, other in ((0, 1), (1, 0)):
-                if full and (constants[mine] == 0).all():
+            for this, other in ((0, 1), (1, 0)):
+                if full and (constants[this] == 0).all():
                     return {0: inputs[other]}
-            for mine, other in ((0, 1), (1, 0)):
-                if full and not np.isnan(constants[mine]).any() and np.isnan(constants[other]).any():
+            for this, other in ((0, 1), (1, 0)):
+                if full and not np.isnan(constants[this]).any() and np.isnan(constants[other]).any():
                     name = claim(f'{node.name}_constant')
-                    values[name] = _constant(constants[mine], channels.shape(Entry(node)))
+                    values[name] = _constant(constants[this], channels.shape(Entry(node)))
                     return _plus_constant(node, inputs[other], name, values[name].shape)
         if is_whole_slice(node):
             return {0: inputs[0]}
@@ -61,10 +62,8 @@ def simplify(program: Program) -> Program:
         return Node(node.op, node.name, node.attrs, inputs, node.extra)
 
     outputs = [Entry(Node('_copy', claim('copy'), {}, [entry])) if entry.node.name == program.input_name else entry
-               for entry in rewritten(program.outputs, replace)]        # a SymbolBlock must compute something
-    simplified = Program(outputs, values, program.input_shape, kept=program.kept, names=program.names)
-    simplified.values = simplified.used_values()
-    return simplified
+               for entry in rewritten(program.outputs, replace)]        # a SymbolBlock needs an operator
+    return program.derived(outputs, values)
 
 
 def _is_relu(node: Node) -> bool:
@@ -77,18 +76,18 @@ def _constant(values, shape) -> np.ndarray:
 
 
 def _plus_constant(node, other: Entry, name: str, shape) -> Node:
-    """x + k, k one value per channel: exact in inference, where the branch that gave k used running statistics."""
+    """x + k with one value k per channel: exact in inference, where the removed branch used running statistics."""
     attrs = {'__shape__': str(shape), '__lr_mult__': '1.0', '__wd_mult__': '0.0',
              '__init__': mx.init.Zero().dumps(), '__grad_req__': 'write'}
     return Node('broadcast_add', node.name, {}, [other, Entry(Node('null', name, attrs))])
 
 
 def slice_parameters(program: Program, align: int = 1) -> Tuple[Program, List[str]]:
-    """Cut parameters to the channels that are kept, and drop branches of which none is."""
+    """Cut parameters to the channels that are kept, and drop branches without any."""
     channels = Channels(program)
     channels.solve(align)
     attributes = channels.rewrite()
-    values, kept = dict(program.values), dict(program.kept)
+    values, kept = dict(program.values), dict(program.kept_indices)
     for name, cuts in channels.cuts.items():
         for axis, keep in cuts.items():
             if not keep.all():
@@ -110,20 +109,30 @@ def slice_parameters(program: Program, align: int = 1) -> Tuple[Program, List[st
             attrs['num_args'] = str(len(inputs))
         return Node(node.op, node.name, attrs, inputs, node.extra)
 
-    result = Program(rewritten(program.outputs, replace), values, program.input_shape, kept=kept, names=program.names)
-    result.values = result.used_values()
-    return result, channels.unhandled()
+    return program.derived(rewritten(program.outputs, replace), values, kept), channels.unhandled()
 
 
 def verify(program: Program, reduced: Program, name: str = 'the compact network') -> float:
-    """Run both on one random batch; the largest difference over the largest output, or an error."""
+    """Run both programs on one random batch.
+
+    Returns
+    -------
+    float
+        Largest difference between the outputs, over the largest output.
+
+    Raises
+    ------
+    SSSError
+        The difference is larger than ``TOLERANCE``, shapes differ, or outputs are not finite.
+    """
     batch = np.random.RandomState(0).standard_normal(program.input_shape).astype('float32')
     worst = 0.0
     for expected, found in zip(program.run(batch), reduced.run(batch)):
         if not np.isfinite(expected).all():
-            raise SSSError('the network gives outputs that are not finite; it cannot be compared with its compact form')
+            raise SSSError('the network has outputs that are not finite, which cannot be compared with those of its '
+                           'compact form')
         if expected.shape != found.shape:
-            raise SSSError(f'{name} gives outputs of shape {found.shape} instead of {expected.shape}')
+            raise SSSError(f'{name} has outputs of shape {found.shape} instead of {expected.shape}')
         worst = max(worst, float(np.abs(expected - found).max() / max(np.abs(expected).max(), 1e-30)))
     if not worst <= TOLERANCE:
         raise SSSError(f'{name} differs by {worst:.1e} of the largest output, more than rounding '

@@ -1,4 +1,4 @@
-"""From a Gluon network to a Program with structural names, the same for every instance of the network."""
+"""From a Gluon network to a Program with structural names, which are the same for every instance of the network."""
 from __future__ import annotations
 
 import io
@@ -13,40 +13,40 @@ from ..errors import SSSError, reason
 from .ir import Node, Program, from_symbol, rewritten, unique_names
 
 NARROW = ('float16', 'bfloat16')
-AMP = ('amp_cast', 'amp_multicast')         # casts that do nothing where everything is float32
+AMP = ('amp_cast', 'amp_multicast')         # casts that do nothing if everything is float32
 
 
 def trace(net: gluon.HybridBlock, input_shape: Sequence[int], values: bool = True) -> Program:
-    """Read a network with one input as a Program.
+    """Read a network as a Program.
 
     Parameters
     ----------
     net : mxnet.gluon.HybridBlock
-        Any network that can be called with a Symbol, a ``SymbolBlock`` included.
+        Any network with one input that can be called with a Symbol, including a ``SymbolBlock``.
     input_shape : sequence of int
         Shape of the input, batch first, e.g. (1, 3, 32, 32).
     values : bool
-        Copy the parameters to the host; otherwise zeros of their shapes stand in (enough to count).
+        Copy the parameters to the host; otherwise use zeros of their shapes, which is enough to count.
 
     Raises
     ------
     SSSError
-        When the network cannot be traced, has more than one input, or is not initialised.
+        The network cannot be traced, has more than one input, or is not initialised.
 
     Notes
     -----
-    A Program is float32: parameters of a narrower type are widened, casts to such a type and those of MXNet's AMP left
-    out.
+    A Program is float32: parameters of a narrower type are converted; casts to such a type, and those of MXNet's AMP,
+    are left out.
     """
     symbol = _symbol(net)
     input_shape = tuple(int(size) for size in input_shape)
     parameters = {p.name: p for p in net.collect_params().values()}
     free = [name for name in symbol.list_inputs() if name not in parameters]
     if free != ['data']:
-        raise SSSError(f'{type(net).__name__} has the inputs {free}; only networks with one input can be handled')
+        raise SSSError(f'{type(net).__name__} has the inputs {free}; only networks with one input are supported')
     shapes = _parameter_shapes(net, symbol, input_shape)
     host = {}
-    mx.nd.waitall()     # with static_shape, parameters read without it can be those of an earlier step
+    mx.nd.waitall()     # without it, static_shape can return the parameters of an earlier step
     for name, shape in shapes.items():
         host[name] = _host_value(net, parameters[name]) if values else np.zeros(shape, 'float32')
     structural = structural_names(net)
@@ -55,7 +55,7 @@ def trace(net: gluon.HybridBlock, input_shape: Sequence[int], values: bool = Tru
 
 
 def structural_names(net: gluon.Block) -> Dict[str, str]:
-    """Parameter name -> structural name, e.g. ``stage1.0.conv1.weight``; a shared parameter has its first one."""
+    """{parameter name: structural name, e.g. ``stage1.0.conv1.weight``}; of a shared parameter, its first one."""
     if isinstance(net, gluon.SymbolBlock):
         return {p.name: p.name for p in net.collect_params().values()}
     names = {}
@@ -69,7 +69,7 @@ def _symbol(net) -> mx.sym.Symbol:
         raise SSSError(f'{type(net).__name__} is not a HybridBlock and cannot be traced; write it with hybrid_forward')
     try:
         outputs = net(mx.sym.var('data'))
-    except Exception as error:      # whatever hybrid_forward of a user's network raises for a Symbol
+    except Exception as error:      # a user's hybrid_forward may raise anything for a Symbol
         raise SSSError(f'{type(net).__name__} cannot be traced with a symbolic input: '
                        f'{type(error).__name__}: {reason(error)}') from error
     return mx.sym.Group(list(outputs)) if isinstance(outputs, (list, tuple)) else outputs
@@ -77,7 +77,7 @@ def _symbol(net) -> mx.sym.Symbol:
 
 def _parameter_shapes(net, symbol, input_shape):
     try:
-        with redirect_stdout(io.StringIO()):        # where MXNet prints that it failed
+        with redirect_stdout(io.StringIO()):        # MXNet prints that it failed
             arguments, _, auxiliary = symbol.infer_shape(data=input_shape)
     except Exception as error:      # MXNetError, and Exception itself for more than 2^31 elements
         raise SSSError(f'{type(net).__name__} does not accept an input of shape {input_shape}: '
@@ -99,13 +99,13 @@ def _host_value(net, parameter) -> np.ndarray:
 
 
 def _renamed(program: Program, parameters, structural, prefix: str) -> Program:
-    """Variables get structural names with underscores, operators the name of the layer whose parameters they use."""
+    """Give variables structural names with underscores, and operators the name of the layer that they belong to."""
     nodes = program.nodes()
     claim = unique_names(['data'])
     variable = {node.name: claim(structural[node.name].replace('.', '_')) for node in nodes
                 if program.is_parameter(node)}
     values = {new: program.values[old] for old, new in variable.items()}
-    owner: Dict[Node, Optional[str]] = {}       # layer whose parameters a parameter-only node computes with
+    owner: Dict[Node, Optional[str]] = {}       # layer whose parameters a node computes with, if it uses nothing else
     for node in nodes:
         if program.is_parameter(node):
             owner[node] = variable[node.name].rpartition('_')[0] or None     # stage1_0_conv1 of ..._conv1_weight
@@ -132,4 +132,5 @@ def _renamed(program: Program, parameters, structural, prefix: str) -> Program:
         return Node('null', variable[node.name], attrs)
 
     outputs = rewritten(program.outputs, replace)
-    return Program(outputs, values, program.input_shape, names={structural[old]: new for old, new in variable.items()})
+    return Program(outputs, values, program.input_shape,
+                   variables={structural[old]: new for old, new in variable.items()})

@@ -60,7 +60,7 @@ class LayerGraph:
         self.program: Program = fold(trace(net, input_shape))
         self.users = self.program.consumers()
         self.nodes = {node.name: node for node in self.users}
-        structural = {variable: name for name, variable in self.program.names.items()}
+        structural = {variable: name for name, variable in self.program.variables.items()}
         names = structural_names(net)
         parameters = {names[p.name]: p for p in net.collect_params().values()}
         self._parameters = {variable: parameters[name] for variable, name in structural.items()}
@@ -69,7 +69,7 @@ class LayerGraph:
     def _unit(self, factor: ScalingFactor) -> PrunableUnit:
         prefix = f'{factor.name}.' if factor.name else ''
         for kind in ('gamma', 'weight'):
-            variable = self.nodes.get(self.program.names.get(f'{prefix}{kind}', ''))
+            variable = self.nodes.get(self.program.variables.get(f'{prefix}{kind}', ''))
             if variable is not None:
                 node = self.users[variable][0][0]
                 conv = node.inputs[0].node if node.op == 'BatchNorm' else node

@@ -1,18 +1,14 @@
 """From scores to masks: removes the fewest structures, lowest scores first, that meet a budget of MACs."""
 from __future__ import annotations
 
-from typing import Callable, Dict, List, NamedTuple, Sequence, Tuple
+from typing import Dict, List, NamedTuple, Sequence, Tuple
 
 import numpy as np
 from mxnet import gluon
 
 from ..errors import SSSError
 from ..factors import scaling_factors
-from ..graph.count import count_program
-from ..graph.fold import fold
-from ..graph.prune import prune_graph
-from ..graph.trace import trace
-from ..structures.factor_values import factor_variable
+from ..structures.masked_count import MaskedCounter
 from .layer_graph import PrunableUnit
 from .method import Masks, Scores
 
@@ -69,10 +65,10 @@ def meet_budget(net: gluon.HybridBlock, input_shape, scores: Scores, target: flo
         If more remains even without all structures that may be removed.
     """
     rows = removal_order(scores, _kinds(net, scores), scope)
-    left = _counter(net, input_shape)
+    counter = MaskedCounter(net, input_shape)
 
     def share(removed: int) -> float:
-        return left(_masks(scores, rows[:removed]))
+        return counter.share(_masks(scores, rows[:removed])).macs
 
     if share(len(rows)) > target:
         raise SSSError(f'target_macs={target:g} cannot be met: without all {len(rows)} structures that may be '
@@ -91,8 +87,8 @@ def meet_budget(net: gluon.HybridBlock, input_shape, scores: Scores, target: flo
 def zero_scores(net: gluon.HybridBlock, input_shape, scores: Scores) -> Selection:
     """Remove the structures whose score is exactly 0."""
     rows = [(name, i) for name, i in removal_order(scores, _kinds(net, scores), 'global') if scores[name][i] == 0]
-    kept = _masks(scores, rows)
-    return Selection(kept, _counter(net, input_shape)(kept))
+    masks = _masks(scores, rows)
+    return Selection(masks, MaskedCounter(net, input_shape).share(masks).macs)
 
 
 def _kinds(net, scores: Scores) -> Dict[str, str]:
@@ -105,21 +101,3 @@ def _masks(scores: Scores, removed) -> Masks:
     for name, i in removed:
         masks[name][i] = False
     return masks
-
-
-def _counter(net, input_shape) -> Callable[[Masks], float]:
-    """Share of the MACs that is left when only some structures are kept."""
-    program = trace(net, input_shape)
-    whole = count_program(fold(program)).macs
-    variables = {factor.name: factor_variable(program, factor) for factor in scaling_factors(net)}
-    known: Dict[bytes, float] = {}
-
-    def left(kept: Masks) -> float:
-        key = b''.join(array.tobytes() for array in kept.values())
-        if key not in known:
-            for name, array in kept.items():
-                program.values[variables[name]] = array.astype('float32')
-            known[key] = count_program(prune_graph(fold(program))[0]).macs / whole
-        return known[key]
-
-    return left

@@ -1,7 +1,6 @@
-"""The paper's nine networks as plain Gluon blocks, with or without scaling factors."""
+"""The nine networks of the paper as plain Gluon blocks, with or without scaling factors."""
 from __future__ import annotations
 
-import difflib
 import importlib
 from numbers import Integral
 from typing import Callable, NamedTuple, Optional, Sequence, Tuple, Union
@@ -9,7 +8,7 @@ from typing import Callable, NamedTuple, Optional, Sequence, Tuple, Union
 import mxnet as mx
 from mxnet import gluon
 
-from ..errors import SSSError, reason
+from ..errors import SSSError, nearest, reason
 from . import peleenet, resnet, resnext, vgg
 from .layers import Layers
 
@@ -17,10 +16,10 @@ from .layers import Layers
 class Architecture(NamedTuple):
     """One row of the table of networks."""
     build: Callable
-    factors: Tuple[str, ...]        # what the paper prunes in this network: the default
-    offered: Tuple[str, ...]        # every kind of factor that the network can carry
-    size: int                       # height and width the network is published for
-    minimum_size: int               # smaller images are zero-padded to it
+    factors: Tuple[str, ...]        # the kinds that the paper prunes in this network: the default
+    offered: Tuple[str, ...]        # all kinds of factors that the network can carry
+    size: int                       # height and width that the network was published for
+    minimum_size: int               # smaller images are zero-padded to this
     classes: int
 
 
@@ -38,14 +37,14 @@ ARCHITECTURES = {
 
 
 def architecture(name: str) -> Architecture:
-    """The row of a network; an unknown name is an error that names the nearest one."""
+    """The row of a network; for an unknown name, an error that names the nearest one."""
     if name in ARCHITECTURES:
         return ARCHITECTURES[name]
-    near = difflib.get_close_matches(str(name), ARCHITECTURES, n=1, cutoff=0.0)[0]
-    raise SSSError(f'model {name!r} is unknown; did you mean {near!r}? Models: {", ".join(ARCHITECTURES)}')
+    raise SSSError(f'model {name!r} is unknown; did you mean {nearest(name, ARCHITECTURES)!r}? '
+                   f'Models: {", ".join(ARCHITECTURES)}')
 
 
-# Options that are whole numbers or lists of them, and the largest that is no slip: networks are built block by block.
+# Options that are integers or lists of them, and their largest plausible values: networks are built block by block.
 LARGEST = {'depths': 1000, 'widths': 2 ** 16, 'stages': 2 ** 16, 'groups': 2 ** 16}
 
 
@@ -62,13 +61,13 @@ def _check_sizes(name: str, options) -> None:
                                f'{number!r}')
 
 
-def _own_model(name: str, classes, factors, in_channels, options) -> gluon.HybridBlock:
-    """A network of the user's: ``package.module:function``, called with classes= and in_channels=."""
+def _user_model(name: str, classes, factors, in_channels, options) -> gluon.HybridBlock:
+    """The user's network ``package.module:function``, called with classes= and in_channels=."""
     module_name, _, function_name = name.partition(':')
     try:
         function = getattr(importlib.import_module(module_name), function_name)
     except (ImportError, AttributeError, ValueError, TypeError, SyntaxError) as error:
-        raise SSSError(f'model {name!r}: {error}; the module is looked for on PYTHONPATH and in the current '
+        raise SSSError(f'model {name!r}: {error}; modules are imported from PYTHONPATH and the current '
                        f'folder') from error
     arguments = dict(options, in_channels=in_channels)
     if classes is not None:
@@ -91,13 +90,14 @@ def get_model(name: str, classes: Optional[int] = None, factors: Union[None, str
     Parameters
     ----------
     name : str
-        A key of ``ARCHITECTURES``, e.g. ``cifar_resnet20``; or ``package.module:function`` for a network of one's
-        own, built from ``ScaledConv2D`` and ``ScaledBatchNorm``: the function is called with ``classes``,
-        ``in_channels``, the options, and ``factors`` where they are given.
+        A key of ``ARCHITECTURES``, e.g. ``cifar_resnet20``; or ``package.module:function`` for your own network, built
+        from ``ScaledConv2D`` and ``ScaledBatchNorm``. The function is called with ``classes``, ``in_channels``, the
+        options, and ``factors`` if given.
     classes : int, optional
         Default 10 for the CIFAR networks, 1000 for the ImageNet ones.
     factors : sequence of {'neuron', 'group', 'block'}, optional
-        Structures that carry scaling factors; default what the paper prunes in this network; () for none.
+        Kinds of structures that carry scaling factors; default those that the paper prunes in this network; () for
+        none.
     in_channels : int
     **options
         Further arguments of the network: ``depths``, ``widths`` (residual networks), ``groups``, ``inner_ratio``
@@ -111,7 +111,7 @@ def get_model(name: str, classes: Optional[int] = None, factors: Union[None, str
     if isinstance(factors, str):
         factors = (factors,)
     if ':' in name:
-        net = _own_model(name, classes, factors, in_channels, options)
+        net = _user_model(name, classes, factors, in_channels, options)
         net.spec = dict(name=name, classes=classes, in_channels=in_channels, factors=factors, options=options)
         return net
     row = architecture(name)

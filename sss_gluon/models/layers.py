@@ -1,4 +1,4 @@
-"""Plain or scaled layers, by the kinds of structures that get a factor, initialised as in the paper."""
+"""The layers of the networks, plain or scaled, initialised as in the paper."""
 from __future__ import annotations
 
 from typing import Callable, List, Optional, Sequence
@@ -21,8 +21,8 @@ class Layers:
     Parameters
     ----------
     kinds : sequence of str
-        Kinds of structures that carry scaling factors. A layer made with a ``kind`` that is not among them is
-        the plain Gluon layer, so a network with ``kinds=()`` has no trace of this package.
+        Kinds of structures that carry scaling factors. A layer made with any other ``kind`` is a plain Gluon layer,
+        so a network with ``kinds=()`` contains nothing of this package.
     """
 
     def __init__(self, kinds: Sequence[str]):
@@ -49,7 +49,7 @@ class Layers:
 
     @staticmethod
     def relu():
-        """``Activation`` and not the ``relu`` operator: it keeps oneDNN's blocked layout."""
+        """``Activation`` instead of the ``relu`` operator, because it keeps oneDNN's blocked layout."""
         return nn.Activation('relu')
 
     @staticmethod
@@ -59,8 +59,11 @@ class Layers:
 
 
 class GlobalMean(nn.HybridBlock):
-    """A global average pool by ``mean``: the backward pass of oneDNN's pooling picks a layout for which the BatchNorm
-    before it has no fast code (a training step of ResNet-20 took 240 ms instead of 196)."""
+    """Global average pooling by ``mean``.
+
+    The backward pass of oneDNN's pooling picks a layout for which the BatchNorm before it has no fast code: a training
+    step of ResNet-20 took 240 ms instead of 196.
+    """
 
     def hybrid_forward(self, F, x):
         return F.mean(x, axis=(2, 3), keepdims=True)
@@ -70,7 +73,7 @@ def residual_stages(net: nn.HybridBlock, channels: int, depths: Sequence[int], w
                     block: Callable[..., nn.HybridBlock]) -> List[nn.HybridSequential]:
     """Register ``stage1``, ``stage2``, … on a residual network, and return them in forward order.
 
-    The first block of every stage has a projection shortcut, and halves the size in every stage but the first.
+    The first block of every stage has a projection shortcut; in every stage but the first it halves the size.
 
     Parameters
     ----------
@@ -83,8 +86,8 @@ def residual_stages(net: nn.HybridBlock, channels: int, depths: Sequence[int], w
         ``block(in_channels, channels, stride, project)``.
     """
     if len(depths) != len(widths):
-        raise SSSError(f'{type(net).__name__}: depths are {len(depths)} and widths {len(widths)}; give one of each per '
-                       f'stage')
+        raise SSSError(f'{type(net).__name__}: {len(depths)} depths and {len(widths)} widths do not match; give one of '
+                       f'each per stage')
     stages = []
     for i, (depth, width) in enumerate(zip(depths, widths), 1):
         stage = nn.HybridSequential(prefix=f'stage{i}_')

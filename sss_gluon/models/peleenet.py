@@ -1,6 +1,6 @@
 """PeleeNet (Wang et al., "Pelee: A Real-Time Object Detection System on Mobile Devices").
 
-Neuron factors sit on the output of every BatchNorm (as we remember the paper; not seen in a source).
+Neuron factors sit on the output of every BatchNorm (from memory of the paper; not checked against a source).
 """
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class ConvNorm(nn.HybridBlock):
 
 
 class Stem(nn.HybridBlock):
-    """3x3/2, then a 1x1-3x3/2 branch beside a 2x2/2 max-pool, concatenated and fused. (H, W) to (H/4, W/4)."""
+    """3x3/2, then a 1x1-3x3/2 branch parallel to a 2x2/2 max-pool, concatenated and fused. (H, W) to (H/4, W/4)."""
 
     def __init__(self, layers: Layers, in_channels: int, **kwargs):
         super().__init__(**kwargs)
@@ -74,8 +74,8 @@ class PeleeNet(nn.HybridBlock):
     def __init__(self, layers: Layers, classes: int, in_channels: int, depths: Sequence[int] = (3, 4, 8, 6),
                  bottleneck_widths: Sequence[int] = (1, 2, 4, 4), **kwargs):
         if len(depths) != len(bottleneck_widths):
-            raise SSSError(f'PeleeNet: depths are {len(depths)} and bottleneck_widths {len(bottleneck_widths)}; give '
-                           f'one of each per stage')
+            raise SSSError(f'PeleeNet: {len(depths)} depths and {len(bottleneck_widths)} bottleneck_widths do not '
+                           f'match; give one of each per stage')
         super().__init__(**kwargs)
         with self.name_scope():
             self.stem = Stem(layers, in_channels)

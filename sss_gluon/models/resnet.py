@@ -1,8 +1,8 @@
 """Pre-activation residual networks (He et al., "Identity Mappings in Deep Residual Networks").
 
-Block factors sit on the last convolution of every block, before the addition; the projection shortcut, taken
-from relu(norm1), is not scaled and stays when its block goes (authors' code). Neuron factors, which the paper does
-not use here, may sit on the norms inside a block.
+Block factors sit on the last convolution of every block, before the addition. The projection shortcut, which starts
+from relu(norm1), is not scaled and stays when its block is removed (authors' code). Neuron factors, which the paper
+does not use here, may sit on the norms inside a block.
 """
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class ResNet(nn.HybridBlock):
     block : type
         ``BasicBlock`` or ``Bottleneck``; the first block of every stage has a projection shortcut.
     depths, widths : sequences of int
-        Blocks and output channels per stage; every stage but the first halves the size.
+        Blocks and output channels per stage. Every stage but the first halves the size.
     stem_width : int
     imagenet_stem : bool
         7x7/2 convolution, norm, ReLU and 3x3/2 max-pool; otherwise one 3x3 convolution without norm.

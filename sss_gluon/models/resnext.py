@@ -1,7 +1,7 @@
 """ResNeXt (Xie et al.), post-activation, as in the authors' code.
 
-Group factors sit on norm2, after the grouped 3x3 and before its ReLU, each repeated over the channels of its group;
-block factors sit on norm3, before the addition and the ReLU.
+Group factors sit on norm2, after the grouped 3x3 and before its ReLU, and each is repeated over the channels of its
+group. Block factors sit on norm3, before the addition and the ReLU.
 """
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .layers import Layers, residual_stages
 class ResNeXtBlock(nn.HybridBlock):
     """1x1, grouped 3x3(stride)·λ_groups, 1x1·λ_block, each with norm, plus the shortcut, then ReLU.
 
-    ``inner_ratio * channels`` channels inside, cut into ``groups``. (N, C, H, W) to (N, channels, H/s, W/s).
+    It has ``inner_ratio * channels`` channels inside, in ``groups`` groups. (N, C, H, W) to (N, channels, H/s, W/s).
     """
 
     def __init__(self, layers: Layers, in_channels: int, channels: int, stride: int, project: bool, groups: int,
@@ -57,9 +57,9 @@ class ResNeXt(nn.HybridBlock):
     groups : int
         Cardinality.
     inner_ratio : float
-        Channels inside a block over its output channels.
+        Ratio of the channels inside a block to its output channels.
     imagenet_stem : bool
-        7x7/2 and a 3x3/2 max-pool; otherwise one 3x3; both to 64 channels with norm and ReLU.
+        True: 7x7/2 and a 3x3/2 max-pool; False: one 3x3. Both have 64 channels, norm and ReLU.
 
     Inputs: (N, in_channels, H, W). Outputs: (N, classes).
     """

@@ -1,6 +1,6 @@
 """VGG-16 with batch normalisation: the CIFAR form (one dense layer) and the ImageNet form.
 
-Neuron factors sit on the output of every BatchNorm (as we remember the paper; not seen in a source).
+Neuron factors sit on the output of every BatchNorm (from memory of the paper; not checked against a source).
 """
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512
 
 
 class VGG(nn.HybridBlock):
-    """Thirteen convolutions in five stages, each stage closed by a 2x2 max-pool, then dense layers.
+    """Thirteen convolutions in five stages, a 2x2 max-pool after each stage, then dense layers.
 
     Parameters
     ----------
@@ -23,9 +23,9 @@ class VGG(nn.HybridBlock):
     hidden : sequence of int
         Widths of the dense layers before the classifier, each with ReLU and dropout 0.5; empty for CIFAR.
     final_size : int
-        Height and width that remain after five pools (input size / 32).
+        Height and width after five pools (input size / 32).
     conv_bias : bool
-        The published ImageNet network has a bias in every convolution (138.36 M).
+        True in the published ImageNet network, which has a bias in every convolution (138.36 M parameters).
     stages : sequence of sequences of int
         Output channels of each convolution.
 

@@ -1,4 +1,4 @@
-"""From a network whose factors are zero in places to the compact network, and what is known of it."""
+"""From a network with factors that are zero to the compact network, its size and its structure."""
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -22,19 +22,20 @@ from .structure import Structure
 
 @dataclass
 class Compact:
-    """A compact network and what is known of it.
+    """A compact network, with its size and structure.
 
     Attributes
     ----------
     net : mxnet.gluon.SymbolBlock
-        Plain operators, no factors; trains on like any block.
+        Plain operators, no factors. It can be trained like any block.
     before, after : Count
-        Size of the network without its factors, and of the compact one.
+        Size of the network without its factors, and of the compact network.
     max_difference : float
         Largest difference between the outputs of both on the same batch, over the largest output.
     structure : Structure
     unhandled : list of str
-        Operators that kept all their channels because the pass does not know them.
+        Operators that kept all their channels because the pass does not know them, as ``operator(name)``; see
+        ``register_rule``.
     """
     net: gluon.SymbolBlock
     before: Count
@@ -47,7 +48,7 @@ class Compact:
     def export(self, prefix) -> List[str]:
         """Write ``prefix-symbol.json``, ``prefix-0000.params`` and ``prefix-structure.json``; return the names.
 
-        The weights are those of ``net`` at this moment, so that a fine-tuned network can be exported again.
+        The weights are the present ones of ``net``, so that a fine-tuned network can be exported again.
         """
         names = export_program(self.program, self.net, prefix)
         self.structure.params_sha256 = sha256(f'{prefix}-0000.params')
@@ -57,20 +58,20 @@ class Compact:
 
 def compact(net: gluon.HybridBlock, input_shape: Sequence[int], ctx: Optional[mx.Context] = None,
             align: int = 1) -> Compact:
-    """Remove all structures whose factor is exactly 0, and whatever else contributes nothing.
+    """Remove all structures whose factor is exactly 0, and all else that contributes nothing to the outputs.
 
     Parameters
     ----------
     net : mxnet.gluon.HybridBlock
-        One input, initialised; with or without scaling factors; it is not changed.
+        Initialised, with one input, with or without scaling factors. It is not changed.
     input_shape : sequence of int
         Shape of a batch, e.g. (1, 3, 32, 32); both networks are run on such a batch and compared.
     ctx : mxnet.Context, optional
-        Where the compact network lives; default where ``net`` lives.
+        Device of the compact network; default the device of ``net``.
     align : int
-        Leave zeros in place so that the widths of layers are multiples of this, or what they were. For inference:
-        convolution kernels want multiples of 8 or 16 and are up to twice as fast then. ``structure`` does not count
-        what only fills up, so ``rebuild`` gives the network without it.
+        Keep as many zero channels as needed to make the width of each layer a multiple of this, or the width before.
+        For inference: convolution kernels are up to twice as fast for multiples of 8 or 16. ``structure`` does not
+        contain the channels that only fill up, so ``rebuild`` builds the network without them.
 
     Returns
     -------
@@ -79,7 +80,8 @@ def compact(net: gluon.HybridBlock, input_shape: Sequence[int], ctx: Optional[mx
     Raises
     ------
     SSSError
-        When the outputs differ by more than rounding (1e-4 of the largest output), in float32 and inference mode.
+        The outputs of both networks differ by more than rounding (1e-4 of the largest output), in float32 and
+        inference mode.
     """
     traced = trace(net, input_shape)
     folded = fold(traced)
@@ -92,14 +94,14 @@ def compact(net: gluon.HybridBlock, input_shape: Sequence[int], ctx: Optional[mx
 
 
 def remaining(net: gluon.HybridBlock, input_shape: Sequence[int]) -> Tuple[Count, Count]:
-    """Sizes of a network and of the network as it would be cut now, without building or comparing it."""
+    """Sizes of a network and of the compact network that ``compact`` would give, without building or comparing it."""
     folded = fold(trace(net, input_shape))
     return count_program(folded), count_program(prune_graph(folded)[0])
 
 
 def describe(net, program: Program, reduced: Program) -> Structure:
-    """The structure.json of a compaction."""
-    factors, constant = {}, _turned_constant(program, reduced)
+    """The structure of a network that was pruned."""
+    factors, constant = {}, _constant_branches(program, reduced)
     for name, kind, parameter in scaling_factors(net):
         values = parameter.list_data()[0].asnumpy()
         alive = (values != 0) & _survivors(name, values.size, program, reduced, constant)
@@ -109,8 +111,8 @@ def describe(net, program: Program, reduced: Program) -> Structure:
     return Structure(getattr(net, 'spec', None), tuple(program.input_shape), factors, layers)
 
 
-def _turned_constant(program: Program, reduced: Program) -> Set[str]:
-    """Parameters of the branches of which only a constant is left: it still depends on their factors."""
+def _constant_branches(program: Program, reduced: Program) -> Set[str]:
+    """Parameters of the branches that a constant has replaced: the constant still depends on their factors."""
     left = {node.name for node in reduced.nodes()}
     new = reduced.values.keys() - program.values.keys()
     stack = [node for node in program.nodes() if f'{node.name}_constant' in new]
@@ -122,24 +124,24 @@ def _turned_constant(program: Program, reduced: Program) -> Set[str]:
             if node.is_variable:
                 found.add(node.name)
             elif node not in seen and node.name not in left and (np.nan_to_num(channels.constant(entry)) != 0).any():
-                stack.append(node)      # what varies is not of the branch, and zeros contribute nothing
+                stack.append(node)      # values that vary are outside the branch, zeros contribute nothing
                 seen.add(node)
     return found
 
 
 def _survivors(name: str, size: int, program: Program, reduced: Program, constant: Set[str]) -> np.ndarray:
-    """(size,) booleans: the structures of one factor of which a channel remains.
+    """(size,) booleans: the structures of one factor with a channel that remains.
 
-    Some go although their factor is not zero: the neurons inside a block that goes, or a channel that became a negative
-    constant below a ReLU.
+    Some are removed although their factor is not zero: the neurons inside a block that is removed, or a channel that
+    became a negative constant before a ReLU.
     """
     for suffix in ('gamma', 'weight'):
-        parameter = program.names.get(f'{name}.{suffix}' if name else suffix)
+        parameter = program.variables.get(f'{name}.{suffix}' if name else suffix)
         if parameter not in program.values:
             continue
         alive = np.zeros(size, bool)
         if parameter in reduced.values:
-            kept = reduced.kept.get(parameter, np.arange(program.values[parameter].shape[0]))
+            kept = reduced.kept_indices.get(parameter, np.arange(program.values[parameter].shape[0]))
             alive[kept // (program.values[parameter].shape[0] // size)] = True
         else:
             alive[:] = parameter in constant
@@ -148,7 +150,7 @@ def _survivors(name: str, size: int, program: Program, reduced: Program, constan
 
 
 def _widths(program: Program) -> Dict[str, List[int]]:
-    """{layer: [outputs, inputs]} of convolutions and dense layers; inputs of one group where there are groups."""
+    """{layer: [outputs, inputs]} of convolutions and dense layers, with the inputs of one group if there are groups."""
     shapes, widths = program.shapes(), {}
     for node in program.nodes():
         if node.op in ('Convolution', 'FullyConnected'):

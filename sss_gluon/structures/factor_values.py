@@ -1,4 +1,4 @@
-"""Scaling factors inside a traced program: which variable holds one, and values that stand in for training."""
+"""Scaling factors inside a traced program: the variable that holds one, and weights that stand in for trained ones."""
 from __future__ import annotations
 
 import numpy as np
@@ -8,10 +8,10 @@ from ..factors import ScalingFactor, scaling_factors
 from ..graph.ir import Program
 
 
-def fill_typical(program: Program, net: gluon.HybridBlock) -> None:
-    """Give a traced program values among which only factors are zero, and whose constant channels are positive.
+def fill_nonzero(program: Program, net: gluon.HybridBlock) -> None:
+    """Make all values of a traced program nonzero, except its factors, and its constant channels positive.
 
-    In a new network a branch without inputs gives 0, because biases start at 0; in a trained one it gives a constant.
+    A branch without inputs gives 0 in a new network, because biases start at 0, but a constant in a trained one.
     """
     factors = {factor_variable(program, factor) for factor in scaling_factors(net)}
     for name, value in program.values.items():
@@ -21,4 +21,4 @@ def fill_typical(program: Program, net: gluon.HybridBlock) -> None:
 
 def factor_variable(program: Program, factor: ScalingFactor) -> str:
     """Name of the variable of a traced program that holds a scaling factor."""
-    return program.names[f'{factor.name}.factor' if factor.name else 'factor']
+    return program.variables[f'{factor.name}.factor' if factor.name else 'factor']

@@ -1,11 +1,10 @@
-"""Structures of networks: apply one, rebuild the compact network from one, and those of the paper that are known.
+"""Apply a structure to a network, or rebuild the compact network from one.
 
-``resnet41.json``, ``resnet32.json`` and ``resnet26.json`` beside this file are the pruned ResNet-50s of the paper:
-the only choices of blocks that fit both published columns, parameters and MACs (derived, not published as such).
+``resnet41.json``, ``resnet32.json`` and ``resnet26.json`` beside this file are the pruned ResNet-50s of the paper: the
+only choices of blocks that match both published columns, parameters and MACs (derived; the paper does not list them).
 """
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import Callable, Optional, Union
 
@@ -13,7 +12,7 @@ import mxnet as mx
 import numpy as np
 from mxnet import gluon
 
-from ..errors import SSSError, reason
+from ..errors import SSSError, nearest, reason
 from ..factors import scaling_factors
 from ..graph.block import load_arrays, to_block
 from ..graph.fold import fold
@@ -22,50 +21,50 @@ from ..graph.trace import trace
 from ..models import get_model
 from ..models.layers import weight_initializer
 from .compact import describe
-from .factor_values import fill_typical
+from .factor_values import fill_nonzero
 from .structure import Structure, load_structure
 
 
 def set_structure(net: gluon.HybridBlock, structure: Union[str, Path, dict, Structure]) -> None:
-    """Zero the factors that a structure drops; the others keep their values.
+    """Zero the factors that a structure removes; the others keep their values.
 
     Raises
     ------
     SSSError
-        When a factor of the structure is not in the network, or has another size: it is of another model, and the
-        network is not changed.
+        A factor of the structure is missing in the network, or has another size: the structure belongs to another
+        model. The network is not changed.
     """
     structure = load_structure(structure)
-    mine = {factor.name: factor for factor in scaling_factors(net)}
+    own = {factor.name: factor for factor in scaling_factors(net)}
     for name, row in structure.factors.items():
-        if name not in mine:
-            near = difflib.get_close_matches(name, mine, n=1)
-            raise SSSError(f'the structure has a factor {name!r} that the network has not'
-                           + (f'; the nearest is {near[0]!r}' if near else '') + ' - is it of another model?')
-        size = mine[name].parameter.shape[0]
+        if name not in own:
+            near = f' (its nearest is {nearest(name, own)!r})' if own else ''
+            raise SSSError(f'the structure has a factor {name!r}, which the network lacks{near}; does it belong '
+                           f'to another model?')
+        size = own[name].parameter.shape[0]
         if size != row['size']:
             raise SSSError(f'factor {name} has {size} entries in the network, {row["size"]} in the structure')
     for name, row in structure.factors.items():
-        values = mine[name].values()
+        values = own[name].values()
         values[np.setdiff1d(np.arange(values.size), row['kept'])] = 0
-        mine[name].parameter.set_data(mx.nd.array(values))
+        own[name].parameter.set_data(mx.nd.array(values))
 
 
 def rebuild(structure: Union[str, Path, dict, Structure], init: Optional[mx.init.Initializer] = None,
             params: Union[None, str, Path] = None, model: Optional[Callable] = None, ctx=None) -> gluon.SymbolBlock:
-    """The compact network of a structure, without the weights it was cut from.
+    """Build the compact network of a structure, without the network that it was pruned from.
 
     Parameters
     ----------
-    structure : Structure, dict, path, or the name of a shipped one
+    structure : Structure, dict, path, or the name of a structure that ships with the package
     init : mxnet.init.Initializer, optional
-        For the weights; default each layer's own, N(0, 2/fan_in) with the narrower fan-in. Biases and beta start at
-        0, BatchNorm.gamma at 1.
+        For the weights; default each layer's own initializer, N(0, 2/fan_in) with the narrower fan-in. Biases and beta
+        start at 0, BatchNorm.gamma at 1.
     params : path, optional
         Weights of the compact network (``prefix-0000.params``) instead of new ones.
     model : callable, optional
-        Builds the network with all its structures; needed for networks that are not of this package, whose code is
-        never imported because a file names it.
+        Builds the network with all its structures. Required for networks from outside this package: a structure file
+        never causes code to be imported.
 
     Returns
     -------
@@ -76,7 +75,7 @@ def rebuild(structure: Union[str, Path, dict, Structure], init: Optional[mx.init
     net.initialize()
     set_structure(net, structure)
     traced = trace(net, structure.input_shape)
-    fill_typical(traced, net)
+    fill_nonzero(traced, net)
     folded = fold(traced)
     reduced, _ = prune_graph(folded)
     found = describe(net, folded, reduced).layers
@@ -84,19 +83,19 @@ def rebuild(structure: Union[str, Path, dict, Structure], init: Optional[mx.init
     if wrong or len(found) != len(structure.layers):
         name = wrong[0] if wrong else sorted(set(found) - set(structure.layers))[0]
         raise SSSError(f'layer {name} is {structure.layers.get(name)} in the structure, but its factors give '
-                       f'{found.get(name)}: the file was changed, or is of another version of the model')
+                       f'{found.get(name)}: the file was edited, or comes from another version of the model')
     block = to_block(reduced, ctx)
     values = None if params is None else load_arrays(params)
     foreign = sorted(set(values or ()) - set(block.collect_params()))
     if foreign:
-        raise SSSError(f'{params} holds {foreign[0]}, which the structure has not: it is of another network')
-    own = {node.name: node.attrs.get('__init__') for node in reduced.nodes() if node.is_variable}
+        raise SSSError(f'{params} holds {foreign[0]}, which the structure lacks: it belongs to another network')
+    initializers = {node.name: node.attrs.get('__init__') for node in reduced.nodes() if node.is_variable}
     for name, parameter in block.collect_params().items():
         if values is None:
-            parameter.set_data(_initial(name, parameter.shape, own[name], init))
+            parameter.set_data(_initial(name, parameter.shape, initializers[name], init))
         elif name not in values or values[name].shape != parameter.shape:
             shape = values[name].shape if name in values else 'nothing'
-            raise SSSError(f'{params} holds {shape} for {name}, the structure needs {parameter.shape}')
+            raise SSSError(f'{params} holds {shape} for {name}, but the structure needs {parameter.shape}')
         else:
             parameter.set_data(mx.nd.array(values[name]))
     return block
@@ -105,7 +104,8 @@ def rebuild(structure: Union[str, Path, dict, Structure], init: Optional[mx.init
 def _build(structure: Structure) -> gluon.HybridBlock:
     spec = structure.model
     if not isinstance(spec, dict) or not isinstance(spec.get('name'), str) or ':' in spec['name']:
-        raise SSSError('the structure is not of a network of this package; pass model=, a function that builds it')
+        raise SSSError('the structure belongs to a network from outside this package; pass model=, a function that '
+                       'builds it')
     try:
         return get_model(spec['name'], spec.get('classes'), spec.get('factors'), spec.get('in_channels', 3),
                          **spec.get('options', {}))
@@ -114,13 +114,13 @@ def _build(structure: Structure) -> gluon.HybridBlock:
 
 
 def _initial(name, shape, own, init):
-    """A value by the layer's own initializer, by ``init`` for weights, or by what the name says."""
+    """A value from the layer's own initializer, from ``init`` for weights, or by the suffix of the name."""
     array = mx.nd.zeros(shape)
     is_weight = name.endswith('weight')
     attributes = {'__init__': own} if own and not (init and is_weight) else {}
     try:
         (init or weight_initializer())(mx.init.InitDesc(name, attributes), array)
     except ValueError as error:
-        raise SSSError(f'parameter {name} has no initializer of its own and its name does not say what it is; give it '
-                       f'one in its layer, or pass params=') from error
+        raise SSSError(f'parameter {name} has no initializer, and its name has no suffix that implies one; set one in '
+                       f'its layer, or pass params=') from error
     return array

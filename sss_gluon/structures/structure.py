@@ -1,4 +1,4 @@
-"""structure.json: which structures of which network are kept, and how wide every layer was and is."""
+"""structure.json: the structures of a network that are kept, and the width of every layer before and after."""
 from __future__ import annotations
 
 import json
@@ -15,7 +15,7 @@ FOLDER = Path(__file__).parent
 
 
 def _is_model(spec) -> bool:
-    """Could be ``net.spec``?"""
+    """Whether it can be a ``net.spec``."""
     return spec is None or (
         isinstance(spec, dict) and isinstance(spec.get('options', {}), dict)
         and not {'name', 'classes', 'factors', 'in_channels'} & set(spec.get('options', {}))
@@ -23,26 +23,26 @@ def _is_model(spec) -> bool:
 
 
 def _are_sizes(values, least: int) -> bool:
-    """A list of integers, each at least ``least``?"""
+    """Whether it is a list of integers, each at least ``least``."""
     return isinstance(values, (list, tuple)) and all(type(n) is int and n >= least for n in values)
 
 
 @dataclass
 class Structure:
-    """What was kept of a network.
+    """The structures that were kept of a network.
 
     Attributes
     ----------
     model : dict or None
-        Arguments that build the network with all its structures (``net.spec``).
+        Arguments of ``get_model`` that build the network with all its structures (``net.spec``).
     input_shape : tuple of int
     factors : dict
-        {factor name: {'kind': str, 'size': int, 'kept': [indices of the structures that are left]}}
+        {factor name: {'kind': str, 'size': int, 'kept': [indices of the structures that remain]}}
     layers : dict
-        {layer name: {'before': [outputs, inputs], 'after': [outputs, inputs] or None when it is gone}}; inputs of
+        {layer name: {'before': [outputs, inputs], 'after': [outputs, inputs] or None if it was removed}}; the inputs of
         a grouped convolution are those of one group, as in its weight.
     params_sha256 : str or None
-        Of the ``-0000.params`` that was exported with it, to tell a damaged one.
+        SHA-256 of the ``-0000.params`` that was exported with it, to detect damage.
     """
     model: Optional[Dict[str, Any]]
     input_shape: Tuple[int, ...]
@@ -51,7 +51,7 @@ class Structure:
     params_sha256: Optional[str] = field(default=None, compare=False)
 
     def save(self, path: Union[str, Path]) -> None:
-        """Write as JSON, one factor or layer a line; the file appears whole or not at all."""
+        """Write as JSON, one factor or layer per line; the file appears complete or not at all."""
         fields = dict(format=FORMAT, **asdict(self))
         if self.params_sha256 is None:
             del fields['params_sha256']
@@ -66,7 +66,7 @@ class Structure:
 
     @classmethod
     def load(cls, path: Union[str, Path]) -> 'Structure':
-        """Read a structure.json; anything else is an error that names the file and what is wrong in it."""
+        """Read a structure.json; an error names the file and its fault."""
         try:
             fields = json.loads(Path(path).read_text('utf-8'))
         except OSError as error:
@@ -100,7 +100,7 @@ class Structure:
         return structure
 
     def removed(self) -> Dict[str, int]:
-        """{kind: number of structures removed}."""
+        """{kind: number of structures that were removed}."""
         total: Dict[str, int] = {}
         for row in self.factors.values():
             total[row['kind']] = total.get(row['kind'], 0) + row['size'] - len(row['kept'])
@@ -113,7 +113,7 @@ def shipped() -> List[str]:
 
 
 def load_structure(source: Union[str, Path, dict, Structure]) -> Structure:
-    """A structure from a shipped name (``resnet26``), a structure.json, its contents, or as it is."""
+    """A structure from a shipped name (``resnet26``), a structure.json, its contents, or a Structure."""
     if isinstance(source, Structure):
         return source
     if not isinstance(source, (str, Path)):

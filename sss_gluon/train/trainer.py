@@ -11,11 +11,7 @@ from mxnet import gluon
 from ..errors import SSSError
 from ..factors import scaling_factors
 from ..files import read_npz, write_npz
-from ..graph.count import count_program
-from ..graph.fold import fold
-from ..graph.prune import prune_graph
-from ..graph.trace import trace
-from ..structures.factor_values import factor_variable, fill_typical
+from ..structures.masked_count import mac_weights
 from .buckets import GradientBuckets, all_fresh, set_stale
 from .precision import LOSS_SCALE, LossScaler, overflow
 
@@ -352,24 +348,3 @@ def gamma_multipliers(net, gamma_mult=None, gamma_weighting='uniform', input_sha
         for name in matched:
             multipliers[name] = multiplier * (multipliers[name] if gamma_weighting == 'macs' else 1.0)
     return multipliers
-
-
-def mac_weights(net: gluon.Block, input_shape: Sequence[int]) -> Dict[str, float]:
-    """{factor name: MACs saved by removing one of its structures}, scaled to mean 1 over all structures."""
-    program = trace(net, input_shape)
-    fill_typical(program, net)
-    factors = scaling_factors(net)
-    for factor in factors:
-        program.values[factor_variable(program, factor)] = np.ones(factor.parameter.shape, 'float32')
-    dense = count_program(prune_graph(fold(program))[0]).macs
-    cost, sizes = {}, {}
-    for factor in factors:
-        key = factor_variable(program, factor)
-        program.values[key][0] = 0
-        cost[factor.name] = dense - count_program(prune_graph(fold(program))[0]).macs
-        sizes[factor.name] = factor.parameter.shape[0]
-        program.values[key][0] = 1
-    mean = sum(cost[name] * sizes[name] for name in cost) / max(1, sum(sizes.values()))
-    if cost and not mean:
-        raise SSSError("gamma_weighting='macs': no structure of this network costs any MACs, there is nothing to weigh")
-    return {name: cost[name] / mean for name in cost}

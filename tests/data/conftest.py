@@ -13,7 +13,7 @@ from sss_gluon.data.recordio import image_record
 
 
 def idx_bytes(array):
-    """The array as an IDX file of unsigned bytes, written by the book: magic number, sizes, data."""
+    """The array as an IDX file of unsigned bytes: magic number, sizes, data."""
     header = struct.pack('>HBB', 0, 8, array.ndim) + struct.pack(f'>{array.ndim}I', *array.shape)
     return header + array.tobytes()
 
@@ -35,7 +35,7 @@ def colour_images():
 
 @pytest.fixture(scope='session')
 def numbered():
-    """A function that makes images of ``shape``, each filled with its own number, which is its label too."""
+    """A function that makes images of ``shape``, each filled with its number, which is also its label."""
     def make(count, shape=(1, 4, 4)):
         numbers = np.arange(count)
         images = np.broadcast_to(numbers.astype(np.uint8)[:, None, None, None], (count,) + shape).copy()
@@ -45,7 +45,7 @@ def numbered():
 
 @pytest.fixture(scope='session')
 def fashion_files(digit_images):
-    """File name -> content of a complete Fashion-MNIST, uncompressed: 40 digits over and over."""
+    """{file name: content} of a complete Fashion-MNIST, uncompressed: 40 digits, repeated."""
     images, labels = digit_images
     return {f'{part}-{kind}-idx{array.ndim}-ubyte': idx_bytes(np.resize(array, (count,) + array.shape[1:]))
             for part, count in (('train', 60000), ('t10k', 10000))
@@ -60,7 +60,7 @@ def fashion_gz(fashion_files):
 
 @pytest.fixture
 def serve(monkeypatch):
-    """A function that serves path -> content on this machine and gives the address and the list of requests.
+    """A function that serves {path: content} on this machine and returns the address and the list of requests.
 
     Content None answers 404; content (bytes, length) announces another length than it sends.
     """
@@ -101,7 +101,7 @@ def serve(monkeypatch):
 
 @pytest.fixture(scope='session')
 def photograph():
-    """A function that makes a colour image of so many pixels: a digit scaled up, another one in every channel."""
+    """A function that makes a colour image of the given size, with another enlarged digit in every channel."""
     found = digits.load().train.images[:, 0]
 
     def make(number, width=48, height=40):
@@ -112,7 +112,7 @@ def photograph():
 
 @pytest.fixture(scope='session')
 def write_records():
-    """A function that writes stem.rec, .idx and .lst of image files, each with its number for a label."""
+    """A function that writes stem.rec, .idx and .lst of image files, each labelled with its number."""
     def write(stem, files):
         records = [image_record(i, i, content) for i, content in enumerate(files)]
         offsets = np.cumsum([0] + [len(record) for record in records])

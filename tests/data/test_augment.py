@@ -11,7 +11,7 @@ IDENTITY = {'mean': [0], 'std': [1]}
 
 
 def reference(images, draw, pad, mean, std):
-    """One image at a time, as the recipe says: pad with zeros, crop, mirror, normalise."""
+    """The recipe, one image at a time: pad with zeros, crop, mirror, normalise."""
     result = []
     for i, image in enumerate(images):
         _, height, width = image.shape
@@ -109,7 +109,7 @@ def test_channels_must_fit(colour_images):
 
 
 def test_speed(colour_images):
-    """At least 20,000 images of CIFAR's size per second; it is about 200,000 on one core that is free."""
+    """At least 20,000 images of CIFAR's size per second; an idle core makes about 200,000."""
     images = np.resize(colour_images[0], (64, 3, 32, 32))
     augmentation = Augmentation([70, 180, 35], [80, 81, 40])
     generator = np.random.default_rng(0)

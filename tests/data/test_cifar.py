@@ -31,7 +31,7 @@ def archive(files):
 
 @pytest.fixture(params=NAMES)
 def small(request, monkeypatch):
-    """The format with ten records per file, so that a test is quick; everything else as published."""
+    """The format with ten images per file, so that tests are fast; otherwise as published."""
     layout = cifar.FORMATS[request.param]
     train, test = (tuple((name, 10) for name, _ in group) for group in (layout.train, layout.test))
     layout = replace(layout, train=train, test=test)
@@ -41,7 +41,7 @@ def small(request, monkeypatch):
 
 @pytest.fixture
 def files(small, colour_images):
-    """File name -> content: images 0..9 in the first file, 10..19 in the next, … (of 40, then again)."""
+    """{file name: content}: images 0..9 in the first file, 10..19 in the next, … (40 images, repeated)."""
     images, labels = colour_images
     labels = labels if small.classes == 10 else 99 - labels
     rows = [(np.arange(10) + 10 * i) % 40 for i in range(len(small.files))]
@@ -68,7 +68,7 @@ def test_formats_are_the_published_ones():
 @pytest.mark.parametrize('name', NAMES)
 def test_full_size_archive(name, tmp_path, colour_images):
     layout = cifar.FORMATS[name]
-    one = records(layout, *(part[:10] for part in colour_images))   # ten records over and over compress well
+    one = records(layout, *(part[:10] for part in colour_images))   # ten repeated images compress well
     content = {f'{layout.folder}/{file}': one * (size // len(one)) for file, size in layout.files.items()}
     (tmp_path / layout.archive.name).write_bytes(archive(content))
     data = load(name, root=tmp_path, validation=5000, download=False)

@@ -22,7 +22,7 @@ def test_names():
 
 
 def test_loading_data_needs_no_mxnet():
-    """Worker processes and tools read data without MXNet: only the package above it may import it."""
+    """Processes that only read data do without MXNet: only the package above may import it."""
     package = Path(sss_gluon.data.__file__).parents[1]
     code = ('import sys, types; sys.modules["mxnet"] = None\n'
             f'package = types.ModuleType("sss_gluon"); package.__path__ = [{str(package)!r}]\n'

@@ -16,11 +16,11 @@ def shipped():
 
 
 def test_shipped_files_are_scikit_learns(shipped):
-    """The sum was taken of sklearn.datasets.load_digits(), images and target as bytes (version 1.9.1)."""
+    """The hash is that of sklearn.datasets.load_digits(), images and target as bytes (version 1.9.1)."""
     images, labels = shipped
     assert hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest() == (
         '87ff0c9e40dc7e2c0e34e7257799c2e3f3aec1a016363bb11cad869ec428a826')
-    # Images per class as the data set's own documentation gives them.
+    # Images per class, from the documentation of the data set.
     assert np.bincount(labels).tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
 
 
@@ -63,7 +63,7 @@ def test_split(shipped):
 
 
 def test_split_never_changes():
-    """Results are only comparable over the same images; the sum was taken when the split was made."""
+    """Results are comparable on the same images only; the hash was taken when the split was made."""
     data = load('digits', size=8)
     assert [hashlib.sha256(part.images.tobytes() + part.labels.astype('<i4').tobytes()).hexdigest()[:16]
             for part in (data.train, data.validation, data.test)] == [

@@ -30,7 +30,7 @@ def test_uncompressed(tmp_path, fashion_files, digit_images):
 
 
 def test_compressed_again_and_mixed(tmp_path, fashion_files, fashion_gz):
-    """As Debian does: other bytes than the published .gz, the same content."""
+    """Like Debian's files: other bytes than the published .gz, but the same content."""
     name = TRAIN_LABELS + '.gz'
     files = {**fashion_gz, name: gzip.compress(fashion_files[TRAIN_LABELS], compresslevel=9)}
     assert files[name] != fashion_gz[name]
@@ -102,6 +102,6 @@ def test_debian_folder():
     data = load('fashion-mnist', root=fashion_mnist.DEBIAN_FOLDER, download=False)
     assert np.bincount(data.train.labels).tolist() == [6000] * 10
     assert np.bincount(data.test.labels).tolist() == [1000] * 10
-    assert data.mean / 255 == pytest.approx(0.2860, abs=1e-4)      # the values everybody normalises with
+    assert data.mean / 255 == pytest.approx(0.2860, abs=1e-4)      # the usual values for normalisation
     assert data.std / 255 == pytest.approx(0.3530, abs=1e-4)
     assert data.pad_to(32).shape == (1, 32, 32)

@@ -1,4 +1,4 @@
-"""Packing: what is stored, what is rejected, and that a packing which was stopped ends as if it had not been."""
+"""Packing: stored and rejected images; an interrupted packing ends like an uninterrupted one."""
 import csv
 import errno
 import io
@@ -17,7 +17,8 @@ from filelock import FileLock
 from PIL import Image
 
 from sss_gluon.data import pack
-from sss_gluon.data.pack import Rejected, image_bytes, pack_images
+from sss_gluon.data.encode import Rejected, image_bytes
+from sss_gluon.data.pack import pack_images
 from sss_gluon.data.recordio import read_image, read_index, read_list
 from sss_gluon.errors import SSSError
 
@@ -28,7 +29,7 @@ SEED = 5
 
 @pytest.fixture(scope='module')
 def source(tmp_path_factory, photograph):
-    """train/ with 12 + 5 images of 2 classes and 4 files that are none, val/ with 2 + 2 images."""
+    """train/ with 12 + 5 images of 2 classes and 4 files that are not images, val/ with 2 + 2 images."""
     src = tmp_path_factory.mktemp('source')
     for part, counts in (('train', dict(ant=12, bee=5)), ('val', dict(ant=2, bee=2))):
         for name, count in counts.items():
@@ -46,7 +47,7 @@ def source(tmp_path_factory, photograph):
 
 @pytest.fixture(scope='module')
 def packed(source, tmp_path_factory):
-    """What an undisturbed packing makes of it."""
+    """The result of an uninterrupted packing."""
     dst = tmp_path_factory.mktemp('packed') / 'dst'
     pack_images(source, dst, seed=SEED)
     return dst
@@ -57,7 +58,7 @@ def contents(dst):
 
 
 def records(dst, part):
-    """(name, label, content) of all records."""
+    """[(name, label, content)], one per record."""
     names = [line.split('\t')[2] for line in (dst / f'{part}.lst').read_text().splitlines()]
     labels = read_list(dst / f'{part}.lst')[1]
     with open(dst / f'{part}.rec', 'rb') as file:
@@ -69,7 +70,7 @@ def decoded(content):
     return np.asarray(Image.open(io.BytesIO(content)))
 
 
-# What is stored
+# Stored images
 
 def test_files_in_a_shuffled_order_byte_by_byte(source, packed):
     names = sorted(f'{path.parent.name}/{path.name}' for path in (source / 'train').glob('*/*')
@@ -89,7 +90,7 @@ def test_rejected_files_are_listed_with_the_reason(packed):
     with open(packed / 'rejected.csv', newline='') as file:
         rows = {row['file']: (row['part'], row['reason']) for row in csv.DictReader(file)}
     assert set(rows) == {f'bee/{name}' for name in ('half.jpg', 'empty.jpg', 'notes.txt', 'folder')}
-    assert all(part == 'train' for part, _ in rows.values()) and rows['bee/folder'][1] == 'is no file'
+    assert all(part == 'train' for part, _ in rows.values()) and rows['bee/folder'][1] == 'is not a file'
     assert 'truncated' in rows['bee/half.jpg'][1] and ' at 0x' not in str(rows)
 
 
@@ -152,7 +153,7 @@ def test_sixteen_bits(photograph, tmp_path):
 @pytest.mark.parametrize('orientation, turn', [(1, lambda a: a), (3, lambda a: a[::-1, ::-1]), (6, np.rot90),
                                                (8, lambda a: np.rot90(a, 3))])
 def test_a_photograph_is_turned_upright(orientation, turn, photograph, tmp_path):
-    """What EXIF says of the camera is done once: one decoder of MXNet heeds it, another does not."""
+    """The EXIF rotation is applied once, because one decoder of MXNet applies it and another does not."""
     image, exif = photograph(3), Image.Exif()
     exif[0x0112] = orientation
     Image.fromarray(np.ascontiguousarray(turn(np.asarray(image)))).save(tmp_path / 'a.jpg', exif=exif, quality=95)
@@ -182,7 +183,7 @@ def test_quality(photograph, tmp_path):
 
 
 @pytest.mark.parametrize('make, reason', [
-    (lambda path: os.mkfifo(path), 'is no file'), (lambda path: path.symlink_to('nowhere'), 'is no file'),
+    (lambda path: os.mkfifo(path), 'is not a file'), (lambda path: path.symlink_to('nowhere'), 'is not a file'),
     (lambda path: path.write_bytes(b'%!PS-Adobe-3.0 EPSF-3.0\n'), 'cannot identify image file'),
     (lambda path: Image.new('L', (700, 10)).save(path, 'PNG'), '700 x 10 pixels are too thin'),
     (lambda path: path.write_bytes(bytes(100)), 'cannot identify image file')])
@@ -200,10 +201,10 @@ def test_a_huge_header_is_rejected(photograph, tmp_path):
         image_bytes(tmp_path / 'a.png')
 
 
-# Stopped and continued
+# Interrupted and continued
 
 def test_killed_and_continued(source, packed, tmp_path):
-    """SIGKILL at the 10th image: what is in no file yet is lost, and made again."""
+    """SIGKILL at the 10th image: images that are not on disk yet are lost, and packed again."""
     code = ('import os, signal, sys\nfrom pathlib import Path\nimport sss_gluon\nfrom sss_gluon.data import pack\n'
             'real, calls = pack.image_record, []\n'
             'def record(*arguments):\n'
@@ -223,7 +224,7 @@ def test_killed_and_continued(source, packed, tmp_path):
 
 
 def unfinished(packed, dst, **sizes):
-    """A packing that was stopped: its files with so much of them as is given, a share or a number of bytes."""
+    """An interrupted packing: its files truncated to the given share or number of bytes."""
     shutil.copytree(packed, dst)
     for name in ('val.rec', 'val.idx', 'val.lst', 'val.json', 'rejected.csv'):
         (dst / name).unlink()
@@ -253,7 +254,7 @@ RECORD = pack.image_record
 
 @pytest.mark.parametrize('kind, at', [('rec', 0), ('rec', 2000), ('idx', 20), ('lst', 40), ('rec', 8 + 8)])
 def test_bytes_that_changed_are_written_again(kind, at, source, packed, tmp_path):
-    """Of a record the head is checked: magic number, length, label and number."""
+    """The head of a record is checked: magic number, length, label and number."""
     dst = unfinished(packed, tmp_path / 'dst')
     path = dst / f'train.{kind}.partial'
     content = bytearray(path.read_bytes())
@@ -277,14 +278,14 @@ def test_stopped_between_the_last_renamings(renamed, source, packed, tmp_path):
 
 
 def test_a_file_that_was_repaired_meanwhile_stays_out(source, tmp_path):
-    """Its place is taken: what follows has its number already."""
+    """Its number is taken by the image that follows."""
     other = shutil.copytree(source, tmp_path / 'other')
     pack_images(other, tmp_path / 'packed', seed=SEED)
     dst = unfinished(tmp_path / 'packed', tmp_path / 'dst')
     shutil.copy(other / 'train/bee/03.jpg', other / 'train/bee/half.jpg')
     pack_images(other, dst, seed=SEED)
     assert (dst / 'train.rec').read_bytes() == (tmp_path / 'packed/train.rec').read_bytes()
-    assert 'train,bee/half.jpg,was not readable before\n' in (dst / 'rejected.csv').read_text()
+    assert 'train,bee/half.jpg,could not be read before\n' in (dst / 'rejected.csv').read_text()
 
 
 @pytest.mark.parametrize('failing', [1, 2, 3, 4])
@@ -306,7 +307,7 @@ def test_disk_full(failing, source, packed, tmp_path, monkeypatch):
     assert contents(tmp_path / 'dst') == contents(packed)
 
 
-# Finished, or of something else
+# Finished, or begun with something else
 
 def test_what_is_finished_is_verified_and_skipped(source, packed, tmp_path, monkeypatch):
     shutil.copytree(packed, tmp_path / 'dst')
@@ -314,7 +315,7 @@ def test_what_is_finished_is_verified_and_skipped(source, packed, tmp_path, monk
     monkeypatch.setattr(pack, 'image_bytes', None)
     train, val = pack_images(source, tmp_path / 'dst', seed=SEED)
     assert train.skipped and val.skipped and (train.images, train.rejected, val.images) == (17, 4, 4)
-    assert str(val).endswith('(it was there already, and is whole)')
+    assert 'verified' in str(val)
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
@@ -374,7 +375,7 @@ def test_a_damaged_note_of_what_it_was_begun_with(content, source, packed, tmp_p
 
 def test_files_of_unknown_origin_are_not_overwritten(source, tmp_path):
     (tmp_path / 'train.rec').write_bytes(b'mine')
-    with pytest.raises(SSSError, match='train.rec is there, but not .*train.json'):
+    with pytest.raises(SSSError, match='train.rec .* not .*train.json'):
         pack_images(source, tmp_path)
     assert (tmp_path / 'train.rec').read_bytes() == b'mine'
 
@@ -403,11 +404,11 @@ def test_only_one_part(source, packed, tmp_path):
 
 @pytest.mark.parametrize('prepare, message', [
     (lambda src: shutil.rmtree(src), 'there is no folder'),
-    (lambda src: [shutil.rmtree(path) for path in src.glob('*/*')], 'train: holds no folder of images per class'),
-    (lambda src: (src / 'val/cow').mkdir(), "val has 1 classes that the training images have not, such as 'cow'"),
-    (lambda src: (src / 'train/c\td').mkdir(), "the name of the class 'c\\\\td' has a tab or a line break"),
+    (lambda src: [shutil.rmtree(path) for path in src.glob('*/*')], 'train: .*no folder of images per class'),
+    (lambda src: (src / 'val/cow').mkdir(), "val has 1 classes .*'cow'"),
+    (lambda src: (src / 'train/c\td').mkdir(), "'c\\\\td' has a tab or a line break"),
     (lambda src: [path.write_bytes(b'x') for path in src.glob('train/*/*.*') if path.is_file()],
-     'none of 21 files is an image that can be read, such as ...')])
+     'none of the 21 files .*such as ...')])
 def test_folders_that_cannot_be_packed(prepare, message, source, tmp_path):
     src = shutil.copytree(source, tmp_path / 'src')
     prepare(src)
@@ -426,7 +427,7 @@ def test_settings_that_cannot_be(settings, message, source, tmp_path):
 
 
 def test_names_are_bytes(source, photograph, tmp_path):
-    """A file whose name is no text in UTF-8 is packed, one with a tab in its name rejected."""
+    """A file whose name is not valid UTF-8 is packed; one with a tab in its name is rejected."""
     folder = tmp_path / 'src/train/ant'
     folder.mkdir(parents=True)
     for name in (b'a\xff.jpg', b'b\tc.jpg', b'd.jpg'):

@@ -1,4 +1,4 @@
-"""Records against those that MXNet writes and reads, and files cut anywhere."""
+"""Records against those that MXNet writes and reads, and truncated files."""
 import io
 
 import mxnet as mx
@@ -21,7 +21,7 @@ PAYLOADS = {
 
 @pytest.fixture
 def whole():
-    """Three records; the second one is divided."""
+    """Three records, the second of them split."""
     return [image_record(i, 7 + i, PAYLOADS[name]) for i, name in enumerate(['five', 'magic twice', 'random'])]
 
 
@@ -46,7 +46,7 @@ def test_as_mxnet_writes_and_reads_it(payload, tmp_path):
 
 
 def test_the_magic_number_begins_parts_only(whole):
-    """A reader that looks for it at multiples of four bytes finds nothing else."""
+    """A reader that searches for it at multiples of four bytes finds only the beginnings of records."""
     content = b''.join(whole)
     words = [i for i in range(0, len(content), 4) if content[i:i + 4] == MAGIC]
     assert len(words) == 1 + 3 + 1 and {0, len(whole[0]), len(whole[0]) + len(whole[1])} < set(words)
@@ -83,16 +83,16 @@ def test_index_and_list(tmp_path):
 
 
 @pytest.mark.parametrize('read, content, message', [
-    (read_index, b'', 'is empty'), (read_index, b'1\t2\n3', 'must hold a number and an offset in every line'),
-    (read_index, b'1\tx\n', 'is no index'), (read_index, b'1\t99999999999999999999999\n', 'is no index'),
-    (read_index, bytes(range(256)), 'is no index'), (read_index, None, 'cannot be read: No such file'),
+    (read_index, b'', 'is empty'), (read_index, b'1\t2\n3', 'a number and an offset'),
+    (read_index, b'1\tx\n', 'not an index'), (read_index, b'1\t99999999999999999999999\n', 'not an index'),
+    (read_index, bytes(range(256)), 'not an index'), (read_index, None, 'cannot be read: No such file'),
     (read_list, b'1\t0\ta\n2\t0\n', 'line 2: must be a number, a label and a name'),
     (read_list, b'1\t0\t1\ta\n', 'line 1'), (read_list, b'1\t0.5\ta\n', 'line 1'),
     (read_list, b'1\tnan\ta\n', 'line 1'), (read_list, b'1\tinf\ta\n', 'line 1'),
     (read_list, b'1\t1e30\ta\n', 'a.txt'), (read_list, b'x\t1\ta\n', 'line 1'),
     (read_list, bytes(range(256)), 'line 1'), (read_list, None, 'cannot be read: No such file'),
-    (read_classes, b'', 'must hold the names of the classes'), (read_classes, b'a\nb\na\n', 'each once'),
-    (read_classes, b'\xff\xfe', 'is no text'), (read_classes, None, 'holds the name of a class in every line'),
+    (read_classes, b'', 'class names'), (read_classes, b'a\nb\na\n', 'each once'),
+    (read_classes, b'\xff\xfe', 'UTF-8'), (read_classes, None, 'class name'),
 ])
 def test_refuses(read, content, message, tmp_path):
     if content is not None:

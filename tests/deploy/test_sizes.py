@@ -69,7 +69,7 @@ def test_a_network_of_ones_own(own_nets):
 
 @pytest.mark.parametrize('arguments, words', [
     (('resnet51',), "did you mean 'resnet50'"), (('nothing-symbol.json',), 'there is no nothing-symbol.json'),
-    (('cifar_resnet20', 'resnet26'), 'is it of another model'), (('resnet50', 'resnet27'), 'the shipped ones are'),
+    (('cifar_resnet20', 'resnet26'), 'another model'), (('resnet50', 'resnet27'), 'the shipped ones are'),
 ])
 def test_what_is_not_there(arguments, words):
     with pytest.raises(SSSError, match=words):

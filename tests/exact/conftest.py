@@ -1,4 +1,4 @@
-"""What the property tests share: how many examples they draw, and what is true of any compact network.
+"""Shared by the property tests: the number of examples, and the properties of every compact network.
 
 Profile ``ci`` draws the same few examples every time. Profile ``hour`` draws new ones (``--hypothesis-seed``), keeps
 those that fail in .hypothesis and tries them first the next time; scripts/property_tests.sh repeats it.
@@ -13,7 +13,7 @@ from sss_gluon.graph import count
 from sss_gluon.graph.ir import to_json
 from sss_gluon.structures import compact
 
-COMMON = dict(deadline=None, phases=set(Phase) - {Phase.explain},      # explaining runs a slow example very often
+COMMON = dict(deadline=None, phases=set(Phase) - {Phase.explain},      # explaining would run a slow example very often
               suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 settings.register_profile('ci', max_examples=6, derandomize=True, database=None, **COMMON)
 settings.register_profile('hour', max_examples=15, print_blob=True, **COMMON)
@@ -35,7 +35,7 @@ def worst():
 
 @pytest.fixture(scope='session')
 def check_compact(batch):
-    """A function: same outputs, counts by arithmetic on the parameters, and a compact network compacts to itself.
+    """A function that checks equal outputs, counts by arithmetic, and that a compact network compacts to itself.
 
     ``same_names=False``: of a layer that is used twice, either use may give the name when one of them goes.
     """

@@ -1,7 +1,8 @@
-"""Random small networks of all operators that the pass knows, and of some that it does not."""
+"""Random small networks of all operators that the pass knows, and of some unknown ones."""
 import numpy as np
 import pytest
-from generator import UNKNOWN, Generated, networks
+from drawn_operators import UNKNOWN
+from generator import Generated, networks
 from hypothesis import given, settings
 from mxnet.gluon import nn
 

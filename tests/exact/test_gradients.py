@@ -10,7 +10,7 @@ from mxnet import autograd
 
 from sss_gluon.factors import ScaledBatchNorm, ScaledConv2D
 
-TOLERANCE = 1e-5        # of the largest value of a gradient
+TOLERANCE = 1e-5        # relative to the largest value of a gradient
 
 
 class Convolution:
@@ -136,7 +136,7 @@ def random_values(layer, random):
 
 
 def compare(layer, reference, values, x, head):
-    """Output and gradients of the layer against the reference, which has them from float64."""
+    """Output and gradients of the layer against the float64 reference."""
     data = mx.nd.array(x)
     data.attach_grad()
     with autograd.record():

@@ -1,4 +1,4 @@
-"""GluonCV's networks for image classification, most of them written without a thought of removal.
+"""GluonCV's networks for image classification, most of them written without pruning in mind.
 
 Every name of ``gluoncv.model_zoo`` (0.10.5) that is a classifier is in one of the two tables. One network of each
 family is tested; all of them, with values from another seed, where the environment has ZOO_SEED (see
@@ -17,7 +17,7 @@ SEED = os.environ.get('ZOO_SEED')
 
 
 class Family(NamedTuple):
-    """Names, the one for every day first; height and width of the input; operators that the pass does not know."""
+    """Names, the one for daily tests first; height and width of the input; operators that the pass does not know."""
     names: str
     size: int = 64
     unhandled: Sequence[str] = ()

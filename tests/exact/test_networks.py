@@ -22,7 +22,7 @@ from sss_gluon.models import ARCHITECTURES, get_model, vgg
 from sss_gluon.structures import compact, rebuild, set_structure
 
 # Where the channels of a BatchNorm are counted: (its name, layers, 0: outputs or 1: inputs). The first layer that is
-# left tells; without any, the norm is gone too.
+# left tells; without any, the norm was removed too.
 NORMS = {
     'vgg': [(r'norm(\d_\d)', [r'conv\1'], 0)],
     'peleenet': [(r'(.*)_norm', [r'\1_conv'], 0)],
@@ -50,7 +50,7 @@ def stage(name):
 
 
 def regions(factors):
-    """Lists of factors that go together: one, a stage, the first blocks of all stages, a kind, everything."""
+    """Lists of factors to zero together: one, a stage, the first blocks of all stages, a kind, everything."""
     found = [[factor] for factor in factors] + [factors]
     for kind in {factor.kind for factor in factors}:
         mine = [factor for factor in factors if factor.kind == kind]
@@ -93,7 +93,7 @@ def build(name, fill, zeros, seed, options):
 
 
 def sizes_by_arithmetic(name, net, structure, x):
-    """Params and MACs that the widths of a structure give, without the constants that stand for branches."""
+    """Parameters and MACs computed from the widths of a structure, without the constants that replace branches."""
     found, positions, hooks = layers(net), {}, []
     for path, layer in found.items():
         hooks.append(layer.register_forward_hook(
@@ -123,21 +123,21 @@ def blocks_at_zero(net):
 
 def whole_layers_at_zero(net):
     """Names of factors of neurons or groups that are all zero, in blocks that are not."""
-    gone = blocks_at_zero(net)
+    removed = blocks_at_zero(net)
     return [factor.name for factor in scaling_factors(net)
-            if factor.kind != 'block' and not factor.values().any() and factor.name.rpartition('.')[0] not in gone]
+            if factor.kind != 'block' and not factor.values().any() and factor.name.rpartition('.')[0] not in removed]
 
 
 def check_kept(net, structure):
-    """Kept entries are not zero; what else went was inside a block that went, or beside a layer that is all zero."""
+    """Kept entries are not zero; all else was removed with its block, or next to a layer of zeros."""
     values = {factor.name: factor.values() for factor in scaling_factors(net)}
     kinds = {factor.name: factor.kind for factor in scaling_factors(net)}
-    gone = blocks_at_zero(net)
+    removed = blocks_at_zero(net)
     cascades = bool(whole_layers_at_zero(net))
     for name, value in values.items():
         row, alive = structure.factors[name], np.flatnonzero(value).tolist()
         assert (row['kind'], row['size']) == (kinds[name], value.size)
-        if name.rpartition('.')[0] in gone:
+        if name.rpartition('.')[0] in removed:
             assert row['kept'] == []
         elif cascades:
             assert set(row['kept']) <= set(alive)
@@ -215,7 +215,7 @@ def check_gradients(net, small, batch_statistics, x, batch):
 
 
 def check_network(name, net, shape, batch, check_compact, worst, batch_statistics=None):
-    """Everything that is claimed of a compaction; gradients unless ``batch_statistics`` is None."""
+    """Check all claims about pruning; gradients unless ``batch_statistics`` is None."""
     x = batch(*shape)
     expected = net(x)
     small = compact(net, shape)
@@ -235,7 +235,7 @@ def check_network(name, net, shape, batch, check_compact, worst, batch_statistic
 
     if batch_statistics is not None:
         check_gradients(net, small, batch_statistics, x, batch)
-    set_structure(net, small.structure)         # whatever else was dropped did not matter
+    set_structure(net, small.structure)         # all else that was removed did not matter
     if not batch_statistics:
         assert worst(expected, net(x)) < 1e-5
     return small
@@ -263,7 +263,7 @@ def test_drawn_structures_at_zero(name, narrow_sizes, fill, batch, check_compact
     with small_hidden_layers():
         zeros = data.draw(zero_sets(get_model(name, factors=ARCHITECTURES[name].offered, **options)), label='zeros')
         net = build(name, fill, zeros, data.draw(st.integers(0, 2 ** 31), label='seed'), options)
-        # Where a layer is all zero, what follows is a constant of the batch, which the compact network has not.
+        # Behind a layer of zeros comes a constant of the batch, which the compact network does not have.
         batch_statistics = not whole_layers_at_zero(net) and data.draw(st.booleans(), label='batch statistics')
         if not batch_statistics:
             net.apply(use_running_statistics)
@@ -272,7 +272,7 @@ def test_drawn_structures_at_zero(name, narrow_sizes, fill, batch, check_compact
 
 @pytest.fixture(scope='module')
 def narrow_sizes(narrow):
-    """A function, because hypothesis prints what it gives to a test."""
+    """A function, because hypothesis prints the arguments of a test."""
     return lambda name: (narrow[name][0], 64 if name == 'vgg16' else narrow[name][1])
 
 

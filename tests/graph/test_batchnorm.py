@@ -1,4 +1,4 @@
-"""BatchNorm multiplied into the layer before it: by hand, in all networks, and where it must not be."""
+"""BatchNorm folded into the layer before it: by hand, in all networks, and where it must stay."""
 import mxnet as mx
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ FIXED = np.array([2, 0.5, 1, 1 / 3])                    # 1 / root
 
 
 class Pair(nn.HybridBlock):
-    """A layer and a BatchNorm, and what is done with both of their outputs."""
+    """A layer and a BatchNorm, and a function of both of their outputs."""
 
     def __init__(self, layer, use=None, **norm):
         super().__init__()
@@ -101,7 +101,7 @@ def norm(x, name, **attributes):
 
 
 def test_in_float64():
-    """To the last bit of float32, where means and variances of very different sizes cancel."""
+    """Exact in float32, even if means and variances of very different sizes cancel."""
     random = np.random.RandomState(0)
     size = 10.0 ** random.uniform(-3, 3, (4, 200))
     values = dict(weight=random.standard_normal((200, 1, 1, 1)), bias=size[0], norm_gamma=random.standard_normal(200),
@@ -118,7 +118,7 @@ def test_in_float64():
 
 
 # BatchNorms that stay: those behind an addition, a pooling or a concatenation. The first one of a network whose stem is
-# a bare convolution goes, because the shortcut of the first block starts behind it.
+# a bare convolution is folded, because the shortcut of the first block starts behind it.
 LEFT = {'cifar_vgg16': 0, 'cifar_resnet20': 4, 'cifar_resnet164': 4, 'cifar_resnext20': 0, 'cifar_resnext164': 0,
         'vgg16': 0, 'resnet50': 6, 'resnext50_32x4d': 0, 'peleenet': 0}
 

@@ -1,4 +1,4 @@
-"""The compact network as files: exported, loaded by plain MXNet elsewhere and by ``load`` here, trained on."""
+"""The compact network as files: exported, loaded by plain MXNet and by ``load``, and trained further."""
 import dataclasses
 import json
 import os
@@ -36,7 +36,7 @@ assert 'sss_gluon' not in sys.modules
 
 @pytest.fixture(scope='module')
 def exported(tmp_path_factory, narrow, fill, zero, batch):
-    """{network: (prefix, compact network, batch)} of all networks, cut at random and exported."""
+    """{network: (prefix, compact network, batch)} of all networks, pruned at random and exported."""
     folder, found = tmp_path_factory.mktemp('exported'), {}
     for name, (options, size) in narrow.items():
         net = zero(fill(get_model(name, factors=ARCHITECTURES[name].offered, **options)), chance=0.3)
@@ -74,7 +74,7 @@ def test_load(name, exported):
 
 
 def test_exported_files_hold_nothing_but_the_network(exported):
-    """No factor, no variable without a value, auxiliary states marked as such."""
+    """No factor, no variable without a value, and auxiliary states marked as such."""
     for prefix, small, _ in exported.values():
         arrays = mx.nd.load(f'{prefix}-0000.params')
         symbol = mx.sym.load(f'{prefix}-symbol.json')
@@ -156,7 +156,7 @@ def test_load_reads_what_gluon_exports(fill, batch, tmp_path):
 
 
 def damage(name, change):
-    """A function that changes the bytes of one exported file (None: the file goes)."""
+    """A function that changes the bytes of one exported file (None: deletes it)."""
     def apply(prefix):
         path = f'{prefix}-{name}'
         with open(path, 'rb') as file:

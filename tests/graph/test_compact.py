@@ -1,4 +1,4 @@
-"""Compaction of the nine networks: same outputs, right sizes, plain operators, and gradients that stay the same."""
+"""Pruning of the nine networks: the same outputs and gradients, the right sizes, plain operators."""
 import json
 import re
 
@@ -31,7 +31,7 @@ def operators(program):
 
 
 def check(net, shape, difference, batch, constants=0):
-    """Compact, and everything that has to be true of any compact network.
+    """Compact a network, and check all that is true of every compact network.
 
     ``constants``: how often a constant is added where a branch was. Apart from that there is no operator that the
     network without factors (which is what folding leaves, see test_fold.py) has not.
@@ -80,7 +80,7 @@ def test_everything_is_removed(name, narrow, fill, set_factors, difference, batc
     assert all(row['kept'] == [] for row in small.structure.factors.values())
 
 
-# (network, factors at zero, what is left of layers: [outputs, inputs] or None, additions of a constant)
+# (network, factors at zero, remaining widths of layers: [outputs, inputs] or None, additions of a constant)
 SHALLOW = {'cifar_resnet164': dict(depths=(1, 1, 2), widths=(8, 16, 24)), 'peleenet': dict(depths=(1, 2, 1, 1))}
 SPECIAL = {
     'block': ('cifar_resnet20', ['stage1.1.conv2'], {'stage1_1_conv1': None, 'stage1_1_conv2': None}, 0),
@@ -116,7 +116,7 @@ SPECIAL = {
     'a branch of a dense layer': ('peleenet', ['stage2.0.branch1b.norm'],
                                   {'stage2_0_branch1a_conv': None, 'stage2_0_branch1b_conv': None,
                                    'stage2_1_branch1a_conv': [32, 64 + 16]}, 0),
-    # what gives zeros keeps one channel that holds the place, and so does what it is computed from
+    # a layer of zeros keeps one channel as a placeholder, and so does the layer before it
     'inside a branch of a dense layer': ('peleenet', ['stage2.0.branch2b.norm'],
                                          {'stage2_0_branch2a_conv': [1, 64], 'stage2_0_branch2b_conv': [1, 1]}, 0),
     'both branches of a dense layer': ('peleenet', ['stage2.0.branch1b.norm', 'stage2.0.branch2c.norm'],
@@ -138,7 +138,7 @@ def test_special_subsets(case, fill, set_factors, difference, batch):
 
 @pytest.mark.parametrize('name', ['cifar_resnext20', 'peleenet'])
 def test_remaining(name, narrow, fill, zero):
-    """Sizes before and after, without cutting."""
+    """Sizes before and after, without building the compact network."""
     options, size = narrow[name]
     net = zero(fill(get_model(name, **options)))
     small = compact(net, (1, 3, size, size))
@@ -177,7 +177,7 @@ def test_the_network_is_not_changed(fill, zero):
 
 
 def test_hybridized_with_static_shapes_right_after_training(fill, zero, difference, batch):
-    """What has just been trained is what is compacted, though nothing waited for the last step."""
+    """The last training step is included, though nothing waited for it."""
     net = zero(fill(get_model('cifar_resnet20', factors=('neuron', 'block'))))
     net.hybridize(static_alloc=True, static_shape=True)
     trainer = gluon.Trainer(net.collect_params('.*(?<!factor)$'), 'sgd', dict(learning_rate=0.01), kvstore=None)
@@ -208,7 +208,7 @@ def gradients(net, x, head, training):
 
 @pytest.mark.parametrize('name, size, options, training', [
     ('cifar_resnet20', 16, {}, True),
-    ('cifar_resnet20', 16, {}, False),      # no VGG here: MXNet's max pooling has no right gradient in inference mode
+    ('cifar_resnet20', 16, {}, False),      # no VGG: the gradient of MXNet's max pooling is wrong in inference mode
     ('cifar_vgg16', 64, dict(stages=((4, 6), (8, 8), (8, 8, 8), (8, 8, 8), (8, 8, 8)), final_size=2), True),
 ], ids=['resnet, training', 'resnet, inference', 'vgg, training'])
 def test_gradients_of_what_remains(name, size, options, training, fill, zero, difference, batch):
@@ -224,7 +224,7 @@ def test_gradients_of_what_remains(name, size, options, training, fill, zero, di
     for key in found:
         layer = re.sub('_(weight|bias|gamma|beta|running_mean|running_var)$', '', key)
         gradient = expected[key]
-        if name == 'cifar_vgg16':       # neurons: cut to those that are kept; their gamma and beta hold λ
+        if name == 'cifar_vgg16':       # neurons: cut to the kept ones; their gamma and beta contain λ
             own = layer.replace('conv', 'norm')
             if own in kept:
                 gradient = gradient[kept[own]]
@@ -234,14 +234,14 @@ def test_gradients_of_what_remains(name, size, options, training, fill, zero, di
                 gradient = gradient[:, inputs]
             if key.endswith(('gamma', 'beta')):
                 gradient = gradient / values[own][kept[own]]
-        elif layer in values:           # blocks: the last convolution holds λ
+        elif layer in values:           # blocks: the last convolution contains λ
             gradient = gradient / values[layer]
         assert found[key].shape == gradient.shape
         np.testing.assert_allclose(found[key], gradient, rtol=0, atol=2e-4 * np.abs(gradient).max(), err_msg=key)
 
 
 class Own(nn.HybridBlock):
-    """A network of one's own: a convolution without batch normalisation, scaled neuron by neuron, and a bias."""
+    """A user's network: a convolution without BatchNorm, with a factor per neuron and a bias."""
 
     def __init__(self):
         super().__init__()
@@ -260,7 +260,7 @@ def test_network_of_ones_own(fill, set_factors, difference, batch):
     net = set_factors(fill(Own()), {'first': [0, 1, 2, 0.5, 0, -1], 'second': [1, 0.3]})
     net.last.weight.set_data(net.last.weight.data() * mx.nd.array([1, 1, 0, 1, 1, 1, 1, 1]).reshape((1, 8, 1, 1)))
     small = check(net, (2, 3, 9, 9), difference, batch)
-    # groups stay whole (each has a neuron that lives), and the second output shows all of them
+    # groups stay whole (each has a neuron that is alive), and the second output contains all of them
     assert {key: row['after'] for key, row in small.structure.layers.items()} \
         == {'first': [6, 3], 'second': [8, 3], 'last': [4, 8]}
     assert small.structure.model is None
@@ -270,14 +270,14 @@ def test_network_of_ones_own(fill, set_factors, difference, batch):
 
 
 class Wrong(Channelwise):
-    """Says that channel 0 is zero whatever comes in."""
+    """Claims that channel 0 is always zero."""
 
     def constants(self, node, view):
         return [np.where(np.arange(view.channels(node.inputs[0])) == 0, 0.0, np.nan)]
 
 
 def test_refuses_what_is_not_equal(fill, monkeypatch):
-    """A rule that is wrong is found by running both networks."""
+    """Running both networks detects a wrong rule."""
     net = fill(get_model('cifar_resnet20'))
     assert compact(net, (1, 3, 16, 16)).max_difference < 1e-6
     monkeypatch.setitem(RULES, 'Activation', Wrong())
@@ -290,69 +290,6 @@ def test_refuses_what_is_not_finite(fill):
     net.output.bias.set_data(mx.nd.full(10, np.inf))
     with pytest.raises(SSSError, match='outputs that are not finite'):
         compact(net, (1, 3, 16, 16))
-
-
-# Cases that once went wrong.
-
-class Called(nn.HybridBlock):
-    """A small network from a function of F, its input and its layers."""
-
-    def __init__(self, forward, **layers):
-        super().__init__()
-        self._forward = forward
-        with self.name_scope():
-            for name, layer in layers.items():
-                setattr(self, name, layer)
-
-    def hybrid_forward(self, F, x, **own):
-        return self._forward(self, F, x, **own)
-
-
-def test_other_input_sizes_stay_possible(fill, set_factors, batch, difference):
-    net = fill(Called(lambda s, F, x: s.last(F.mean(F.reshape(s.norm(s.conv(x)), shape=(0, 0, -1)), axis=2)),
-                      conv=nn.Conv2D(4, 3, padding=1, in_channels=2), norm=ScaledBatchNorm(4),
-                      last=nn.Dense(2, in_units=4)))
-    set_factors(net, {'norm': [1, 0, 1, 1]})
-    small = compact(net, (1, 2, 8, 8))
-    assert (small.before.macs, small.after.macs) == (64 * 18 * 4 + 8, 64 * 18 * 3 + 6)
-    x = batch(2, 2, 16, 16)
-    assert difference(net(x), small.net(x)) < 1e-5
-
-
-def test_a_layer_called_twice_stays_one_layer(fill, batch, difference):
-    net = fill(Called(lambda s, F, x: s.conv(x) + s.conv(F.relu(x)),
-                      conv=ScaledConv2D(3, 3, padding=1, use_bias=False, in_channels=3)))
-    small = compact(net, (1, 3, 6, 6))
-    assert small.before.params == small.after.params == 3 * 3 * 9
-    assert list(small.net.collect_params()) == ['conv_weight']
-    x = batch(1, 3, 6, 6)
-    assert difference(net(x), small.net(x)) < 1e-5
-
-
-@pytest.mark.parametrize('value', [0.0, 0.5])
-def test_an_added_parameter_of_the_network_itself_stays(value, batch, difference):
-    net = Called(lambda s, F, x, shift: s.pool(x) + shift, pool=nn.GlobalAvgPool2D())
-    with net.name_scope():
-        net.shift = net.params.get('shift', shape=(1, 3, 1, 1), init=mx.init.Constant(value), lr_mult=2, wd_mult=3)
-    net.initialize()
-    small = compact(net, (1, 3, 4, 4))
-    shift, = small.net.collect_params().values()
-    assert (shift.name, shift.lr_mult, shift.wd_mult) == ('shift', 2, 3)
-    x = batch(1, 3, 4, 4)
-    assert difference(net(x), small.net(x)) < 1e-6
-
-
-def test_a_concatenated_parameter_keeps_its_channels(fill, set_factors, batch, difference):
-    net = Called(lambda s, F, x, code: s.last(F.concat(s.norm(s.conv(x)), code, dim=1)),
-                 conv=nn.Conv2D(4, 1, in_channels=2), norm=ScaledBatchNorm(4), last=nn.Conv2D(3, 1, in_channels=6))
-    with net.name_scope():
-        net.code = net.params.get('code', shape=(1, 2, 4, 4))
-    fill(net)
-    set_factors(net, {'norm': [0, 1, 0, 1]})
-    small = compact(net, (1, 2, 4, 4))
-    assert any('oncat' in operator for operator in small.unhandled)
-    x = batch(1, 2, 4, 4)
-    assert difference(net(x), small.net(x)) < 1e-5
 
 
 @pytest.mark.parametrize('align, widths', [(1, (5, 3)), (4, (8, 4)), (8, (8, 8)), (16, (16, 10))])

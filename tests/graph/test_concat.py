@@ -40,7 +40,7 @@ print('trained')
 
 @pytest.mark.parametrize('widths', ['3 5', '13 3', '1 7 8', '8 16'])
 def test_concatenations_of_odd_widths_train(widths):
-    """Without the guard MXNet ends the process with a floating point exception, hence a process of its own."""
+    """In a separate process, which dies of a floating point exception without the guard."""
     done = subprocess.run([sys.executable, '-c', TRAIN, *widths.split()], capture_output=True, text=True, timeout=100)
     assert done.stdout.strip() == 'trained', (done.returncode, done.stderr[-500:])
 

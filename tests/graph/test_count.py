@@ -53,7 +53,7 @@ def test_layers_by_hand(name):
     layer, = found.layers
     _, (shape,), _ = symbol.infer_shape(data=(2, 6, 10, 8))
     assert layer == LayerCount(layer.name, layer.op, shape, params, macs)
-    assert count(block(symbol), (1, 6, 10, 8)).macs == macs     # the batch does not enter
+    assert count(block(symbol), (1, 6, 10, 8)).macs == macs     # per image
 
 
 def test_one_dimensional_convolution():

@@ -16,7 +16,7 @@ def operators(program):
 
 @pytest.mark.parametrize('name', ARCHITECTURES)
 def test_factors_disappear(name, narrow, fill, zero, batch):
-    """What is left has the operators and the names of the network without factors, and the same outputs."""
+    """The result has the operators and names of the network without factors, and the same outputs."""
     options, size = narrow[name]
     net = zero(fill(get_model(name, factors=ARCHITECTURES[name].offered, **options)))
     x = batch(2, 3, size, size)
@@ -47,7 +47,7 @@ def test_folded_weights_of_a_convolution(layer, values, fill):
 
 
 def test_folded_parameters_of_a_norm(fill):
-    """Factor and gamma have the same shape: the folded one is gamma."""
+    """Factor and gamma have the same shape: the folded parameter is named gamma."""
     layer = fill(ScaledBatchNorm(4))
     layer.factor.set_data(mx.nd.array([2, 0, -1, 0.5]))
     folded = fold(trace(layer, (1, 4, 5, 5)))
@@ -58,7 +58,7 @@ def test_folded_parameters_of_a_norm(fill):
 
 
 def test_multipliers_and_initializers_are_those_of_the_weight():
-    """The factor's own weight decay of 0 does not pass to the weight that it disappears in."""
+    """The weight decay of a factor, 0, is not inherited by the weight that it is folded into."""
     net = get_model('cifar_vgg16')
     net.initialize()
     net.norm1_1.gamma.lr_mult, net.norm1_1.beta.wd_mult = 0.25, 0
@@ -76,7 +76,7 @@ def test_nothing_to_fold(fill):
 
 
 class Twice(nn.HybridBlock):
-    """One weight used twice: scaled by two factors, or once as it is."""
+    """One weight used twice: scaled by two factors, or scaled once and once not."""
 
     def __init__(self, plain):
         super().__init__()
@@ -108,7 +108,7 @@ def test_a_weight_that_is_used_twice(plain, fill, batch, difference):
 
 
 class Positions(nn.HybridBlock):
-    """x + s · (0, 1, 2), or x + (0, 1, 2): numbers that no parameter gives."""
+    """x + s · (0, 1, 2), or x + (0, 1, 2): numbers that come from no parameter."""
 
     def __init__(self, scaled):
         super().__init__()
@@ -132,7 +132,7 @@ def test_what_depends_on_no_parameter_does_not_become_one(scaled, fill, batch, d
 
 
 def test_random_numbers_are_not_folded(fill):
-    """Dropout on a weight draws new numbers every time that it trains."""
+    """Dropout on a weight draws new numbers in every training step."""
     class DroppedWeight(nn.HybridBlock):
         def __init__(self):
             super().__init__()

@@ -1,4 +1,4 @@
-"""The form for inference: which means become pooling, and that outputs stay."""
+"""The form for inference: the means that become pooling, and unchanged outputs."""
 import numpy as np
 import pytest
 from mxnet.gluon import nn

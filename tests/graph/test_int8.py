@@ -1,4 +1,4 @@
-"""INT8: close to float32 on what the ranges were measured for, residual sums included; files that load again."""
+"""INT8: close to float32 on the images of the calibration, residual sums included; files that load again."""
 import mxnet as mx
 import numpy as np
 import pytest
@@ -63,7 +63,7 @@ def test_counted_like_float32(name, narrow, fill, zero):
 
 
 def test_ranges_are_those_of_all_images(narrow, fill, zero):
-    """Largest and smallest input over three batches, the last of which is not full."""
+    """Largest and smallest input over three batches, the last one incomplete."""
     program, images = prepared('cifar_vgg16', narrow, fill, zero)
     images = np.clip(np.resize(images, (130,) + images.shape[1:]), -4, 4)
     images[70, 0, 0, 0], images[129, 1, 2, 3] = -6, 5

@@ -1,4 +1,4 @@
-"""ONNX files: equal in ONNX Runtime at any batch size, parameters as constants; one that is not equal is not kept."""
+"""ONNX files: equal in ONNX Runtime at any batch size, parameters as constants; unequal files are not written."""
 import sys
 
 import mxnet as mx
@@ -62,7 +62,7 @@ def test_the_file(fill, tmp_path):
     assert model.graph.name == 'mine' and [(o.domain, o.version) for o in model.opset_import] == [('', 13)]
     assert {pair.key: pair.value for pair in model.metadata_props} == dict(mean='1 2', classes='5')
     stored = {given.name: onnx.numpy_helper.to_array(given) for given in model.graph.initializer}
-    assert set(stored) == set(program.values)       # constants, and no inputs
+    assert set(stored) == set(program.values)       # constants, not inputs
     for name, value in program.values.items():
         np.testing.assert_array_equal(stored[name], value)
     assert [path.name for path in tmp_path.iterdir()] == ['net.onnx']
@@ -111,7 +111,7 @@ def test_operators_at_any_batch(name, fill, batch, tmp_path):
 
 
 def test_fixed_gamma_and_a_negative_axis(tmp_path):
-    """MXNet ignores the gamma of 5 that is stored; its exporter does not."""
+    """MXNet ignores the stored gamma of 5; its exporter does not."""
     norm = mx.sym.BatchNorm(mx.sym.var('data'), *(mx.sym.var(name) for name in ('gamma', 'beta', 'mean', 'variance')),
                             axis=-1, eps=0)
     values = {name: np.full(2, value, 'float32') for name, value in dict(gamma=5, beta=1, mean=3, variance=4).items()}
@@ -123,12 +123,12 @@ def test_fixed_gamma_and_a_negative_axis(tmp_path):
 @pytest.mark.parametrize('operator, message', [
     (lambda F, x: F.erf(x), 'MXNet cannot translate this network to ONNX: .* erf'),
     (lambda F, x: F.contrib.AdaptiveAvgPooling2D(x, output_size=2), 'cannot translate .* output_size != 1'),
-    (lambda F, x: (x, x), 'cannot translate .* an output is an input, or given twice'),
-    (lambda F, x: F.reshape(x, (1, -1)), 'with a batch of 3 ONNX Runtime gives outputs of shape'),
+    (lambda F, x: (x, x), 'cannot translate .* an output is an input'),
+    (lambda F, x: F.reshape(x, (1, -1)), 'batch of 3 .* outputs of shape'),
 ])
 def test_what_cannot_be_exported(operator, message, fill, tmp_path, monkeypatch):
     program = fold(trace(fill(After(operator)), (1, 3, 8, 8)))
-    if 'gives outputs' in message:      # a batch size baked in: MXNet itself would reshape
+    if 'outputs of shape' in message:      # a fixed batch size, which MXNet itself would reshape
         run = Program.run
         monkeypatch.setattr(Program, 'run', lambda self, x: [run(self, x)[0].reshape(len(x), -1)])
     with pytest.raises(SSSError, match=message):
@@ -147,7 +147,7 @@ def test_a_file_that_is_not_equal_is_not_kept(fill, tmp_path, monkeypatch):
 
     (tmp_path / 'net.onnx').write_text('the one before', 'utf-8')
     monkeypatch.setattr(ours, '_model', wrong)
-    with pytest.raises(SSSError, match=r'with a batch of 1 ONNX Runtime differs by .* \(1e-04\); nothing was kept'):
+    with pytest.raises(SSSError, match=r'batch of 1 .*\(1e-04\)'):
         ours.write_onnx(program, tmp_path / 'net.onnx')
     assert [(path.name, path.read_text('utf-8')) for path in tmp_path.iterdir()] == [('net.onnx', 'the one before')]
 
@@ -161,7 +161,7 @@ def test_a_graph_that_is_not_valid_is_not_kept(fill, tmp_path, monkeypatch):
         return found
 
     monkeypatch.setattr(ours, '_model', wrong)
-    with pytest.raises(SSSError, match='the exported network is not valid ONNX .*; nothing was kept'):
+    with pytest.raises(SSSError, match='not valid ONNX'):
         ours.write_onnx(program, tmp_path / 'net.onnx')
     assert list(tmp_path.iterdir()) == []
 
@@ -176,6 +176,6 @@ def test_without_the_packages(package, fill, tmp_path, monkeypatch):
 
 
 def test_onnx_is_left_as_it_was(fill, tmp_path):
-    """What is checked afterwards by the user is checked against the newest opset again."""
+    """Later checks of the user use the newest opset again."""
     ours.write_onnx(small(fill), tmp_path / 'net.onnx')
     assert dict(onnx.checker.DEFAULT_CONTEXT.opset_imports) == {'': onnx.defs.onnx_opset_version()}

@@ -86,7 +86,7 @@ def test_deferred_shapes_are_enough_to_count():
 
 
 def test_float16_networks_are_read_in_float32(fill, zero, batch):
-    """As the same network with its weights rounded: on the CPU nothing could run in float16."""
+    """Like the same network with rounded weights, because float16 does not run on the CPU."""
     net, wide = (zero(fill(get_model('cifar_resnext20', factors=('group', 'block')))) for _ in range(2))
     net.cast('float16')
     for parameter in wide.collect_params('.*weight|.*bias').values():
@@ -177,7 +177,7 @@ print((pages_after(100) - first) * os.sysconf('SC_PAGE_SIZE'))
 
 @pytest.mark.skipif(not Path('/proc/self/statm').exists(), reason='reads the size of a process where Linux tells it')
 def test_memory_stays_the_same():
-    """A run traces its network after every epoch; a Symbol that nobody frees takes 66 kB each time.
+    """Training traces the network after every epoch; a Symbol that is never freed takes 66 kB each time.
 
     In a process of its own: in one that has run other tests, what these freed is given back and taken at random.
     """

@@ -80,7 +80,7 @@ def one_fewer(monkeypatch):
         selected = meet_budget(net, shape, scores, target, scope)
         rows = ranking.removal_order(scores, {f.name: f.kind for f in ranking.scaling_factors(net)}, scope)
         removed = sum(int((~mask).sum()) for mask in selected.masks.values())
-        shares.append(ranking._counter(net, shape)(ranking._masks(scores, rows[:removed - 1])))
+        shares.append(ranking.MaskedCounter(net, shape).share(ranking._masks(scores, rows[:removed - 1])).macs)
         return selected
 
     monkeypatch.setattr(selection, 'meet_budget', noted)

@@ -9,7 +9,7 @@ from sss_gluon.graph import count
 from sss_gluon.models import ARCHITECTURES, get_model
 
 # Trained parameters, channels that are normalised, MACs at the published size and number of classes. Parameters and
-# MACs are published or derived from what is published; the channels are added up from the layer widths:
+# MACs are published or derived from published numbers; the channels are added up from the layer widths:
 # cifar_resnet20 16·3+16+32·2+32+64·2 before the blocks, (16+32+64)·3 inside and 64 at the end, for example.
 SIZES = {
     'cifar_vgg16': (14_724_042, 4_224, 313_201_664),
@@ -23,7 +23,7 @@ SIZES = {
     'peleenet': (2_802_248, 4_864, 507_757_568),
 }
 
-# What the paper prints, in millions of parameters and of MACs, and the digits it prints; False: without BatchNorm.
+# The numbers that the paper prints, in millions of parameters and of MACs, and their digits; False: without BatchNorm.
 PRINTED = {
     'cifar_vgg16': (14.72, 2, True, 313.2, 1),
     'vgg16': (138.36, 2, False, 15470, -1),
@@ -132,7 +132,7 @@ def test_trains_hybridized(name, narrow, fill, batch):
 
 @pytest.mark.parametrize('name', SIZES)
 def test_factors_of_one_change_nothing(name, narrow, fill, batch, tmp_path):
-    """Weights move between the network with and the network without factors by their names."""
+    """Weights are transferred by name between the networks with and without factors."""
     options, size = narrow[name]
     plain = fill(get_model(name, factors=(), classes=5, **options))
     scaled = get_model(name, factors=ARCHITECTURES[name].offered, classes=5, **options)
@@ -177,7 +177,7 @@ def test_counts_of_a_tiny_network_by_hand():
 
 
 def test_widths_inside_peleenet():
-    """Of the 1x1 convolutions: int(16·bw/4)·4 with bw 1, 2, 4, 4, unless that is more than half of the input."""
+    """Width of the 1x1 convolutions: int(16·bw/4)·4 with bw 1, 2, 4, 4, unless it exceeds half of the input."""
     layers = {layer.name: layer.output_shape[1] for layer in count(get_model('peleenet'), (1, 3, 224, 224)).layers}
     assert [layers[f'stage{stage}_0_branch1a_conv'] for stage in (1, 2, 3, 4)] == [16, 32, 64, 64]
     assert [layers[name] for name in ('stage1_3_conv', 'stage2_4_conv', 'stage3_8_conv', 'stage4_6_conv')] \
@@ -229,8 +229,8 @@ def test_spec_rebuilds_the_network():
     (dict(name='vgg16', classes='ten'), "vgg16: classes='ten' is not a positive whole number"),
     (dict(name='vgg16', classes=0), 'vgg16: classes=0 is not'),
     (dict(name='vgg16', in_channels=1.0), 'vgg16: in_channels=1.0 is not'),
-    (dict(name='cifar_resnet20', depths=(1, 1)), 'depths are 2 and widths 3'),
-    (dict(name='peleenet', depths=(1, 1)), 'depths are 2 and bottleneck_widths 4'),
+    (dict(name='cifar_resnet20', depths=(1, 1)), '2 depths and 3 widths'),
+    (dict(name='peleenet', depths=(1, 1)), '2 depths and 4 bottleneck_widths'),
     (dict(name='cifar_resnext20', groups=5), 'groups=5 does not divide the 32 channels inside a block of 64'),
 ])
 def test_errors(arguments, message):

@@ -7,7 +7,8 @@ from mxnet.gluon import nn
 
 from sss_gluon import ScaledBatchNorm, ScaledConv2D, get_model, make_trainer, scaling_factors
 from sss_gluon.errors import SSSError
-from sss_gluon.train.trainer import FactorTrainer, gamma_multipliers, mac_weights, named_parameters
+from sss_gluon.structures.masked_count import mac_weights
+from sss_gluon.train.trainer import FactorTrainer, gamma_multipliers, named_parameters
 
 BATCH = 16
 ONE = (mx.cpu(0),)

@@ -3,16 +3,20 @@ from __future__ import annotations
 
 import numpy as np
 
-from .ir import Entry
-from .rules import Rule, is_zero
+from ..ir import Entry
+from .rule import Rule, is_zero
 
 
 class Linear(Rule):
-    """Convolution, transposed convolution and dense layer: outputs are sums over weighted inputs."""
-    understood = True
+    """Outputs are sums over weighted inputs.
+
+    Parameters
+    ----------
+    kind : {'conv', 'deconv', 'dense'}
+    """
 
     def __init__(self, kind: str):
-        self.kind = kind        # 'conv', 'deconv' or 'dense'
+        self.kind = kind
 
     def applies(self, node, view):
         if not all(view.is_parameter(entry) for entry in node.inputs[1:]):
@@ -37,14 +41,14 @@ class Linear(Rule):
         return weight.reshape(groups, weight.shape[0] // groups, weight.shape[1], -1)
 
     def connected(self, node, view):
-        """(groups, outputs, inputs) booleans: is any weight between them not zero?"""
+        """(groups, outputs, inputs) booleans: is any weight between the two not zero?"""
         return view.cached(node, lambda: (self._weight(node, view) != 0).any(axis=-1))
 
     def _bias(self, node, view):
         return view.value(node.inputs[2]).astype('float64') if len(node.inputs) > 2 else 0.0
 
     def _input_labels(self, node, view):
-        """Labels of the inputs; a dense layer sees each channel of an unflattened input once per position."""
+        """Labels of the inputs. A dense layer sees each channel of an unflattened input once per position."""
         labels = view.label(node.inputs[0])
         return np.repeat(labels, view.positions(node.inputs[0])) if self.kind == 'dense' else labels
 
@@ -56,7 +60,7 @@ class Linear(Rule):
         connected, groups = self.connected(node, view), self.groups(node)
         value = self._input_constants(node, view).reshape(groups, 1, -1)
         padded = any(np.ravel(node.get('pad', 0))) or self.kind == 'deconv'
-        known = is_zero(value) if padded else ~np.isnan(value)     # a constant does not reach into the padding
+        known = is_zero(value) if padded else ~np.isnan(value)     # the padding is 0 beside any constant
         constant = ~(connected & ~known).any(axis=2)
         result = np.zeros(constant.shape)
         if not padded and (constant & (connected & ~is_zero(value)).any(axis=2)).any():
@@ -80,13 +84,13 @@ class Linear(Rule):
         if self.groups(node) > 1:
             return
         out = Entry(node)
-        # What only holds a place may become anything, unless something was concluded from its being constant.
-        matters = view.required(view.label(out)) | view.kept(view.label(out)) & ~np.isnan(view.constant(out))
+        # A channel kept only as the last one of its layer may become anything, unless its constant value was used.
+        matters = view.required(view.label(out)) | view.kept_labels(view.label(out)) & ~np.isnan(view.constant(out))
         used = self.connected(node, view)[0][matters].any(axis=0) & ~is_zero(self._input_constants(node, view))
         view.mark_required(self._input_labels(node, view)[used])
 
     def rewrite(self, node, view):
-        keep_out, keep_in = view.keep(Entry(node)), view.kept(self._input_labels(node, view))
+        keep_out, keep_in = view.kept(Entry(node)), view.kept_labels(self._input_labels(node, view))
         groups = self.groups(node)
         weight = node.inputs[1]
         if len(node.inputs) > 2:

@@ -1,0 +1,68 @@
+"""An image file as the bytes that a record stores: unchanged where possible, else as JPEG."""
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+from typing import Optional
+
+from PIL import Image
+
+from .folder import open_image, upright
+from .recordio import LONGEST
+
+ORIENTATION = 0x0112        # EXIF tag
+THINNEST = 64               # long over short side; resizing the short side to 256 pixels scales the long side as well
+
+
+class Rejected(Exception):
+    """Why a file is not packed."""
+
+
+def image_bytes(path: Path, short_side: Optional[int] = None, quality: int = 95) -> bytes:
+    """The content of an image file, or of the JPEG file that it is converted to.
+
+    JPEG and PNG files in RGB or grey, not rotated by EXIF, keep their bytes.
+
+    Raises
+    ------
+    Rejected
+        The file is not an image, or cannot be decoded to its end.
+    """
+    if not path.is_file():      # opening a pipe would block
+        raise Rejected('is not a file')
+    try:
+        content = path.read_bytes()
+        with open_image(io.BytesIO(content)) as stored:
+            stored.load()
+            if max(stored.size) > THINNEST * min(stored.size):
+                raise Rejected(f'{stored.size[0]} x {stored.size[1]} pixels are too thin')
+            large = short_side is not None and min(stored.size) > short_side
+            plain = stored.format in ('JPEG', 'PNG') and stored.mode in ('RGB', 'L')
+            if not large and plain and _orientation(stored) == 1:
+                return _checked_length(content)
+            image = upright(stored)
+        if large:
+            scale = short_side / min(image.size)
+            image = image.resize([max(1, round(scale * side)) for side in image.size], Image.LANCZOS)
+        made = io.BytesIO()
+        image.save(made, 'JPEG', quality=quality)
+        return _checked_length(made.getvalue())
+    except Rejected:
+        raise
+    except Exception as error:      # a decoder may raise anything on a damaged file
+        text = re.sub(r' ?<[^>]*>', '', ' '.join(str(error).split()))       # objects, with their addresses
+        raise Rejected(f'{type(error).__name__}: {text}') from error
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return image.getexif().get(ORIENTATION, 1)
+    except Exception:       # damaged EXIF says nothing about the pixels
+        return 1
+
+
+def _checked_length(content: bytes) -> bytes:
+    if len(content) > LONGEST:
+        raise Rejected(f'{len(content)} bytes are more than a record can hold')
+    return content

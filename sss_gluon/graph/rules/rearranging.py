@@ -1,0 +1,103 @@
+"""Rules of operators that move channels: concatenation, reshaping, slicing, splitting."""
+from __future__ import annotations
+
+import numpy as np
+
+from ..ir import Entry
+from .rule import Coupled
+
+
+class Concat(Coupled):
+    """Concatenation along the channel axis."""
+
+    def applies(self, node, view):
+        return node.get('dim', 1) == 1 and len(view.shape(Entry(node))) >= 2 \
+            and not any(view.is_parameter(entry) for entry in node.inputs)
+
+    def constants(self, node, view):
+        return [np.concatenate([view.constant(entry) for entry in node.inputs])]
+
+    def labels(self, node, view):
+        return [np.concatenate([view.label(entry) for entry in node.inputs])]
+
+
+class Flatten(Coupled):
+    """(N, C, H, W) to (N, C·H·W), or a reshape that leaves batch and channel axes alone."""
+
+    def applies(self, node, view):
+        before, after = view.shape(node.inputs[0]), view.shape(Entry(node))
+        return len(before) >= 2 and len(after) >= 2 and before[0] == after[0] and \
+            (before[1] == after[1] or len(after) == 2)
+
+    def _spread(self, node, view, array):
+        return np.repeat(array, view.channels(Entry(node)) // view.channels(node.inputs[0]))
+
+    def constants(self, node, view):
+        return [self._spread(node, view, view.constant(node.inputs[0]))]
+
+    def labels(self, node, view):
+        return [self._spread(node, view, view.label(node.inputs[0]))]
+
+    def rewrite(self, node, view):
+        if node.op == 'Flatten':
+            return {}
+        before, after = view.shape(node.inputs[0]), view.shape(Entry(node))
+        given = tuple(np.ravel(node.get('shape', ())).tolist())
+        if len(after) == 2:
+            rest = (0, -1)
+        elif len(given) == len(after) and min(given) >= -1:     # inputs of another size than the traced one still work
+            rest = (0, 0) + given[2:]
+        elif before == after:
+            rest = (0,) * len(after)
+        else:
+            rest = (0, 0) + tuple(after[2:-1]) + (-1,)
+        return {'shape': str(rest), 'reverse': 'False'}
+
+
+class SliceAxis(Coupled):
+    """A slice along the channel axis or along one behind it."""
+
+    def applies(self, node, view):
+        return len(view.shape(node.inputs[0])) >= 2 and node.get('axis') >= 0 and node.get('axis') != 0
+
+    def _range(self, node, view):
+        size = view.channels(node.inputs[0])
+        begin, end, _ = slice(node.get('begin'), node.get('end')).indices(size)
+        return begin, end
+
+    def _cut(self, node, view, array):
+        if node.get('axis') != 1:
+            return array
+        begin, end = self._range(node, view)
+        return array[begin:end]
+
+    def constants(self, node, view):
+        return [self._cut(node, view, view.constant(node.inputs[0]))]
+
+    def labels(self, node, view):
+        return [self._cut(node, view, view.label(node.inputs[0]))]
+
+    def rewrite(self, node, view):
+        if node.get('axis') != 1:
+            return {}
+        begin, end = self._range(node, view)
+        keep = view.kept(node.inputs[0])
+        return {'begin': str(int(keep[:begin].sum())), 'end': str(int(keep[:end].sum()))}
+
+
+class Split(Coupled):
+    """SliceChannel along the channel axis. The parts stay equally long, so equal positions live and die together."""
+    def applies(self, node, view):
+        return node.get('axis', 1) == 1 and not node.get('squeeze_axis', False)
+
+    def _parts(self, node, array):
+        return list(array.reshape(int(node.get('num_outputs')), -1))
+
+    def constants(self, node, view):
+        return self._parts(node, view.constant(node.inputs[0]))
+
+    def labels(self, node, view):
+        parts = self._parts(node, view.label(node.inputs[0]))
+        for part in parts[1:]:
+            view.couple(parts[0], part)
+        return parts

@@ -1,0 +1,108 @@
+"""The size of the network that is left when some structures are removed, counted without building it."""
+from __future__ import annotations
+
+from typing import Dict, Mapping, NamedTuple, Sequence
+
+import numpy as np
+from mxnet import gluon
+
+from ..errors import SSSError
+from ..factors import scaling_factors
+from ..graph.count import Count, count_program
+from ..graph.fold import fold
+from ..graph.prune import prune_graph
+from ..graph.trace import trace
+from .factor_values import factor_variable, fill_nonzero
+
+WEIGHTS = ('current', 'nonzero')
+
+
+class Share(NamedTuple):
+    """Parameters and MACs that are left, over those of the whole network."""
+    params: float
+    macs: float
+
+
+class MaskedCounter:
+    """Counts the network that pruning would leave, for any choice of structures.
+
+    The network is traced once. A new choice is folded, pruned and counted, which takes 0.1 s for ResNet-20 and 0.5 s
+    for ResNet-164; a choice that was counted before is looked up, so a training loop may ask after every step.
+
+    Parameters
+    ----------
+    net : mxnet.gluon.HybridBlock
+        With scaling factors, initialised. It is not changed, and later changes of its weights have no effect.
+    input_shape : sequence of int
+        Batch first.
+    weights : {'current', 'nonzero'}
+        ``current`` counts with the weights of the network, so that zeros among them, and constant branches, count as
+        they will when it is pruned. In a new network, whose biases are all 0, removing the inputs of a branch removes
+        the whole branch, which training would prevent: ``nonzero`` counts as if no weight were zero and no constant
+        negative.
+
+    Attributes
+    ----------
+    dense : Count
+        The whole network, without its factors.
+    """
+
+    def __init__(self, net: gluon.HybridBlock, input_shape: Sequence[int], weights: str = 'current'):
+        if weights not in WEIGHTS:
+            raise SSSError(f'weights={weights!r} must be one of {", ".join(WEIGHTS)}')
+        self._program = trace(net, input_shape)
+        if weights == 'nonzero':
+            fill_nonzero(self._program, net)
+        self._variables = {factor.name: factor_variable(self._program, factor) for factor in scaling_factors(net)}
+        self._whole = {name: self._program.values[variable] for name, variable in self._variables.items()}
+        self._known: Dict[bytes, Count] = {}
+        self.dense = count_program(fold(self._program))
+
+    def count(self, masks: Mapping[str, np.ndarray]) -> Count:
+        """Size of the network without the structures whose entry is 0 or False.
+
+        Parameters
+        ----------
+        masks : dict of str to numpy.ndarray
+            {factor name: values of the factor, or booleans, shape (size,)}. Factors that are absent keep the values
+            that they had when the network was traced.
+
+        Raises
+        ------
+        SSSError
+            The network has no factor of a name, or one of another size.
+        """
+        alive = {name: np.asarray(values) != 0 for name, values in masks.items()}
+        for name, mask in alive.items():
+            if name not in self._whole:
+                raise SSSError(f'the network has no factor {name!r}; its factors: {", ".join(self._whole) or "none"}')
+            if mask.shape != self._whole[name].shape:
+                raise SSSError(f'the mask of factor {name} has shape {mask.shape} instead of {self._whole[name].shape}')
+        values = {name: alive.get(name, whole) for name, whole in self._whole.items()}
+        key = b''.join(np.packbits(value != 0).tobytes() for value in values.values())
+        if key not in self._known:
+            self._program.values.update((self._variables[name], value.astype('float32'))
+                                        for name, value in values.items())
+            self._known[key] = count_program(prune_graph(fold(self._program))[0])
+        return self._known[key]
+
+    def share(self, masks: Mapping[str, np.ndarray]) -> Share:
+        """``count`` over ``dense``."""
+        left = self.count(masks)
+        return Share(left.params / max(1, self.dense.params), left.macs / max(1, self.dense.macs))
+
+
+def mac_weights(net: gluon.Block, input_shape: Sequence[int]) -> Dict[str, float]:
+    """{factor name: MACs saved by removing one of its structures}, scaled to mean 1 over all structures."""
+    counter = MaskedCounter(net, input_shape, weights='nonzero')
+    masks = {factor.name: np.ones(factor.parameter.shape, bool) for factor in scaling_factors(net)}
+    dense, cost = counter.count(masks).macs, {}
+    for name, mask in masks.items():
+        mask[0] = False
+        cost[name] = dense - counter.count(masks).macs
+        mask[0] = True
+    mean = sum(cost[name] * mask.size for name, mask in masks.items()) / max(1, sum(map(np.size, masks.values())))
+    if cost and not mean:
+        raise SSSError("gamma_weighting='macs': no structure of this network costs any MACs, so there is nothing to "
+                       "weigh")
+    return {name: macs / mean for name, macs in cost.items()}
