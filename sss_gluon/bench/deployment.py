@@ -19,7 +19,7 @@ from ..graph.inference import for_inference
 from ..graph.onnx import open_onnx, packages, write_onnx
 from ..structures import Compact, compact, set_structure
 from .settings import Settings, Skipped
-from .timing import Measurement, interleaved, ratio, timed
+from ..timing import Measurement, interleaved, ratio, timed
 
 CALLS = 5           # in a row: a deployed network has the caches to itself
 REMOVED = {         # what is removed of which network: a shipped structure, or half of the structures of a kind

@@ -11,7 +11,7 @@ from ..errors import SSSError
 from .child import BINDING, Worker, python, serve
 from .settings import Settings, Skipped
 from .table import TABLE, Benchmark
-from .timing import Measurement
+from ..timing import Measurement
 
 
 class Result(NamedTuple):

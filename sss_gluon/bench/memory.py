@@ -12,7 +12,7 @@ import numpy as np
 
 from .child import Worker, python, serve
 from .settings import Settings, Skipped
-from .timing import Measurement
+from ..timing import Measurement
 from .training import Step
 
 STATUS = Path('/proc/self/status')

@@ -17,7 +17,7 @@ from ..data.imagenet import MEAN, SIZE, STD
 from ..data.pack import pack_images
 from .child import Worker, python, serve
 from .settings import Settings
-from .timing import Measurement, interleaved, ratio, timed
+from ..timing import Measurement, interleaved, ratio, timed
 from .training import Step
 
 IMAGES = 20_000     # about 60 MB: more than caches hold, as with CIFAR

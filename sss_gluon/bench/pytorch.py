@@ -12,7 +12,7 @@ from ..errors import SSSError
 from ..files import write_npz
 from .child import Worker
 from .settings import Settings, Skipped
-from .timing import WARM_UP, Measurement, interleaved, ratio, timed
+from ..timing import WARM_UP, Measurement, interleaved, ratio, timed
 from .training import DECAY, MOMENTUM, RATE, Step
 
 SCRIPT = Path(__file__).with_name('torch_step.py')

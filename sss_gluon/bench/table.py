@@ -10,7 +10,7 @@ from .deployment import compact_seconds, latency, onnx_runtime
 from .memory import training_memory
 from .pipeline import imagenet_input, input_pipeline
 from .pytorch import against_pytorch
-from .timing import Measurement
+from ..timing import Measurement
 from .training import factor_step, update
 from .workers import workers
 

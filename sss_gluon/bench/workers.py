@@ -24,7 +24,7 @@ from ..train import make_trainer
 from ..train.workers import Workers, init_workers
 from .scaling import Job, exchange
 from .settings import Settings, Skipped
-from .timing import Measurement, interleaved, ratio, timed
+from ..timing import Measurement, interleaved, ratio, timed
 from .training import DECAY, GAMMA, MOMENTUM, RATE, Step
 
 COUNT = 2
