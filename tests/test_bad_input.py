@@ -302,7 +302,7 @@ RUNS = [
     Row('launch another verb', (), 'launch prune nothing', 'launch is for train, not for'),
     Row('launch on no hosts', (), 'launch --hosts nothing train small.yaml', 'list of hosts nothing cannot be read'),
     Row('two choices of rows', (), 'bench --distributed --only step', '--distributed and --only both choose rows'),
-    Row('half a machine', (), 'launch --machine 1 train small.yaml', '--machine 1 is not of the form I/N'),
+    Row('half a node', (), 'launch --node-rank 1 train small.yaml', '--node-rank and --num-nodes go together'),
     Row('one of no workers', (), NEW + 'kvstore=dist_sync', 'this process was not launched as one of them'),
     Row('no Horovod', (), NEW + 'kvstore=horovod', 'kvstore=horovod needs Horovod with MXNet'),
     Row('prune a file', (), 'prune small.yaml', 'small.yaml is not a run folder: it has no config.yaml'),
