@@ -70,8 +70,8 @@ class Rejected(Exception):
     """Why a file is not packed."""
 
 
-def pack_images(src: Union[str, Path], dst: Union[str, Path], part: Optional[str] = None,
-                workers: Optional[int] = None, short_side: Optional[int] = None, quality: int = 95, seed: int = 0,
+def pack_images(src: Union[str, Path], dst: Union[str, Path], split: Optional[str] = None,
+                threads: Optional[int] = None, short_side: Optional[int] = None, quality: int = 95, seed: int = 0,
                 log: Callable[[str], None] = print) -> List[Packed]:
     """Pack images into RecordIO files, go on where an earlier call was stopped, verify and skip what is finished.
 
@@ -83,10 +83,10 @@ def pack_images(src: Union[str, Path], dst: Union[str, Path], part: Optional[str
     src : path
         Holds ``train`` and ``val`` (or one of them) with a folder for every class; or is itself such a folder.
     dst : path
-    part : 'train' or 'val', optional
-        Only this one; of a folder of classes what it is (default train).
-    workers : int, optional
-        Threads that decode, which is C code that runs beside Python; default one for each core. One more writes.
+    split : 'train' or 'val', optional
+        Pack only this split; if ``src`` itself holds the class folders, the split that it is (default train).
+    threads : int, optional
+        Decoding threads, in C code that runs beside Python; default one per core. One more thread writes.
     short_side : int, optional
         Shrink larger images so that their short side has so many pixels. Default: as they are, so that training
         sees the originals; 480 needs less room and time to decode (as is common for ImageNet).
@@ -105,11 +105,11 @@ def pack_images(src: Union[str, Path], dst: Union[str, Path], part: Optional[str
         Wrong settings or folders; DST was begun with others, is damaged or cannot be written.
     """
     src, dst = Path(src).expanduser(), Path(dst).expanduser()
-    for name, value, least, most in (('workers', workers, 1, 1024), ('short side', short_side, 16, 65535),
+    for name, value, least, most in (('threads', threads, 1, 1024), ('short side', short_side, 16, 65535),
                                      ('quality', quality, 1, 100), ('seed', seed, 0, 2 ** 32 - 1)):
         if value is not None and not least <= value <= most:
             raise SSSError(f'{name} {value} must be a number from {least} to {most}')
-    folders = _folders(src, part)
+    folders = _folders(src, split)
     listed = {name: _classes(folder) for name, folder in folders.items()}
     with _locked(dst), warnings.catch_warnings():
         warnings.simplefilter('ignore')         # of Pillow, about metadata
@@ -122,7 +122,7 @@ def pack_images(src: Union[str, Path], dst: Union[str, Path], part: Optional[str
             images = [images[i] for i in np.random.RandomState(seed).permutation(len(images))]
             settings = dict(source=str(folder.resolve()), short_side=short_side, quality=quality, seed=seed)
             task = _Part(name, folder, images, settings, dst, log)
-            packed.append(task.pack(workers or _cores(), len(classes)))
+            packed.append(task.pack(threads or _cores(), len(classes)))
     return packed
 
 
@@ -175,18 +175,18 @@ def _not_too_long(content: bytes) -> bytes:
 
 # What there is to pack
 
-def _folders(src: Path, part: Optional[str]) -> Dict[str, Path]:
+def _folders(src: Path, split: Optional[str]) -> Dict[str, Path]:
     """Part -> its folder of classes."""
-    if part not in (None, *PARTS):
-        raise SSSError(f'part {part!r} must be train or val')
+    if split not in (None, *PARTS):
+        raise SSSError(f'split {split!r} must be train or val')
     if not src.is_dir():
         raise SSSError(f'there is no folder {src}')
     found = {name: src / name for name in PARTS if (src / name).is_dir()}
     if not found:
-        return {part or 'train': src}
-    if part is not None and part not in found:
-        raise SSSError(f'{src} has no folder {part}')
-    return {part: found[part]} if part else found
+        return {split or 'train': src}
+    if split is not None and split not in found:
+        raise SSSError(f'{src} has no folder {split}')
+    return {split: found[split]} if split else found
 
 
 def _classes(folder: Path) -> Dict[str, List[str]]:

@@ -174,7 +174,7 @@ class _Worker:
         self.check()
         sys.stdout.flush()
         last = ''
-        child = subprocess.Popen([sys.executable, '-m', 'sss_gluon.sweep.steps', *arguments], stderr=subprocess.PIPE,
+        child = subprocess.Popen([sys.executable, '-m', 'sss_gluon.cli.steps', *arguments], stderr=subprocess.PIPE,
                                  start_new_session=True, env=_environment())
         self.child = child
         try:
