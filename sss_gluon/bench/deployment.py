@@ -18,8 +18,8 @@ from ..graph.block import to_block
 from ..graph.inference import for_inference
 from ..graph.onnx import open_onnx, packages, write_onnx
 from ..structures import Compact, compact, set_structure
-from .settings import Settings, Skipped
 from ..timing import Measurement, interleaved, ratio, timed
+from .settings import Settings, Skipped
 
 CALLS = 5           # in a row: a deployed network has the caches to itself
 REMOVED = {         # what is removed of which network: a shipped structure, or half of the structures of a kind

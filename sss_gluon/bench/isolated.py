@@ -8,10 +8,10 @@ from dataclasses import asdict
 from typing import Dict, Iterator, NamedTuple, Optional, Sequence, Tuple
 
 from ..errors import SSSError
+from ..timing import Measurement
 from .child import BINDING, Worker, python, serve
 from .settings import Settings, Skipped
 from .table import TABLE, Benchmark
-from ..timing import Measurement
 
 
 class Result(NamedTuple):

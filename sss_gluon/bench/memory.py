@@ -10,9 +10,9 @@ from typing import Dict
 import mxnet as mx
 import numpy as np
 
+from ..timing import Measurement
 from .child import Worker, python, serve
 from .settings import Settings, Skipped
-from ..timing import Measurement
 from .training import Step
 
 STATUS = Path('/proc/self/status')

@@ -15,9 +15,9 @@ from PIL import Image
 from ..data import Augmentation, ImageSet, RecordSet, digits, train_batches
 from ..data.imagenet import MEAN, SIZE, STD
 from ..data.pack import pack_images
+from ..timing import Measurement, interleaved, ratio, timed
 from .child import Worker, python, serve
 from .settings import Settings
-from ..timing import Measurement, interleaved, ratio, timed
 from .training import Step
 
 IMAGES = 20_000     # about 60 MB: more than caches hold, as with CIFAR

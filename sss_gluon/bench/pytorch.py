@@ -10,9 +10,9 @@ import numpy as np
 
 from ..errors import SSSError
 from ..files import write_npz
+from ..timing import WARM_UP, Measurement, interleaved, ratio, timed
 from .child import Worker
 from .settings import Settings, Skipped
-from ..timing import WARM_UP, Measurement, interleaved, ratio, timed
 from .training import DECAY, MOMENTUM, RATE, Step
 
 SCRIPT = Path(__file__).with_name('torch_step.py')

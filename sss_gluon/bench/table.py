@@ -6,11 +6,11 @@ import re
 from typing import Callable, Dict, List, NamedTuple, Optional
 
 from ..errors import SSSError
+from ..timing import Measurement
 from .deployment import compact_seconds, latency, onnx_runtime
 from .memory import training_memory
 from .pipeline import imagenet_input, input_pipeline
 from .pytorch import against_pytorch
-from ..timing import Measurement
 from .training import factor_step, update
 from .workers import workers
 

@@ -9,11 +9,11 @@ from mxnet import autograd, gluon
 
 from ..errors import SSSError
 from ..factors import scaling_factors
+from ..timing import Measurement, interleaved, ratio, timed
 from ..train import make_trainer
 from ..train.trainer import exempt_from_decay
 from .activation import activation_scaled, copy_parameters
 from .settings import Settings
-from ..timing import Measurement, interleaved, ratio, timed
 
 RATE, MOMENTUM, DECAY, GAMMA = 0.01, 0.9, 1e-4, 1e-4    # a γ at which no factor reaches zero while it is measured
 SAME = 1e-4

@@ -20,11 +20,11 @@ from ..files import write_text
 from ..launch.processes import Machine
 from ..launch.run import free_port
 from ..launch.supervise import supervise
+from ..timing import Measurement, interleaved, ratio, timed
 from ..train import make_trainer
 from ..train.workers import Workers, init_workers
 from .scaling import Job, exchange
 from .settings import Settings, Skipped
-from ..timing import Measurement, interleaved, ratio, timed
 from .training import DECAY, GAMMA, MOMENTUM, RATE, Step
 
 COUNT = 2

@@ -13,7 +13,7 @@ from .tables import describe_compact, describe_evaluation
 
 
 def train(config: Config) -> None:
-    from ..report.figures import draw       # Matplotlib takes a second to import
+    from ..report.figures import draw  # not above: Matplotlib takes a second to import
     draw(methods.train(config))
 
 

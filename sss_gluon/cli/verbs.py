@@ -159,7 +159,8 @@ def _data(options):
 
 
 def _launch_arguments(parser):
-    parser.add_argument('--workers', type=int, default=1, metavar='N', help='number of workers on each host (default 1)')
+    parser.add_argument('--workers', type=int, default=1, metavar='N',
+                        help='number of workers on each host (default 1)')
     parser.add_argument('--servers', type=int, default=1, metavar='N',
                         help='number of ps-lite servers on each host (default 1)')
     parser.add_argument('--hosts', metavar='FILE', help='file with one host per line, to reach by ssh (default: run on '
@@ -249,7 +250,7 @@ def _report(options):
 
 VERBS = {
     'train': (_train, _train_arguments, 'train a configuration, or continue an interrupted run'),
-    'prune': (_prune, _run_argument, 'remove the zero structures of a trained network, verify the result and export it'),
+    'prune': (_prune, _run_argument, 'remove zero structures from a trained network, verify the result and export it'),
     'evaluate': (_evaluate, _evaluate_arguments, 'measure accuracy, size and latency of the networks of a run'),
     'export': (_export, _export_arguments, 'write a verified network for inference: MXNet symbol, ONNX or INT8'),
     'data': (_data, _data_arguments, 'pack images into RecordIO files, or continue packing'),

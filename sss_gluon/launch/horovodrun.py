@@ -17,7 +17,7 @@ PATIENCE = 60.0     # seconds
 
 
 def end_shell_and_children(shell: int) -> None:
-    """Send SIGTERM to the command of a shell, or to the command that replaced it; SIGKILL what is left after a while."""
+    """Send SIGTERM to the command of a shell, or to the command that replaced it; later SIGKILL what is left."""
     with suppress(psutil.NoSuchProcess):
         process = psutil.Process(shell)
         for child in process.children() or [process]:

@@ -131,7 +131,7 @@ class _Running:
             time.sleep(POLL)
 
     def _code(self, name: str, stopping: bool) -> Optional[int]:
-        """Exit status, None while it runs. horovodrun ends with 1 when its workers, or its ssh to them, were stopped."""
+        """Exit status, None while it runs. horovodrun ends with 1 when its workers or its ssh to them were stopped."""
         code = self.children[name].poll()
         if not code or not stopping:
             return code
@@ -169,7 +169,7 @@ class _Running:
         said = LAUNCHER.sub(r'\1', text.rpartition('\n')[2])
         ends = _ends(text)
         if ends:
-            blamed = [end for end in ends if end[1] not in STOPPED] or ends     # the launcher stopped the others because of these
+            blamed = [end for end in ends if end[1] not in STOPPED] or ends     # not those that the launcher stopped
             more = f' and {len(blamed) - 3} more' if len(blamed) > 3 else ''
             said = ', '.join(f'worker {rank} {_how(code)}' for rank, code in blamed[:3]) + more
         if self.processes[name].key and code == SSH_ENDED:

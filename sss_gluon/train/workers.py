@@ -158,7 +158,7 @@ def init_workers(kvstore: str) -> Workers:
 
 
 def _stop_without_reader() -> None:
-    """horovodrun stops a worker on another host by ending its ssh; the worker sees only that its output has no reader."""
+    """horovodrun stops a worker on another host by ending its ssh; only the worker's output shows it."""
     output = select.poll()
     output.register(1, 0)       # wakes up only when a pipe or a socket has no reader
     output.poll()

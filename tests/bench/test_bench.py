@@ -7,8 +7,8 @@ import pytest
 from sss_gluon.bench import isolated, run
 from sss_gluon.bench.isolated import Result, own_cores
 from sss_gluon.bench.table import AT_LEAST, AT_MOST, REPORT, TABLE, select
-from sss_gluon.timing import Measurement
 from sss_gluon.cli import main
+from sss_gluon.timing import Measurement
 
 STEP, ACTIVATION = 'step-cifar_resnet20', 'activation-cifar_resnet20'
 

@@ -88,7 +88,7 @@ def test_shards_and_expressions_share_out_all_runs_and_keep_those_that_belong_to
     for wrong in ('0/2', '3/2', 'a', '1/0'):
         with pytest.raises(SSSError, match='--shard'):
             plan.select(shard=wrong)
-    with pytest.raises(SSSError, match='nearest is dense-seed0'):
+    with pytest.raises(SSSError, match="did you mean 'dense-seed0'"):
         plan.select('dense-seed00')
     with pytest.raises(SSSError, match='not a regular expression'):
         plan.select('(')
