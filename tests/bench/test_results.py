@@ -82,7 +82,7 @@ DAMAGED = [
     ('', 'is not a CSV of sss-gluon bench: it has no name'),
     ('epoch,loss\n1,2\n', 'is not a CSV of sss-gluon bench: it has no name'),
     ('name,value,quick\npipeline,3,no\n', 'it has no cpu'),
-    ('name,value,cpu,quick\npipeline,30,x,no\npipe\n', 'line 3: not 4 columns; it is damaged'),
+    ('name,value,cpu,quick\npipeline,30,x,no\npipe\n', 'line 3: not 4 columns; the file is damaged'),
     ('name,value,cpu,quick\npipeline,30,x,no,more\n', 'line 2: not'),
     ('name,value,cpu,quick\npipelines,30,x,no\n', "line 2: there is no benchmark 'pipelines'"),
     ('name,value,cpu,quick\npipeline,fast,x,no\n', "line 2: the value 'fast' is not a positive number"),
