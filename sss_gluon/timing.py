@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import time
-from typing import Callable, Dict, NamedTuple
+from typing import Callable, Dict, NamedTuple, Sequence
 
 import mxnet as mx
 import numpy as np
@@ -61,6 +61,12 @@ def interleaved(functions: Dict[str, Callable[[], float]], rounds: int, warm_up:
             if i >= warm_up:
                 seconds[name].append(measured)
     return {name: np.array(values) for name, values in seconds.items()}
+
+
+def median(values: Sequence[float], note: str = '') -> Measurement:
+    """Median and quartiles of the rounds."""
+    low, middle, high = np.percentile(values, (25, 50, 75)).tolist()
+    return Measurement(middle, low, high, note)
 
 
 def ratio(seconds: Dict[str, np.ndarray], above: str, below: str, scale: float = 1.0, note: str = '') -> Measurement:

@@ -18,7 +18,7 @@ from ..graph.block import to_block
 from ..graph.inference import for_inference
 from ..graph.onnx import open_onnx, packages, write_onnx
 from ..structures import Compact, compact, set_structure
-from ..timing import Measurement, interleaved, ratio, timed
+from ..timing import Measurement, interleaved, median, ratio, timed
 from .settings import Settings, Skipped
 
 CALLS = 5           # consecutive calls: a deployed network has the caches to itself
@@ -61,9 +61,8 @@ def compact_seconds(settings: Settings, name: str) -> Dict[str, Measurement]:
         begin = time.perf_counter()
         result = compact(net, shape)
         seconds.append(time.perf_counter() - begin)
-    low, high = np.percentile(seconds, (25, 75))
     note = f'{result.before.macs:,} to {result.after.macs:,} MACs, first time {seconds[0]:.2f} s'
-    return {'seconds': Measurement(float(np.median(seconds)), float(low), float(high), note)}
+    return {'seconds': median(seconds, note)}
 
 
 def latency(settings: Settings, name: str, batch: int, align: int = 1) -> Dict[str, Measurement]:

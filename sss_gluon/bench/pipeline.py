@@ -15,7 +15,7 @@ from PIL import Image
 from ..data import Augmentation, ImageSet, RecordSet, digits, train_batches
 from ..data.imagenet import MEAN, SIZE, STD
 from ..data.pack import pack_images
-from ..timing import Measurement, interleaved, ratio, timed
+from ..timing import Measurement, interleaved, median, ratio, timed
 from .child import Child, python, serve
 from .settings import Settings
 from .training import Step
@@ -44,8 +44,7 @@ def imagenet_input(settings: Settings) -> Dict[str, Measurement]:
     with Child(python('pipeline', json.dumps(dict(batch=batch))), settings.cores[:1]) as child:
         rates = [batch / child.ask()['seconds'] for _ in range(1 + settings.rounds)][1:]
         size = child.hello['bytes']
-    return {'images': Measurement(float(np.median(rates)), *np.percentile(rates, (25, 75)).tolist(),
-                                  f'JPEG files of {size / 1000:.0f} kB; {NEEDED}')}
+    return {'images': median(rates, f'JPEG files of {size / 1000:.0f} kB; {NEEDED}')}
 
 
 def main(batch: int, shape=None) -> None:

@@ -20,7 +20,7 @@ from ..files import write_text
 from ..launch.processes import Node
 from ..launch.run import free_port
 from ..launch.supervise import supervise
-from ..timing import Measurement, interleaved, ratio, timed
+from ..timing import Measurement, interleaved, median, ratio, timed
 from ..train import make_trainer
 from ..train.workers import Workers, init_workers
 from .scaling import Cluster, exchange
@@ -53,26 +53,21 @@ def workers(settings: Settings, name: str) -> Dict[str, Measurement]:
             raise SSSError(f'the workers failed: {ended.problem}')
         measured = json.loads(file.read_text('utf-8'))
     seconds = {key: np.array(values) for key, values in measured['seconds'].items()}
-    flat, each = measured['flat'], measured['each']
-    share = 1 - seconds['alone'] / seconds['flat']
-    wire = _wire(seconds, flat['bytes'])
-    low, value, high = np.percentile(share, (25, 50, 75))
-    sent = f'{flat["messages"]} messages of {flat["bytes"] / 1e6:.2f} MB in all, {each["messages"]} one by one'
-    return {'weak': ratio(seconds, 'single', 'flat', COUNT), 'strong': ratio(seconds, 'single', 'half'),
-            'share': Measurement(float(value), float(low), float(high), sent),
-            'keys': ratio(seconds, 'flat', 'each', note=sent),
-            'model': wire}
+    buckets, each = measured['buckets'], measured['each']
+    sent = f'{buckets["messages"]} messages of {buckets["bytes"] / 1e6:.2f} MB in all, {each["messages"]} one by one'
+    return {'weak': ratio(seconds, 'single', 'buckets', COUNT), 'strong': ratio(seconds, 'single', 'half'),
+            'share': median(1 - seconds['alone'] / seconds['buckets'], sent),
+            'keys': ratio(seconds, 'buckets', 'each', note=sent), 'model': _model(seconds, buckets['bytes'])}
 
 
-def _wire(seconds: Dict[str, np.ndarray], size: int) -> Measurement:
+def _model(seconds: Dict[str, np.ndarray], size: int) -> Measurement:
     """The allreduce of a step ÷ the prediction of ``scaling.exchange`` with the bandwidth of a large array."""
     tiny, large = float(np.median(seconds['tiny'])), float(np.median(seconds['large']))
     # The bytes of both workers pass through one host, while the formula's (H-1)/H assumes a host for each worker
     bandwidth = 2 * (COUNT - 1) / COUNT * 4 * LARGE / max(large - tiny, 1e-9)
     predicted = exchange(Cluster(0.0, size, bandwidth, tiny), COUNT)
-    low, value, high = np.percentile((seconds['flat'] - seconds['alone']) / predicted, (25, 50, 75))
     note = f'predicted {1000 * predicted:.3g} ms, {bandwidth / 1e9:.2f} GB/s, {1000 * tiny:.2g} ms per message'
-    return Measurement(float(value), float(low), float(high), note)
+    return median((seconds['buckets'] - seconds['alone']) / predicted, note)
 
 
 def measure(settings: Settings, name: str, workers: Workers) -> dict:
@@ -84,7 +79,7 @@ def measure(settings: Settings, name: str, workers: Workers) -> dict:
         net = settings.net(name)
         return Step(net, shape, make_trainer(net, GAMMA, RATE, MOMENTUM, DECAY, kvstore=store, aggregate=aggregate))
 
-    steps = {'single': step(shape), 'alone': step(shape), 'flat': step(shape, Shifted(workers.store, 0)),
+    steps = {'single': step(shape), 'alone': step(shape), 'buckets': step(shape, Shifted(workers.store, 0)),
              'half': step(half, Shifted(workers.store, 1)), 'each': step(shape, Shifted(workers.store, 2), False)}
 
     arrays = {'tiny': mx.nd.zeros((1,)), 'large': mx.nd.zeros((LARGE,))}
@@ -101,7 +96,7 @@ def measure(settings: Settings, name: str, workers: Workers) -> dict:
 
     seconds = interleaved({key: together(key) for key in functions}, settings.rounds)
     return dict(seconds={key: list(values) for key, values in seconds.items()},
-                flat=traffic(steps['flat'].trainer), each=traffic(steps['each'].trainer))
+                buckets=traffic(steps['buckets'].trainer), each=traffic(steps['each'].trainer))
 
 
 class Shifted(mx.kvstore.KVStoreBase):

@@ -45,8 +45,8 @@ def describe_scaling(rows: Sequence[tuple]) -> str:
     """``bench.scaling.prediction`` as a table of worst and best efficiencies."""
     cells = [[gpus, *(f'{worst:.0%} to {best:.0%}' for worst, best in pairs)] for gpus, *pairs in rows]
     return (f'resnet50, predicted efficiency: images/s ÷ images/s of one host ÷ number of hosts; {GPUS} GPUs per host, '
-            f'{1000 * STEP:.0f} ms per step;\nat worst allreduce waits for the last gradient, at best it overlaps with the '
-            f'backward pass\n'
+            f'{1000 * STEP:.0f} ms per step;\nat worst allreduce waits for the last gradient, at best it overlaps with '
+            f'the backward pass\n'
             + tabulate(cells, headers=['GPUs', *(f'{bits} Gbit/s' for bits in GIGABITS)], disable_numparse=True))
 
 

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Optional
 
-from .. import deploy, methods
+from .. import deploy
 from ..errors import SSSError
 from ..signals import Interrupted
 from ..train import Config, RunFolder, load_config
@@ -13,7 +13,9 @@ from .tables import describe_compact, describe_evaluation
 
 
 def train(config: Config) -> None:
-    from ..report.figures import draw  # not above: Matplotlib takes a second to import
+    # Imported here, so that verbs that do not train start without Matplotlib and the methods.
+    from .. import methods
+    from ..report.figures import draw
     draw(methods.train(config))
 
 

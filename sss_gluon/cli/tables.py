@@ -1,7 +1,7 @@
 """Results as text tables, followed by lines on what was removed and what it cost."""
 from __future__ import annotations
 
-from typing import List, Optional, Sequence
+from typing import List, Optional, Sequence, Tuple
 
 from tabulate import tabulate
 
@@ -53,19 +53,19 @@ def describe_evaluation(rows: Sequence, structure: Optional[Structure] = None) -
     by_name = {row.name: row for row in rows}
     if structure is not None:
         lines.append(f'removed: {removed(structure)}')
-    if 'compact' in by_name:
-        small = by_name['compact']
-        for row in rows:
-            if row is not small:
-                lines.append(_against(small, row, batches))
+    small = by_name.get('compact')
+    for row in rows if small else ():
+        if row is not small:
+            accuracy, speed = _compared(small, row)
+            lines.append(f'compact against {row.name}: {accuracy}, params {change(row.params, small.params)}, '
+                         f'MACs {change(row.macs, small.macs)}, {speed}')
     return '\n'.join(lines)
 
 
-def _against(small, row, batches) -> str:
-    points = 100 * (small.accuracy.top1 - row.accuracy.top1)
-    faster = ', '.join(f'{row.seconds[b] / small.seconds[b]:.2f} x at batch {b}' for b in batches)
-    return (f'compact against {row.name}: accuracy {points:+.2f} points, params {change(row.params, small.params)}, '
-            f'MACs {change(row.macs, small.macs)}, speed {faster}')
+def _compared(row, base) -> Tuple[str, str]:
+    """Accuracy and speed of a network compared with those of another."""
+    faster = ', '.join(f'{base.seconds[b] / row.seconds[b]:.2f} x at batch {b}' for b in base.seconds)
+    return f'accuracy {100 * (row.accuracy.top1 - base.accuracy.top1):+.2f} points', f'speed {faster}'
 
 
 def describe_export(rows: Sequence, run) -> str:
@@ -76,13 +76,10 @@ def describe_export(rows: Sequence, run) -> str:
                      headers=['network', 'runtime', 'bytes', 'top-1', 'difference'] +
                              [f'ms, batch {b}' for b in batches],
                      disable_numparse=True, colalign=('left', 'left') + ('right',) * (3 + len(batches)))
-    lines = [table, f'accuracy on {first.accuracy.images} test images; difference to the trained network, relative to its '
-                    f'largest output']
+    lines = [table, f'accuracy on {first.accuracy.images} test images; difference to the trained network, relative to '
+                    f'its largest output']
     for row in rows[1:]:
-        faster = ', '.join(f'{first.seconds[b] / row.seconds[b]:.2f} x at batch {b}' for b in batches)
-        points = 100 * (row.accuracy.top1 - first.accuracy.top1)
-        lines.append(f'{row.name} in {row.runtime} against float32 in MXNet: accuracy {points:+.2f} points, speed '
-                     f'{faster}')
+        lines.append(f'{row.name} in {row.runtime} against float32 in MXNet: {", ".join(_compared(row, first))}')
     files = [file for row in rows for file in row.files]
     return '\n'.join(lines + [f'written: {run}/deploy/{", ".join(files)}'])
 

@@ -109,7 +109,7 @@ ERRORS = [
     (ENTRY + ', set: {gamma: -1}}\n', 'gamma=-1'), (ENTRY + ', grid: {seed: []}}\n', 'one or more values'),
     (ENTRY + ', grid: {seed: [0, 0]}}\n', 'all different'), (ENTRY + ', steps: [prune, train]}\n', 'in this order'),
     (ENTRY + ', steps: [fly]}\n', 'steps'),
-    (ENTRY + ', grid: {seed: [0]}, set: {seed: 1}}\n', 'seed is in grid and in set'),
+    (ENTRY + ', grid: {seed: [0]}, set: {seed: 1}}\n', 'seed is both in grid and in set'),
     (ENTRY + ', after: b}\n  - {name: b, config: configs/small.yaml}\n', "after: there is no entry 'b' above it"),
     (ENTRY + '}\n  - {name: a, config: configs/small.yaml}\n', 'two entries have this name'),
     (ENTRY + ', grid: {seed: [1]}}\n  - {name: a-seed1, config: configs/small.yaml}\n', 'two runs are called a-seed1'),
