@@ -24,7 +24,7 @@ def describe_compact(result: Compact, run) -> str:
     lines = [f'removed: {removed(result.structure)}', table,
              f'same outputs: the largest difference is {result.max_difference:.1e} of the largest output']
     if result.unhandled:
-        lines.append(f'kept whole, because the operator is unknown: {", ".join(result.unhandled)}')
+        lines.append(f'not pruned, because the operator is unknown: {", ".join(result.unhandled)}')
     return '\n'.join(lines + [f'written: {run}/compact/model-symbol.json, model-0000.params, model-structure.json'])
 
 
@@ -86,12 +86,12 @@ def describe_export(rows: Sequence, run) -> str:
 
 def describe_count(before: Count, after: Optional[Count] = None) -> str:
     """Table of layers; with ``after``, both networks side by side."""
-    kept = {layer.name: layer for layer in after.layers} if after else {}
+    left = {layer.name: layer for layer in after.layers} if after else {}
     rows: List[List[str]] = []
     for layer in before.layers:
         row = [layer.name, layer.op, 'x'.join(map(str, layer.output_shape[1:])), f'{layer.params:,}', f'{layer.macs:,}']
         if after:
-            small = kept.get(layer.name)
+            small = left.get(layer.name)
             row += ['x'.join(map(str, small.output_shape[1:])), f'{small.params:,}', f'{small.macs:,}'] if small \
                 else ['-', '-', '-']
         rows.append(row)

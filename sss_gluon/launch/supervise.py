@@ -20,7 +20,7 @@ from .processes import Process
 
 POLL = 0.2          # seconds
 PATIENCE = 20.0     # seconds that servers have to end after the workers
-HANGUP = 20.0       # seconds that workers have to save after SIGHUP: without a terminal no second signal can come
+HANGUP = 20.0       # seconds that workers have to save after SIGHUP: no second signal comes without terminal or ssh
 ENDING = 1.0        # seconds that processes have after SIGTERM
 ENDING_REMOTE = 5.0     # seconds for a launcher on another host, which has to end its own processes
 SSH_ENDED = 255

@@ -60,7 +60,7 @@ def test_describe_compact():
     assert text.startswith('removed: 1 of 2 blocks (a)\n')
     assert 'same outputs: the largest difference is 3.2e-07 of the largest output' in text
     assert text.endswith('written: runs/mine/compact/model-symbol.json, model-0000.params, model-structure.json')
-    assert 'kept whole' not in text
+    assert 'unknown' not in text
 
 
 def test_describe_compact_names_unknown_operators():
