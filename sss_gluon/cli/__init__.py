@@ -64,7 +64,7 @@ def main(arguments=None) -> int:
 
 
 def _interrupt_again(unraisable) -> None:
-    """Send a Ctrl-C again that came inside a ``__del__``, where Python only reports it."""
+    """Repeat a Ctrl-C that arrived inside a ``__del__``, where Python only reports it."""
     if issubclass(unraisable.exc_type, KeyboardInterrupt):
         threading.Timer(0.01, os.kill, (os.getpid(), signal.SIGINT)).start()
     else:
