@@ -1,8 +1,7 @@
-"""Makes `import mxnet` work on the Python and NumPy found here, or says in one line why it cannot.
+"""Makes `import mxnet` work on the installed Python and NumPy, or says in one line why it cannot.
 
-The package imports this module before anything else, because MXNet 1.9.1 reads names that NumPy 1.24
-removed while it is being imported. The names stay set for the whole process; on a NumPy that has them
-nothing changes.
+The package imports this module before anything else, because MXNet 1.9.1 reads names that NumPy 1.24 removed while it
+is being imported. The names stay set for the whole process; a NumPy that has them is left alone.
 """
 import os
 import re
@@ -12,7 +11,7 @@ from types import ModuleType
 
 
 def end_at_once(number, frame) -> None:
-    """Ctrl-C while the program imports: a KeyboardInterrupt there is a traceback, or turns into an ImportError."""
+    """Ctrl-C while the program imports: there KeyboardInterrupt prints a traceback or turns into an ImportError."""
     os.write(2, b'sss-gluon: stopped\n')
     os._exit(130)
 
@@ -24,10 +23,10 @@ if os.path.basename((getattr(sys, 'argv', None) or [''])[0]) in ('sss-gluon', '-
 
 import numpy as np  # noqa: E402
 
-# What MXNet 1.9.1 and GluonCV 0.10.5 use of the names that NumPy 1.24 removed.
+# The names that MXNet 1.9.1 and GluonCV 0.10.5 use and NumPy 1.24 removed.
 NUMPY_ALIASES = {'bool': bool, 'int': int, 'float': float}
 
-# Shared libraries that MXNet's wheels leave to the system, and the Debian package of each.
+# Shared libraries that MXNet's wheels expect on the system, and the Debian package of each.
 DEBIAN_PACKAGES = {
     'libgomp.so.1': 'libgomp1',
     'libquadmath.so.0': 'libquadmath0',
@@ -48,13 +47,13 @@ def set_numpy_aliases(numpy: ModuleType) -> None:
         raise ImportError(f'sss_gluon: MXNet 1.9.1 cannot work with NumPy {numpy.__version__}: '
                           'install an older one, `pip install "numpy<2"`')
     for name, builtin in NUMPY_ALIASES.items():
-        # Not hasattr: NumPy 1.20 to 1.23 answer it with a DeprecationWarning, 1.24 with a FutureWarning.
+        # Not hasattr, which gives a DeprecationWarning in NumPy 1.20 to 1.23 and a FutureWarning in 1.24.
         if name not in numpy.__dict__:
             setattr(numpy, name, builtin)
 
 
 def import_mxnet() -> None:
-    """Import MXNet once, with an explanation of what is missing if that fails.
+    """Import MXNet, and explain what is missing if that fails.
 
     Raises
     ------
@@ -63,7 +62,7 @@ def import_mxnet() -> None:
     """
     if sys.version_info >= (3, 12):
         try:
-            import setuptools  # noqa: F401  its import provides distutils, which left the standard library
+            import setuptools  # noqa: F401  provides distutils, which left the standard library
         except ImportError:
             raise ImportError('sss_gluon: on Python 3.12 MXNet needs the distutils that setuptools brings: '
                               '`pip install setuptools`') from None
@@ -83,10 +82,10 @@ def import_mxnet() -> None:
 
 
 def serve() -> None:
-    """Be a server or the scheduler of ps-lite, until the job ends, if DMLC_ROLE says so.
+    """Run a server or the scheduler of ps-lite until the job ends, if DMLC_ROLE says so.
 
-    MXNet does it while it is imported. A server that is sent our optimizer (update_on_kvstore=True) then cannot import
-    it, because it needs MXNet, and hands out gradients in the place of weights without a word.
+    MXNet would do this while it is imported. A server that receives our optimizer (update_on_kvstore=True) could then
+    not import it, because it needs MXNet, and would silently return gradients in place of weights.
     """
     if os.environ.get('DMLC_ROLE') in ('server', 'scheduler'):
         from mxnet.kvstore.kvstore_server import _init_kvstore_server_module
@@ -94,7 +93,7 @@ def serve() -> None:
 
 
 def _remedy(message: str) -> str:
-    """What to do about the dynamic loader's message."""
+    """Advice for a message of the dynamic loader."""
     library = re.match(r'lib[^\s:]+', message)
     name = library.group() if library else ''
     if name in DEBIAN_PACKAGES:
@@ -102,7 +101,7 @@ def _remedy(message: str) -> str:
     if re.match(r'lib(cu|nccl|nv)', name):
         return ('a GPU build needs the NVIDIA driver and the CUDA libraries of its version (cuDNN, cuBLAS, '
                 'NCCL, ...) where the loader finds them, for example in LD_LIBRARY_PATH')
-    return 'install what provides it, or install MXNet again'
+    return 'install the package that provides it, or install MXNet again'
 
 
 set_numpy_aliases(np)

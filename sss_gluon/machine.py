@@ -1,4 +1,4 @@
-"""What this process runs on."""
+"""The CPU, threads and device that this process runs on."""
 from __future__ import annotations
 
 import os
@@ -9,13 +9,13 @@ CPU_INFO = Path('/proc/cpuinfo')
 
 
 def cpu_model() -> str:
-    """As the kernel names it."""
+    """Name of the CPU, as the kernel gives it."""
     lines = CPU_INFO.read_text('utf-8').splitlines() if CPU_INFO.exists() else []
     return next((line.split(':', 1)[1].strip() for line in lines if line.startswith('model name')), platform.machine())
 
 
 def threads() -> int:
-    """The cores of this process, or fewer, where OMP_NUM_THREADS says so: several workers may share a machine."""
+    """Cores of this process, or OMP_NUM_THREADS if that is less: several workers may share a host."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
     asked = os.environ.get('OMP_NUM_THREADS', '')
     return max(1, min(cores, int(asked))) if asked.isdigit() else cores

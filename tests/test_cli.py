@@ -132,7 +132,7 @@ def test_the_chain_again_with_a_network_of_ones_own(tmp_path, monkeypatch, capsy
     """Its module lies in the current folder."""
     write_text(tmp_path / 'mynet.py', OWN_NET)
     write_text(tmp_path / 'mine.yaml', 'model: mynet:net\nmodel_options: {width: 6}\nimage_size: 8\nepochs: 2\n'
-                                       'gamma: 0.2\nlearning_rate: 0.05\nschedule: constant\nrun: mine\n')
+                                       'gamma: 0.2\nlearning_rate: 0.05\nlr_mode: constant\nrun: mine\n')
     done = call(['train', 'mine.yaml'], tmp_path)
     assert done.returncode == 0 and 'epoch   2/2' in done.stdout, done.stderr
     monkeypatch.chdir(tmp_path)

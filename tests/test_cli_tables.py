@@ -60,11 +60,11 @@ def test_describe_compact():
     assert text.startswith('removed: 1 of 2 blocks (a)\n')
     assert 'same outputs: the largest difference is 3.2e-07 of the largest output' in text
     assert text.endswith('written: runs/mine/compact/model-symbol.json, model-0000.params, model-structure.json')
-    assert 'not known' not in text
+    assert 'unknown' not in text
 
 
 def test_describe_compact_names_unknown_operators():
-    assert 'kept whole, because the operator is not known: Custom, topk' \
+    assert 'unknown: Custom, topk' \
         in describe_compact(make_compact(['Custom', 'topk']), 'r')
 
 
@@ -101,7 +101,7 @@ def test_describe_count():
         ['stem', 'Convolution', '16x32x32', '432', '442,368'], ['norm', 'BatchNorm', '16x32x32', '32', '0'],
         ['gone', 'Convolution', '16x32x32', '2,304', '2,359,296'], ['output', 'FullyConnected', '10', '170', '160']]
     assert lines[-2:] == ['total: 1,000,000 params (900,000 without BatchNorm), 2,500,000,000 MACs '
-                          '(5.000 GFLOPs at 2 FLOPs a MAC)', 'not counted: 2 Activation, 1 Pooling']
+                          '(5.000 GFLOPs at 2 FLOPs per MAC)', 'not counted: 2 Activation, 1 Pooling']
 
 
 def test_describe_count_before_and_after():

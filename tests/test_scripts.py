@@ -87,7 +87,8 @@ PROGRAMS = {
     'scontrol': 'case $1 in show) echo n1 && echo n2 ;; requeue) echo requeued ;; esac',
 }
 SLURM = dict(SLURM_NODEID='1', SLURM_NNODES='2', SLURM_JOB_ID='45', SLURM_JOB_NODELIST='n[1-2]')
-LAUNCHED = ['launch', '--machine', '1/2', '--root', 'n1:20045', '--logs', 'logs/45', 'train', 'a.yaml', 'x=a b']
+LAUNCHED = ['launch', '--node-rank', '1', '--num-nodes', '2', '--scheduler', 'n1:20045', '--logs',
+            'logs/45', 'train', 'a.yaml', 'x=a b']
 CLUSTER = {     # script: arguments, environment, what it prints, exit status
     'array': ('slurm_array', ['plan.yaml', '--data-root', 'a b'], {},
               ['sweep', 'plan.yaml', '--data-root', 'a b', '--devices', 'gpu0'], 0),
@@ -100,9 +101,9 @@ CLUSTER = {     # script: arguments, environment, what it prints, exit status
     'ssh': ('ssh_train', ['hosts', 'a.yaml', 'x=a b'], {},
             ['launch', '--hosts', 'hosts', '--restarts', '3', 'train', 'a.yaml', 'x=a b'], 0),
     'horovod': ('horovod_train', ['4', 'a.yaml'], {},
-                ['launch', '--workers', '4', '--through', 'horovodrun', '--restarts', '3', 'train', 'a.yaml'], 0),
-    'horovod on hosts': ('horovod_train', ['4', 'a.yaml'], dict(HOSTS='h', THROUGH='mpirun'),
-                         ['launch', '--workers', '4', '--hosts', 'h', '--through', 'mpirun', '--restarts', '3', 'train',
+                ['launch', '--workers', '4', '--backend', 'horovodrun', '--restarts', '3', 'train', 'a.yaml'], 0),
+    'horovod on hosts': ('horovod_train', ['4', 'a.yaml'], dict(HOSTS='h', BACKEND='mpirun'),
+                         ['launch', '--workers', '4', '--hosts', 'h', '--backend', 'mpirun', '--restarts', '3', 'train',
                           'a.yaml'], 0),
 }
 

@@ -9,4 +9,4 @@ cd "$(dirname -- "${BASH_SOURCE[0]}")/../.."
 each=$1
 shift
 export PATH=$PWD/.venv/bin:$PATH
-exec sss-gluon launch --workers "$each" ${HOSTS:+--hosts "$HOSTS"} --through "${THROUGH:-horovodrun}" --restarts 3 train "$@"
+exec sss-gluon launch --workers "$each" ${HOSTS:+--hosts "$HOSTS"} --backend "${BACKEND:-horovodrun}" --restarts 3 train "$@"

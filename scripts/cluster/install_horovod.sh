@@ -6,7 +6,7 @@ set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/../setup.sh"
 set_up run
 
-# Prints the features of the installed Horovod as "mpi nccl", each 0 or 1; nothing if none with Gloo is installed.
+# Prints how the installed Horovod was built, as "mpi nccl", each 0 or 1; nothing if there is none with Gloo.
 built() {
     python - 2>/dev/null <<'EOF' || true
 import sss_gluon
@@ -23,7 +23,7 @@ for wish in "SSS_GLUON_MPI=$mpi" "SSS_GLUON_NCCL=$nccl"; do
 done
 read -r has_mpi has_nccl <<<"$(built)" || true
 if [ -n "$has_mpi" ] && [ "$has_mpi" -ge "$mpi" ] && [ "$has_nccl" -ge "$nccl" ]; then
-    echo 'Horovod is there already'
+    echo 'Horovod is already installed'
     exit 0
 fi
 mpi=$((mpi | ${has_mpi:-0}))
@@ -41,15 +41,15 @@ if [ "$nccl" = 1 ]; then export HOROVOD_GPU_OPERATIONS=NCCL; fi
 
 scratch=$(mktemp -d)
 trap 'rm -rf -- "$scratch"' EXIT
-# The build asks MXNet where it lies, and MXNet alone cannot be imported with the NumPy of scripts/locks.
+# The build imports MXNet to find its libraries, and MXNet alone cannot be imported with the NumPy of scripts/locks.
 echo 'import sss_gluon' >"$scratch/sitecustomize.py"
 pip() { PIP_USER=0 python -m pip --disable-pip-version-check "$@"; }
 pip install --quiet 'cmake<3.28'
-# Not from pip's cache, where the features that a build has do not show.
+# Not from pip's cache, which does not tell builds with other features apart.
 PYTHONPATH=$scratch${PYTHONPATH:+:$PYTHONPATH} pip wheel --no-build-isolation --no-cache-dir --no-deps \
     --wheel-dir "$scratch" "$(grep -oE 'horovod==[0-9.]+' "$repo/setup.py")"
 pip install --quiet --force-reinstall --no-deps "$scratch"/horovod-*.whl
-pip install --quiet "$scratch"/horovod-*.whl        # and what it needs
-[ "$(built)" = "$mpi $nccl" ] || die "Horovod was built, but not with all that was asked for (MPI and NCCL: $mpi $nccl, found:" \
-    "'$(built)'), or cannot be imported: python -c 'import sss_gluon, horovod.mxnet'"
+pip install --quiet "$scratch"/horovod-*.whl        # and its dependencies
+[ "$(built)" = "$mpi $nccl" ] || die "Horovod was built without a requested feature (MPI and NCCL: $mpi $nccl, found: '$(built)')," \
+    "or it cannot be imported: python -c 'import sss_gluon, horovod.mxnet'"
 echo 'Horovod with MXNet works'

@@ -16,10 +16,10 @@ set -euo pipefail
 cd "${SLURM_SUBMIT_DIR:-.}"
 export PATH=$PWD/.venv/bin:$PATH        # made by `SSS_GLUON_MXNET=mxnet-cu117==1.9.1 bash scripts/quickstart.sh`
 read -r head < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
-root=$head:$((20000 + SLURM_JOB_ID % 20000))
+scheduler=$head:$((20000 + SLURM_JOB_ID % 20000))
 status=0
-srun --kill-on-bad-exit=1 bash -c 'exec sss-gluon launch --machine "$SLURM_NODEID/$SLURM_NNODES" --root "$0" --logs "logs/$SLURM_JOB_ID" train "$@"' \
-    "$root" "$@" || status=$?
+srun --kill-on-bad-exit=1 bash -c 'exec sss-gluon launch --node-rank "$SLURM_NODEID" --num-nodes "$SLURM_NNODES" --scheduler "$0" \
+    --logs "logs/$SLURM_JOB_ID" train "$@"' "$scheduler" "$@" || status=$?
 case $status in
     0) ;;
     143) echo 'stopped and saved' && scontrol requeue "$SLURM_JOB_ID" ;;

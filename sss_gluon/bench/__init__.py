@@ -1,1 +1,1 @@
-"""Speed and memory, measured in turn: what the factors cost, and what a compact network gains."""
+"""Interleaved benchmarks of speed and memory: the cost of factors, and the gain of a compact network."""

@@ -1,4 +1,4 @@
-"""The formulation that folding replaces: factors multiply activations, as in the authors' code. For comparison only."""
+"""Factors that multiply activations, as in the authors' code; folding replaces this form. For comparison only."""
 from __future__ import annotations
 
 from typing import Optional, Sequence
@@ -12,7 +12,7 @@ from ..models.layers import Layers
 
 
 class ScaledOutput(Scaled, nn.HybridBlock):
-    """A layer, and its output (N, C, H, W) multiplied by scaling factors: an operator on activations of its own.
+    """A layer whose output (N, C, H, W) is multiplied by scaling factors, by an operator on activations.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ class ScaledOutput(Scaled, nn.HybridBlock):
 
 
 class ActivationLayers(Layers):
-    """Makes the layers of a network of this package, those with factors as ``ScaledOutput``."""
+    """Makes the layers of a network of this package, with ``ScaledOutput`` for those with factors."""
 
     def conv(self, in_channels, channels, kernel, stride=1, groups=1, use_bias=False, kind=None):
         layer = super().conv(in_channels, channels, kernel, stride, groups, use_bias)
@@ -54,7 +54,7 @@ def activation_scaled(name: str, factors: Optional[Sequence[str]] = None, **opti
 
 
 def copy_parameters(source: gluon.Block, target: gluon.Block) -> None:
-    """Values of a network into the same network in the other formulation, whose layers are one level deeper."""
+    """Copy the values of a network into its activation-scaled form, whose layers are one level deeper."""
     values = source._collect_params_with_prefix()
     for name, parameter in target._collect_params_with_prefix().items():
         parameter.set_data(values[name.replace('.layer.', '.')].data())

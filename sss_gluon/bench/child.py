@@ -1,6 +1,6 @@
-"""A process that does one thing whenever it is asked, so that it can be measured in turn with others.
+"""A process that repeats one thing on request, so that it can be measured interleaved with others.
 
-It first says who it is, then answers every line on its input; both are one line of JSON. It ends with its input.
+It greets, and then answers every line on its input; greeting and answers are lines of JSON. It ends with its input.
 """
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ BINDING = ('OMP_PROC_BIND', 'OMP_PLACES', 'GOMP_CPU_AFFINITY')
 
 
 def environment(cores: Sequence[int]) -> dict:
-    """One OpenMP thread per core, each bound to one, which is about 10 % faster on two cores."""
+    """One OpenMP thread bound to each core, which is about 10 % faster on two cores."""
     path = os.pathsep.join(filter(None, [str(PACKAGE), os.environ.get('PYTHONPATH', '')]))
     return dict(os.environ, PYTHONPATH=path, OMP_NUM_THREADS=str(len(cores)), OMP_PROC_BIND='true')
 
 
-class Worker:
-    """A running process; ``hello`` is what it said first.
+class Child:
+    """A running process; ``hello`` is its greeting.
 
     Parameters
     ----------
     command : sequence of str
     cores : sequence of int
-        Numbers of the cores it may run on.
+        Numbers of the cores that it may run on.
 
     Raises
     ------
     SSSError
-        When the process ends, or says something that is no answer: with the last line of its error output.
+        The process ended, or its output is no answer; the message has the last line of its error output.
     """
 
     def __init__(self, command: Sequence[str], cores: Sequence[int]):
         self._errors = tempfile.TemporaryFile('w+', encoding='utf-8', errors='replace')
-        # OpenMP has bound this thread to one core, and a process starts with the cores of the thread that makes it.
+        # OpenMP has bound this thread to one core, and a process inherits the cores of the thread that starts it.
         bound = os.sched_getaffinity(0)
         os.sched_setaffinity(0, cores)
         try:
@@ -59,8 +59,8 @@ class Worker:
             raise
 
     def ask(self) -> dict:
-        """Let it work once; its answer."""
-        with suppress(BrokenPipeError):     # why it ended is told below
+        """Let it work once, and return its answer."""
+        with suppress(BrokenPipeError):     # _read tells why it ended
             self._process.stdin.write('\n')
             self._process.stdin.flush()
         return self._read()
@@ -72,8 +72,8 @@ class Worker:
         except ValueError:
             self.close()
             self._errors.seek(0)
-            said = (self._errors.read().strip().splitlines() or [line.strip() or 'it said nothing'])[-1]
-            raise SSSError(f'its process ended with status {self._process.returncode}: {said}') from None
+            said = (self._errors.read().strip().splitlines() or [line.strip() or 'it printed nothing'])[-1]
+            raise SSSError(f'the process ended with status {self._process.returncode}: {said}') from None
 
     def close(self) -> None:
         with suppress(BrokenPipeError):
@@ -94,12 +94,12 @@ class Worker:
 
 
 def python(module: str, *arguments: str) -> Sequence[str]:
-    """Command that runs a module of this package."""
+    """The command that runs a module of this folder."""
     return [sys.executable, '-m', f'sss_gluon.bench.{module}', *arguments]
 
 
 def serve(hello: dict, work: Callable[[], dict]) -> None:
-    """The process's side."""
+    """Greet, and work once for every line of input: the side of the child."""
     print(json.dumps(hello), flush=True)
     for _ in sys.stdin:
         print(json.dumps(work()), flush=True)

@@ -1,4 +1,4 @@
-"""What a compact network gains: how long it takes to make one, and how fast it then is for its MACs."""
+"""The gain of a compact network: seconds to make one, and its speed relative to its MACs."""
 from __future__ import annotations
 
 import os
@@ -18,11 +18,11 @@ from ..graph.block import to_block
 from ..graph.inference import for_inference
 from ..graph.onnx import open_onnx, packages, write_onnx
 from ..structures import Compact, compact, set_structure
+from ..timing import Measurement, interleaved, median, ratio, timed
 from .settings import Settings, Skipped
-from .timing import Measurement, interleaved, ratio, timed
 
-CALLS = 5           # in a row: a deployed network has the caches to itself
-REMOVED = {         # what is removed of which network: a shipped structure, or half of the structures of a kind
+CALLS = 5           # consecutive calls: a deployed network has the caches to itself
+REMOVED = {         # what is removed: all but a shipped structure, or half of the structures of a kind
     'resnet50': 'resnet26',
     'cifar_resnet164': 'block',
     'resnext50_32x4d': 'group',
@@ -31,7 +31,7 @@ REMOVED = {         # what is removed of which network: a shipped structure, or 
 
 
 def thinned(settings: Settings, name: str) -> gluon.HybridBlock:
-    """A network in which the factors of what is to be removed are zero."""
+    """A network in which the factors of the structures to be removed are zero."""
     net, removed = settings.net(name), REMOVED[name]
     if removed == 'resnet26' and not settings.quick:
         set_structure(net, removed)
@@ -41,7 +41,7 @@ def thinned(settings: Settings, name: str) -> gluon.HybridBlock:
 
 
 def zero_half(net: gluon.HybridBlock, kind: str) -> None:
-    """Set half of all factors of a kind to zero, by chance and always the same ones; other numbers per layer."""
+    """Set a random half of all factors of a kind to zero, always the same one; layers lose different numbers."""
     factors = [factor for factor in scaling_factors(net) if factor.kind == kind]
     sizes = [factor.parameter.shape[0] for factor in factors]
     alive = np.random.RandomState(0).permutation(sum(sizes)) % 2
@@ -49,26 +49,25 @@ def zero_half(net: gluon.HybridBlock, kind: str) -> None:
         factor.parameter.set_data(mx.nd.array(values))
 
 
-def cut(settings: Settings, name: str, align: int = 1) -> Compact:
+def pruned(settings: Settings, name: str, align: int = 1) -> Compact:
     return compact(thinned(settings, name), (1,) + settings.image_shape(name), align=align)
 
 
 def compact_seconds(settings: Settings, name: str) -> Dict[str, Measurement]:
-    """Seconds that it takes to cut a network and to check the result at its real input size."""
+    """Seconds to prune a network and to verify the result at its real input size."""
     net, shape, seconds = thinned(settings, name), (1,) + settings.image_shape(name), []
     mx.nd.waitall()
     for _ in range(max(1, settings.rounds // 4)):
         begin = time.perf_counter()
         result = compact(net, shape)
         seconds.append(time.perf_counter() - begin)
-    low, high = np.percentile(seconds, (25, 75))
     note = f'{result.before.macs:,} to {result.after.macs:,} MACs, first time {seconds[0]:.2f} s'
-    return {'seconds': Measurement(float(np.median(seconds)), float(low), float(high), note)}
+    return {'seconds': median(seconds, note)}
 
 
 def latency(settings: Settings, name: str, batch: int, align: int = 1) -> Dict[str, Measurement]:
     """Latency without factors over that of the compact network, divided by the same ratio of MACs."""
-    result = cut(settings, name, align)
+    result = pruned(settings, name, align)
     nets = {'dense': settings.net(name, factors=()), 'compact': result.net}
     seconds = interleaved(_predictions(nets, settings, name, batch), settings.rounds)
     macs = result.before.macs / result.after.macs
@@ -76,32 +75,33 @@ def latency(settings: Settings, name: str, batch: int, align: int = 1) -> Dict[s
 
 
 def onnx_runtime(settings: Settings, name: str, batch: int) -> Dict[str, Measurement]:
-    """Images a second of the compact network in ONNX Runtime over those in MXNet, each as it is exported.
+    """Images/s of the exported compact network in ONNX Runtime over those in MXNet.
 
-    Between the turns of one the threads of the other sleep (see ``timing.PAUSE``).
+    While one runs, the threads of the other sleep (see ``timing.PAUSE``).
     """
     try:
         packages()
     except SSSError as missing:
         raise Skipped(str(missing)) from missing
-    result = cut(settings, name)
+    result = pruned(settings, name)
     folded = for_inference(result.program)
     nets = {'MXNet': result.net, 'MXNet, BatchNorm folded': to_block(folded)}
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / 'model.onnx'
-        write_onnx(folded, file)        # checked against MXNet
+        write_onnx(folded, file)        # verifies it against MXNet
         predict = _on_cores(settings.cores, lambda: open_onnx(file))
     images = np.random.RandomState(0).standard_normal((batch,) + settings.image_shape(name)).astype('float32')
-    turns = dict(_predictions(nets, settings, name, batch), **{'ONNX Runtime': timed(lambda: predict(images), CALLS)})
-    seconds = interleaved(turns, settings.rounds)
+    predictions = _predictions(nets, settings, name, batch)
+    predictions['ONNX Runtime'] = timed(lambda: predict(images), CALLS)
+    seconds = interleaved(predictions, settings.rounds)
     after = 1000 * np.median(seconds['MXNet, BatchNorm folded'])
     return {'onnx': ratio(seconds, 'MXNet', 'ONNX Runtime', note=f'MXNet with BatchNorm folded {after:.3g} ms')}
 
 
 def _on_cores(cores, function):
-    """The value of a function, in a thread that may use all cores, as may the threads that it starts.
+    """Call a function in a thread that may use all cores, as may the threads that it starts.
 
-    OpenMP has bound this one to one core; ONNX Runtime's threads would share it, and took twice the time.
+    OpenMP has bound this thread to one core. ONNX Runtime's threads would share that core, and took twice the time.
     """
     def work():
         os.sched_setaffinity(0, cores)
@@ -111,9 +111,9 @@ def _on_cores(cores, function):
 
 
 def _predictions(nets: Dict[str, gluon.HybridBlock], settings: Settings, name: str, batch: int):
-    """Turns of every network on one batch."""
+    """Timed predictions of every network for one batch."""
     images = mx.nd.random.normal(shape=(batch,) + settings.image_shape(name))
     for net in nets.values():
         net.hybridize(static_alloc=True, static_shape=True)
-    # A default, because the variable of a lambda in a loop is the last one's for all of them.
+    # net=net, because all lambdas of a loop would see the last net.
     return {key: timed(lambda net=net: net(images), CALLS) for key, net in nets.items()}

@@ -1,4 +1,4 @@
-"""Every benchmark in a process of its own: nothing that ran before has warmed, filled or fragmented anything."""
+"""Every benchmark runs in a process of its own: no earlier one has warmed, filled or fragmented anything."""
 from __future__ import annotations
 
 import json
@@ -8,14 +8,14 @@ from dataclasses import asdict
 from typing import Dict, Iterator, NamedTuple, Optional, Sequence, Tuple
 
 from ..errors import SSSError
-from .child import BINDING, Worker, python, serve
+from ..timing import Measurement
+from .child import BINDING, Child, python, serve
 from .settings import Settings, Skipped
 from .table import TABLE, Benchmark
-from .timing import Measurement
 
 
 class Result(NamedTuple):
-    """A row with what was measured, or why it was skipped or failed."""
+    """A row with its measurement, or with the reason why it was skipped or failed."""
     row: Benchmark
     measured: Optional[Measurement] = None
     skipped: str = ''
@@ -34,7 +34,7 @@ class Result(NamedTuple):
 
 
 def own_cores(limit: int = 2) -> Tuple[int, ...]:
-    """The first cores that this process may run on: the benchmarks are defined on two."""
+    """The first cores that this process may run on; the bounds are defined for two."""
     bound = [name for name in BINDING if name in os.environ]
     if bound:
         raise SSSError(f'{bound[0]} is set, which hides the other cores: unset it, bench binds its threads itself')
@@ -44,12 +44,12 @@ def own_cores(limit: int = 2) -> Tuple[int, ...]:
 
 
 def measure(rows: Sequence[Benchmark], settings: Settings) -> Iterator[Result]:
-    """Measure rows, one after another; rows of one measurement are measured once."""
+    """Measure rows one after another; rows that share a measurement are measured once."""
     known: Dict[tuple, dict] = {}
     for row in rows:
-        if row.job not in known:
-            known[row.job] = _measure(row, settings)
-        answer = known[row.job]
+        if row.group not in known:
+            known[row.group] = _measure(row, settings)
+        answer = known[row.group]
         if 'measured' in answer:
             yield Result(row, Measurement(*answer['measured'][row.key]))
         else:
@@ -58,14 +58,14 @@ def measure(rows: Sequence[Benchmark], settings: Settings) -> Iterator[Result]:
 
 def _measure(row: Benchmark, settings: Settings) -> dict:
     try:
-        with Worker(python('isolated', row.name, json.dumps(asdict(settings))), settings.cores) as worker:
-            return worker.ask()
+        with Child(python('isolated', row.name, json.dumps(asdict(settings))), settings.cores) as child:
+            return child.ask()
     except SSSError as error:
         return dict(failed=str(error))
 
 
 def main(name: str, settings: str) -> None:
-    """A process that answers with the measurements of a row."""
+    """A child that answers with the measurements of a row."""
     fields = json.loads(settings)
     row = next(row for row in TABLE if row.name == name)
 

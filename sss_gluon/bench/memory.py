@@ -1,4 +1,4 @@
-"""Peak memory of a training, in processes of its own."""
+"""Peak memory of training, measured in a process for each."""
 from __future__ import annotations
 
 import json
@@ -10,9 +10,9 @@ from typing import Dict
 import mxnet as mx
 import numpy as np
 
-from .child import Worker, python, serve
+from ..timing import Measurement
+from .child import Child, python, serve
 from .settings import Settings, Skipped
-from .timing import Measurement
 from .training import Step
 
 STATUS = Path('/proc/self/status')
@@ -21,26 +21,26 @@ PROCESSES = 5
 
 
 def peak() -> int:
-    """Bytes of the largest resident set that this process has had.
+    """Peak resident bytes of this process.
 
-    The kernel's VmHWM, not getrusage: that one starts with the size of the process that this one was forked from.
+    From the kernel's VmHWM; getrusage starts with the size of the process that this one was forked from.
     """
     lines = STATUS.read_text('utf-8').splitlines() if STATUS.exists() else []
     for line in lines:
         if line.startswith('VmHWM:'):
             return 1024 * int(line.split()[1])
-    raise Skipped(f'{STATUS} has no VmHWM here')
+    raise Skipped(f'{STATUS} has no VmHWM')
 
 
 def training_memory(settings: Settings, name: str) -> Dict[str, Measurement]:
-    """Peak memory of training with factors over the one without; what MXNet needs by itself counts in neither."""
+    """Peak memory of training with factors over that without; the memory of an idle MXNet counts in neither."""
     peak()
     request = dict(settings=asdict(settings), name=name)
     taken = {'with': [], 'without': []}
     for _ in range(1 if settings.quick else PROCESSES):
         for key, factors in (('with', None), ('without', ())):
-            with Worker(python('memory', json.dumps(dict(request, factors=factors))), settings.cores) as worker:
-                taken[key].append(worker.ask()['bytes'])
+            with Child(python('memory', json.dumps(dict(request, factors=factors))), settings.cores) as child:
+                taken[key].append(child.ask()['bytes'])
     ratios = np.divide(taken['with'], taken['without'])
     note = ', '.join(f'{key} {np.median(values) / 2 ** 20:.1f} MiB' for key, values in taken.items())
     return {'memory': Measurement(float(np.median(taken['with']) / np.median(taken['without'])),
@@ -48,7 +48,7 @@ def training_memory(settings: Settings, name: str) -> Dict[str, Measurement]:
 
 
 def main(settings: dict, name: str, factors) -> None:
-    """A process that trains and answers with the bytes this took at most."""
+    """A child that trains and answers with the peak bytes of the training."""
     mx.nd.ones(1).wait_to_read()
     before = peak()
 

@@ -1,4 +1,4 @@
-"""Images per second of the input: in memory, against those of training; and of ImageNet, from RecordIO files."""
+"""Images/s of the input pipeline: from memory, against images/s of training; and of ImageNet from RecordIO files."""
 from __future__ import annotations
 
 import json
@@ -15,41 +15,40 @@ from PIL import Image
 from ..data import Augmentation, ImageSet, RecordSet, digits, train_batches
 from ..data.imagenet import MEAN, SIZE, STD
 from ..data.pack import pack_images
-from .child import Worker, python, serve
+from ..timing import Measurement, interleaved, median, ratio, timed
+from .child import Child, python, serve
 from .settings import Settings
-from .timing import Measurement, interleaved, ratio, timed
 from .training import Step
 
-IMAGES = 20_000     # about 60 MB: more than caches hold, as with CIFAR
+IMAGES = 20_000     # about 60 MB, which is more than caches hold, as CIFAR is
 BATCHES = 50
 PHOTOS = 256
-# Of ResNet-50 with MXNet. Source: NVIDIA/DeepLearningExamples, MxNet/Classification/RN50v1.5, training performance
+# ResNet-50 with MXNet. Source: NVIDIA/DeepLearningExamples, MxNet/Classification/RN50v1.5, training performance
 NEEDED = ('ResNet-50 trains 384 (float32) or 1,376 (mixed precision) images/s on a V100, 1,022 (TF32) or 2,180 on an '
           'A100, says NVIDIA')
 
 
 def input_pipeline(settings: Settings, name: str) -> Dict[str, Measurement]:
-    """Augmented images a second on one core over images a second of training on all."""
+    """Augmented images/s on one core over training images/s on all cores."""
     step = Step(settings.net(name), (settings.batch,) + settings.image_shape(name))
     request = json.dumps(dict(batch=settings.batch, shape=settings.image_shape(name)))
-    with Worker(python('pipeline', request), settings.cores[:1]) as worker:
-        seconds = interleaved({'training': timed(step), 'pipeline': lambda: worker.ask()['seconds']}, settings.rounds)
+    with Child(python('pipeline', request), settings.cores[:1]) as child:
+        seconds = interleaved({'training': timed(step), 'pipeline': lambda: child.ask()['seconds']}, settings.rounds)
     rate = settings.batch / np.median(seconds['pipeline'])
     return {'pipeline': ratio(seconds, 'training', 'pipeline', note=f'{rate:,.0f} augmented images/s')}
 
 
 def imagenet_input(settings: Settings) -> Dict[str, Measurement]:
-    """Images a second on one core: JPEG files of ImageNet's size decoded and augmented as in training."""
+    """Images/s on one core: JPEG files of ImageNet's size, decoded and augmented as in training."""
     batch = settings.batch
-    with Worker(python('pipeline', json.dumps(dict(batch=batch))), settings.cores[:1]) as worker:
-        rates = [batch / worker.ask()['seconds'] for _ in range(1 + settings.rounds)][1:]
-        size = worker.hello['bytes']
-    return {'images': Measurement(float(np.median(rates)), *np.percentile(rates, (25, 75)).tolist(),
-                                  f'JPEG files of {size / 1000:.0f} kB; {NEEDED}')}
+    with Child(python('pipeline', json.dumps(dict(batch=batch))), settings.cores[:1]) as child:
+        rates = [batch / child.ask()['seconds'] for _ in range(1 + settings.rounds)][1:]
+        size = child.hello['bytes']
+    return {'images': median(rates, f'JPEG files of {size / 1000:.0f} kB; {NEEDED}')}
 
 
 def main(batch: int, shape=None) -> None:
-    """A process that answers with the seconds that a batch takes; without a shape, of photographs in a file."""
+    """A child that answers with the seconds for a batch; without a shape, a batch of photographs from a file."""
     with tempfile.TemporaryDirectory() as folder:
         if shape:
             images, steps, hello = _noise(shape), BATCHES, {}
@@ -61,7 +60,7 @@ def main(batch: int, shape=None) -> None:
         endless = chain.from_iterable(batches.epoch(i) for i in count())
 
         def work() -> dict:
-            for _ in islice(endless, 4):        # those that were prepared ahead, in time that was not measured
+            for _ in islice(endless, 4):        # prepared ahead, in time that was not measured
                 pass
             begin = time.perf_counter()
             for _ in islice(endless, steps):
@@ -77,7 +76,7 @@ def _noise(shape) -> ImageSet:
 
 
 def _photographs(folder: Path) -> RecordSet:
-    """500 x 375 pixels, as most of ImageNet: digits of 32 x 32 beside each other, in files as large as ImageNet's."""
+    """Photographs of 500 x 375 pixels, as most of ImageNet: digits in a grid, in files as large as ImageNet's."""
     random, found = np.random.RandomState(0), digits.load().train.images[:, 0]
     side, rows, columns = found.shape[1], 12, 16
     (folder / 'images/digits').mkdir(parents=True)

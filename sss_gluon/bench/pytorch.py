@@ -1,4 +1,4 @@
-"""The same training step in PyTorch, which lives in another environment: asked in turn, over a pipe."""
+"""The same training step in PyTorch, which lives in another environment and is reached over a pipe."""
 from __future__ import annotations
 
 import json
@@ -10,22 +10,22 @@ import numpy as np
 
 from ..errors import SSSError
 from ..files import write_npz
-from .child import Worker
+from ..timing import WARM_UP, Measurement, interleaved, ratio, timed
+from .child import Child
 from .settings import Settings, Skipped
-from .timing import WARM_UP, Measurement, interleaved, ratio, timed
 from .training import DECAY, MOMENTUM, RATE, Step
 
 SCRIPT = Path(__file__).with_name('torch_step.py')
-SAME = 1e-3         # of the loss, after a few steps from the same weights
+SAME = 1e-3         # relative difference of the loss, after a few steps from the same weights
 
 
 def against_pytorch(settings: Settings, name: str) -> Dict[str, Measurement]:
-    """Images a second over PyTorch's, without factors, after a check that both train alike.
+    """Training images/s without factors over PyTorch's, after a check that both train alike.
 
     Raises
     ------
     SSSError
-        When the number of parameters or the losses of the first steps differ.
+        The number of parameters or the losses of the first steps differ.
     """
     if settings.torch_python is None:
         raise Skipped('needs --torch-python')
@@ -36,7 +36,7 @@ def against_pytorch(settings: Settings, name: str) -> Dict[str, Measurement]:
     ours = timed(lambda: losses['mxnet'].append(step()))
 
     def theirs() -> float:
-        answer = worker.ask()
+        answer = child.ask()
         losses['torch'].append(answer['loss'])
         return answer['seconds']
 
@@ -45,12 +45,12 @@ def against_pytorch(settings: Settings, name: str) -> Dict[str, Measurement]:
         write_npz(start, dict({n: p.data().asnumpy() for n, p in net._collect_params_with_prefix().items()},
                               images=step.images, labels=step.labels))
         request = dict(start=str(start), threads=len(settings.cores), rate=RATE, momentum=MOMENTUM, decay=DECAY)
-        with Worker([settings.torch_python, str(SCRIPT), json.dumps(request)], settings.cores) as worker:
-            _same('number of parameters', _size(net), worker.hello['parameters'], 0)
+        with Child([settings.torch_python, str(SCRIPT), json.dumps(request)], settings.cores) as child:
+            _same('number of parameters', _size(net), child.hello['parameters'], 0)
             seconds = interleaved({'MXNet': ours, 'PyTorch': theirs}, settings.rounds)
     for i in range(WARM_UP):
         _same(f'loss of step {i + 1}', float(losses['mxnet'][i].mean().asscalar()), losses['torch'][i], SAME)
-    return {'pytorch': ratio(seconds, 'PyTorch', 'MXNet', note=f'torch {worker.hello["version"]}')}
+    return {'pytorch': ratio(seconds, 'PyTorch', 'MXNet', note=f'torch {child.hello["version"]}')}
 
 
 def _size(net) -> int:

@@ -1,4 +1,4 @@
-"""Results of benchmarks as a CSV, with the machine they were measured on; and what is worse than an earlier one."""
+"""Results of benchmarks as a CSV with a description of the machine, and their comparison with an earlier CSV."""
 from __future__ import annotations
 
 import math
@@ -22,11 +22,11 @@ from .settings import Settings
 from .table import AT_MOST, REPORT, TABLE
 
 COLUMNS = ('name', 'what', 'kind', 'bound', 'value', 'low', 'high', 'mark', 'note')     # and those of ``machine``
-NEEDED = ('name', 'value', 'cpu', 'quick')      # of a baseline
+NEEDED = ('name', 'value', 'cpu', 'quick')      # columns of a baseline
 
 
 def machine(settings: Settings) -> Dict[str, str]:
-    """What the numbers depend on, one column each; ``load``: how many processes wanted a core in the last minute."""
+    """Columns for everything that the numbers depend on; ``load`` is the load average of the last minute."""
     return {'cpu': cpu_model(), 'cores': str(len(settings.cores)), 'cores_of_machine': str(os.cpu_count()),
             'threads': f'{len(settings.cores)} bound', 'load': f'{os.getloadavg()[0]:.1f}', 'mxnet': mx.__version__,
             'python': platform.python_version(), 'sss_gluon': __version__, 'rounds': str(settings.rounds),
@@ -35,7 +35,7 @@ def machine(settings: Settings) -> Dict[str, str]:
 
 
 def check_writable(path: Union[str, Path]) -> None:
-    """An error before hours of measuring rather than after them."""
+    """Raise an error before hours of measuring rather than after them."""
     path = Path(path)
     if path.is_dir():
         raise SSSError(f'cannot write {path}: it is a folder')
@@ -48,7 +48,7 @@ def check_writable(path: Union[str, Path]) -> None:
 
 
 def save(path: Union[str, Path], results: Sequence[Result], where: Dict[str, str]) -> None:
-    """One line per row of the table, ``machine`` in each."""
+    """Write one line for each result, with the columns of ``machine``."""
     rows = []
     for result in results:
         row, found = result.row, result.measured
@@ -64,7 +64,7 @@ def read_baseline(path: Union[str, Path], settings: Settings) -> Dict[str, dict]
     Raises
     ------
     SSSError
-        There is no such file, it is damaged, of something else, or of quick runs and this one is not.
+        The file is missing, damaged or something else, or only one of the two measurements is quick.
     """
     try:
         lines = read_csv(path, NEEDED)
@@ -91,9 +91,9 @@ def read_baseline(path: Union[str, Path], settings: Settings) -> Dict[str, dict]
 
 
 def regressions(results: Sequence[Result], baseline: Dict[str, dict], tolerance: float) -> List[str]:
-    """'name: 1.02 -> 1.15' of every row that is worse than the baseline by more than a share ``tolerance`` of it.
+    """'name: 1.02 -> 1.15' for every row that is worse than the baseline by more than the relative ``tolerance``.
 
-    Ratios are compared on any machine, seconds only on the same CPU; rows without a bound are not compared.
+    Ratios are compared between any machines, seconds only on the same CPU, and rows without a bound not at all.
     """
     worse = []
     for row, found in ((result.row, result.measured) for result in results):

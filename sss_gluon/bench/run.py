@@ -1,4 +1,4 @@
-"""All of it: what was asked for is checked first, then measured, recorded, and compared with an earlier record."""
+"""``sss-gluon bench``: check the arguments, measure, write a CSV, and compare with an earlier one."""
 from __future__ import annotations
 
 import subprocess
@@ -13,8 +13,8 @@ from .table import select
 ROUNDS, QUICK_ROUNDS = 20, 3
 
 
-class Outcome(NamedTuple):
-    """Rows with their results, where they were measured, and which of them failed or are worse than the baseline."""
+class BenchReport(NamedTuple):
+    """All results, the machine, and a line about rows that failed or are worse than the baseline."""
     results: List[Result]
     machine: Dict[str, str]
     problem: Optional[str]
@@ -22,32 +22,32 @@ class Outcome(NamedTuple):
 
 def bench(only: Optional[str] = None, rounds: Optional[int] = None, csv=None, baseline=None, tolerance: float = 0.1,
           torch_python: Optional[str] = None, quick: bool = False,
-          log: Callable[[Result], None] = lambda result: None) -> Outcome:
-    """Measure speed and memory on the first two cores this process may use (on one when quick).
+          log: Callable[[Result], None] = lambda result: None) -> BenchReport:
+    """Measure speed and memory on the first two cores that this process may use (on one if quick).
 
     Parameters
     ----------
     only : str, optional
-        Regular expression: rows of ``TABLE`` in whose name it is found.
+        Regular expression that selects rows of ``TABLE`` by name.
     rounds : int, optional
-        Turns of everything that is compared; default 20, or 3 when quick.
+        Interleaved rounds; default 20, or 3 if quick.
     csv : path, optional
-        Written after every row, so that what was measured survives an interruption.
+        Written after every row, so that results survive an interruption.
     baseline : path, optional
-        A CSV written earlier, to compare with.
+        An earlier CSV to compare with.
     tolerance : float
-        Share of the earlier value by which a row may be worse.
+        Relative difference by which a row may be worse.
     torch_python : str, optional
-        An interpreter that can import torch; without one the row that needs it is skipped.
+        A Python interpreter that can import torch; without one, the row that needs it is skipped.
     quick : bool
         Tiny networks: shows that everything works.
     log : callable
-        Called with every Result as it is there.
+        Called with every Result as soon as it is measured.
 
     Raises
     ------
     SSSError
-        Before anything is measured: wrong arguments, a CSV that cannot be written, a baseline that cannot be used.
+        Wrong arguments, an unwritable CSV or an unusable baseline; nothing was measured.
     """
     rows = select(only)
     rounds = (QUICK_ROUNDS if quick else ROUNDS) if rounds is None else rounds
@@ -74,7 +74,7 @@ def bench(only: Optional[str] = None, rounds: Optional[int] = None, csv=None, ba
         problems.append(f'could not be measured: {", ".join(failed)}')
     if worse:
         problems.append(f'worse than in {baseline} by more than {100 * tolerance:g} %: {", ".join(worse)}')
-    return Outcome(results, where, '; '.join(problems) or None)
+    return BenchReport(results, where, '; '.join(problems) or None)
 
 
 def _check_torch(path: str) -> None:

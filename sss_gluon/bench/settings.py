@@ -1,4 +1,4 @@
-"""What all benchmarks share: how thoroughly they measure, and the networks they measure."""
+"""Settings that all benchmarks share, and the networks that they measure."""
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from mxnet import gluon
 
 from ..models import architecture, get_model
 
-# Narrow and shallow networks, to see in seconds that everything works.
+# Narrow and shallow networks, which show in seconds whether everything works.
 QUICK = {
     'cifar_vgg16': dict(stages=((8, 8), (8, 8), (8, 8, 8), (8, 8, 8), (8, 8, 8))),
     'cifar_resnet20': dict(depths=(2, 1, 1), widths=(8, 8, 16)),
@@ -21,7 +21,7 @@ QUICK = {
 
 
 class Skipped(Exception):
-    """A benchmark that cannot run here; the message says why."""
+    """A benchmark cannot run here; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,11 @@ class Settings:
     Attributes
     ----------
     rounds : int
-        Turns of everything that is compared.
+        Interleaved rounds.
     quick : bool
-        Small networks and batches: shows that a benchmark works, its numbers mean nothing.
+        Small networks and batches: they show that a benchmark works, the numbers mean nothing.
     torch_python : str, optional
-        An interpreter that can import torch.
+        A Python interpreter that can import torch.
     cores : tuple of int
         Numbers of the cores to run on.
     """
@@ -54,7 +54,7 @@ class Settings:
         return QUICK[name] if self.quick else {}
 
     def net(self, name: str, factors: Optional[Sequence[str]] = None) -> gluon.HybridBlock:
-        """A network in its first state, always the same one; ``factors`` as in ``get_model``."""
+        """A network with the same initial values in every call; ``factors`` as in ``get_model``."""
         net = get_model(name, factors=factors, **self.options(name))
         mx.random.seed(0)
         net.initialize()

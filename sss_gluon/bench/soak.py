@@ -1,7 +1,7 @@
-"""Hours of training on small data, to see that memory, threads and open files stay what they are.
+"""Hours of training on small data, to see whether memory, threads and open files stay constant.
 
-What is watched is the whole of ``sss-gluon train`` in a process of its own: augmentation, steps, an evaluation, a
-checkpoint and the logs of every epoch.
+The whole of ``sss-gluon train`` is watched, in a process of its own: augmentation, steps, evaluation, checkpoint and
+logs of every epoch.
 """
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ CONFIG = {'data': 'digits', 'image_size': 8, 'model': 'cifar_resnet20', 'batch_s
           'model_options': {'depths': [1, 1, 1], 'widths': [4, 8, 16]}, 'learning_rate': 0.01, 'gamma': 1e-4,
           'augment_pad': 1, 'lr_mode': 'constant'}
 SAMPLES = 240
-WARM_UP = 0.1       # share of the time in which caches fill, that no slope is fitted to
-PATIENCE = 60       # seconds until it has begun to train, and for its last checkpoint
+WARM_UP = 0.1       # share of the time in which caches fill; the slope is fitted to the rest
+PATIENCE = 60       # seconds for the first epoch, and for the last checkpoint
 
 
 class Sample(NamedTuple):
-    """The process at one moment: seconds since its first epoch, bytes that are resident, and counts."""
+    """The process at one moment: seconds since its first epoch, resident bytes, and counts."""
     seconds: float
     epochs: int
     bytes: int
@@ -40,12 +40,12 @@ class Sample(NamedTuple):
 
 
 def soak(hours: float, log: Callable[[Sample], None] = lambda sample: None) -> List[Sample]:
-    """Train for some hours; the process as it was at regular times.
+    """Train for some hours, and sample the process at regular times.
 
     Raises
     ------
     SSSError
-        When it ends by itself, or cannot be watched here.
+        The training ended by itself, or cannot be watched on this platform.
     """
     if not 0 < hours < float('inf'):
         raise SSSError(f'--soak {hours} must be a number of hours, such as 2')
@@ -59,7 +59,7 @@ def soak(hours: float, log: Callable[[Sample], None] = lambda sample: None) -> L
         try:
             return _watch(process, run / 'metrics.csv', 3600 * hours, log)
         except _Ended:
-            said = (errors.read_text('utf-8').strip().splitlines() or ['it said nothing'])[-1]
+            said = (errors.read_text('utf-8').strip().splitlines() or ['it printed nothing'])[-1]
             raise SSSError(f'the training ended by itself, with status {process.returncode}: {said}') from None
         finally:
             process.send_signal(signal.SIGTERM)
@@ -80,7 +80,7 @@ def _watch(process, metrics: Path, seconds: float, log) -> List[Sample]:
         if process.poll() is not None:
             raise _Ended
         if time.monotonic() > limit:
-            raise SSSError(f'the training did not end its first epoch in {PATIENCE} s')
+            raise SSSError(f'the training did not finish its first epoch within {PATIENCE} s')
         time.sleep(0.1)
     begin, samples = time.monotonic(), []
     for i in range(SAMPLES + 1):
@@ -105,12 +105,12 @@ def _sample(pid: int, seconds: float, epochs: int) -> Sample:
         status = dict(line.split(':', 1) for line in lines)
         return Sample(seconds, epochs, 1024 * int(status['VmRSS'].split()[0]), int(status['Threads']),
                       len(os.listdir(f'/proc/{pid}/fd')))
-    except (OSError, KeyError):     # a process that has ended is still there, but has no memory
+    except (OSError, KeyError):     # an ended process still has a folder in /proc, but no memory
         raise _Ended from None
 
 
 def slope(samples: Sequence[Sample]) -> float:
-    """Bytes an hour: the least-squares line through all samples after the warm-up."""
+    """Bytes per hour, from the least-squares line through all samples after the warm-up."""
     last = samples[-1].seconds
     hours, sizes = np.array([(sample.seconds / 3600, sample.bytes) for sample in samples
                              if sample.seconds >= WARM_UP * last]).T

@@ -1,16 +1,15 @@
-"""The table of benchmarks: what is measured, and what it should be."""
+"""The table of benchmarks: what each measures, and the bound that it should meet."""
 from __future__ import annotations
 
-import difflib
 import re
 from typing import Callable, Dict, List, NamedTuple, Optional
 
-from ..errors import SSSError
+from ..errors import SSSError, nearest
+from ..timing import Measurement
 from .deployment import compact_seconds, latency, onnx_runtime
 from .memory import training_memory
 from .pipeline import imagenet_input, input_pipeline
 from .pytorch import against_pytorch
-from .timing import Measurement
 from .training import factor_step, update
 from .workers import workers
 
@@ -24,15 +23,15 @@ class Benchmark(NamedTuple):
     ----------
     name : str
     what : str
-        In words; ``a ÷ b`` is a ratio.
+        Description; ``a ÷ b`` is a ratio.
     kind : str
         ``at most``, ``at least`` or ``report``.
     bound : float, optional
     measure : callable
-        ``measure(settings, **arguments)`` returns {key: Measurement}; rows with the same one are measured together.
+        ``measure(settings, **arguments)`` returns {key: Measurement}.
     arguments : dict
     key : str
-        Which of the measurements is this row's.
+        Key of this row's measurement.
     """
     name: str
     what: str
@@ -43,14 +42,14 @@ class Benchmark(NamedTuple):
     key: str
 
     def met(self, value: float) -> Optional[bool]:
-        """Whether a value is within the bound; None where there is none."""
+        """Whether a value is within the bound; None if there is no bound."""
         if self.kind == REPORT:
             return None
         return value <= self.bound if self.kind == AT_MOST else value >= self.bound
 
     @property
-    def job(self) -> tuple:
-        """The same for rows that are measured together."""
+    def group(self) -> tuple:
+        """Equal for rows that are measured together."""
         return (self.measure, *sorted(self.arguments.items()))
 
 
@@ -64,8 +63,8 @@ def _table() -> List[Benchmark]:
             rows.append(Benchmark(f'activation-{name}', f'training step of {name}: factors on activations ÷ folded',
                                   REPORT, None, factor_step, arguments, 'activation'))
     for key, how, kind, bound in (('default', 'apgnag', AT_MOST, 0.35),
-                                  ('own', 'apgnag as for a network of one\'s own', AT_MOST, 1.10),
-                                  ('each', 'apgnag, parameter by parameter', REPORT, None)):
+                                  ('own', 'apgnag, as for your own network', AT_MOST, 1.10),
+                                  ('each', 'apgnag, one parameter at a time', REPORT, None)):
         rows.append(Benchmark(f'update-{key}', f'trainer.step of cifar_resnet164: {how} ÷ nag', kind, bound, update,
                               dict(name='cifar_resnet164'), key))
     for name in ('cifar_resnet20', 'cifar_resnext20', 'cifar_vgg16'):
@@ -78,27 +77,27 @@ def _table() -> List[Benchmark]:
                           input_pipeline, dict(name=name), 'pipeline'))
     rows.append(Benchmark('imagenet-input', 'images/s on 1 core: ImageNet decoded and augmented for training', REPORT,
                           None, imagenet_input, {}, 'images'))
-    rows.append(Benchmark('compact', 'seconds to cut resnet50 to ResNet-26 and verify it at 224', AT_MOST, 10.0,
+    rows.append(Benchmark('compact', 'seconds to prune resnet50 to ResNet-26 and verify it at 224', AT_MOST, 10.0,
                           compact_seconds, dict(name='resnet50'), 'seconds'))
-    for name, removed, align in (('resnet50', 'to ResNet-26', 1), ('resnext50_32x4d', 'less half of its groups', 1),
-                                 ('cifar_vgg16', 'less half of its neurons', 1),
-                                 ('cifar_vgg16', 'less half of its neurons, align=16', 16)):
+    for name, removed, align in (('resnet50', 'to ResNet-26', 1), ('resnext50_32x4d', 'without half of its groups', 1),
+                                 ('cifar_vgg16', 'without half of its neurons', 1),
+                                 ('cifar_vgg16', 'without half of its neurons, align=16', 16)):
         for batch in (1, 8):
             suffix = f'-align{align}' if align > 1 else ''
             rows.append(Benchmark(f'latency-{name}-batch{batch}{suffix}',
                                   f'{name} {removed}, batch {batch}: gain in latency ÷ gain in MACs', AT_LEAST, 0.85,
                                   latency, dict(name=name, batch=batch, align=align), 'latency'))
-    for name, what in (('cifar_resnet164', 'cifar_resnet164 less half of its blocks'), ('resnet50', 'ResNet-26')):
+    for name, what in (('cifar_resnet164', 'cifar_resnet164 without half of its blocks'), ('resnet50', 'ResNet-26')):
         for batch in (1, 8):
             rows.append(Benchmark(f'onnx-{name}-batch{batch}',
                                   f'images/s of {what}, batch {batch}: ONNX Runtime ÷ MXNet', AT_LEAST, 1.5,
                                   onnx_runtime, dict(name=name, batch=batch), 'onnx'))
     name = 'cifar_resnet20'
-    for key, what in (('weak', f'training images/s of {name}, a core each: 2 workers ÷ 1'),
-                      ('strong', f'training images/s of {name}, a core each: 2 workers ÷ 1, the batch shared'),
-                      ('share', f'part of the step of {name} that 2 workers spend on sums'),
-                      ('keys', f'step of {name} with 2 workers: sums in buffers ÷ parameter by parameter'),
-                      ('model', f'sums of a step of {name} with 2 workers: measured ÷ predicted')):
+    for key, what in (('weak', f'training images/s of {name}, one core per worker: 2 workers ÷ 1'),
+                      ('strong', f'training images/s of {name}, one core per worker: 2 workers ÷ 1, same global batch'),
+                      ('share', f'part of the step of {name} that 2 workers spend on allreduce'),
+                      ('keys', f'step of {name} with 2 workers: gradient buckets ÷ one parameter at a time'),
+                      ('model', f'allreduce of a step of {name} with 2 workers: measured ÷ predicted')):
         rows.append(Benchmark(f'workers-{key}-{name}', what, REPORT, None, workers, dict(name=name), key))
     return rows
 
@@ -107,13 +106,13 @@ TABLE = _table()
 
 
 def select(pattern: Optional[str] = None) -> List[Benchmark]:
-    """The rows whose names a regular expression is found in."""
+    """The rows whose names match a regular expression."""
     try:
         found = [row for row in TABLE if re.search(pattern or '', row.name)]
     except re.error as error:
         raise SSSError(f'--only {pattern!r} is not a regular expression: {error}') from error
     if not found:
         names = [row.name for row in TABLE]
-        near = difflib.get_close_matches(pattern, names, n=1, cutoff=0.0)[0]
-        raise SSSError(f'--only {pattern!r} is in none of the names; did you mean {near!r}? Names: {", ".join(names)}')
+        raise SSSError(f'--only {pattern!r} matches no benchmark; did you mean {nearest(pattern, names)!r}? Names: '
+                       f'{", ".join(names)}')
     return found

@@ -1,4 +1,4 @@
-"""cifar_resnet20 in PyTorch, a step whenever it is asked. Run by an interpreter that has torch and not this package.
+"""cifar_resnet20 in PyTorch, one step on request. Run by an interpreter that has torch, but not this package.
 
 The argument is JSON: ``start`` (an .npz with the parameters of the Gluon network under their structural names, images
 and labels), ``threads``, ``rate``, ``momentum``, ``decay``. Depths and widths are read from the shapes.
@@ -57,7 +57,7 @@ class ResNet(nn.Module):
 
 
 def load(arrays):
-    """The network of the Gluon parameters, with their values."""
+    """The network with the shapes and values of the Gluon parameters."""
     depths, widths = [], []
     while f'stage{len(depths) + 1}.0.conv2.weight' in arrays:
         stage = f'stage{len(depths) + 1}'

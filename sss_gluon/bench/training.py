@@ -1,4 +1,4 @@
-"""What factors cost in training: time of a step, and of its update alone."""
+"""The cost of factors in training: time of a step, and of its update alone."""
 from __future__ import annotations
 
 from typing import Dict
@@ -9,13 +9,13 @@ from mxnet import autograd, gluon
 
 from ..errors import SSSError
 from ..factors import scaling_factors
+from ..timing import Measurement, interleaved, ratio, timed
 from ..train import make_trainer
 from ..train.trainer import exempt_from_decay
 from .activation import activation_scaled, copy_parameters
 from .settings import Settings
-from .timing import Measurement, interleaved, ratio, timed
 
-RATE, MOMENTUM, DECAY, GAMMA = 0.01, 0.9, 1e-4, 1e-4    # a γ at which no factor reaches zero while it is measured
+RATE, MOMENTUM, DECAY, GAMMA = 0.01, 0.9, 1e-4, 1e-4    # γ is so small that no factor reaches zero
 SAME = 1e-4
 
 
@@ -28,7 +28,7 @@ class Step:
         Initialised.
     shape : (batch, C, H, W)
     trainer : gluon.Trainer, optional
-        Default that of this package.
+        Default: ``make_trainer``.
     """
 
     def __init__(self, net: gluon.HybridBlock, shape, trainer=None):
@@ -63,7 +63,7 @@ class Step:
 
 
 def factor_step(settings: Settings, name: str, activation: bool = False) -> Dict[str, Measurement]:
-    """Training step with factors over the one without; and with scaled activations over the one with factors."""
+    """Training step with factors over one without; and with scaled activations over one with factors."""
     shape = (settings.batch,) + settings.image_shape(name)
     folded = settings.net(name)
     steps = {'without': Step(settings.net(name, factors=()), shape), 'folded': Step(folded, shape)}
@@ -82,7 +82,7 @@ def same_with_activations(settings: Settings, name: str, folded: gluon.HybridBlo
     Raises
     ------
     SSSError
-        When they do not.
+        The outputs differ.
     """
     net = activation_scaled(name, **settings.options(name))
     net.initialize()
@@ -107,7 +107,7 @@ def same_with_activations(settings: Settings, name: str, folded: gluon.HybridBlo
 def update(settings: Settings, name: str) -> Dict[str, Measurement]:
     """``trainer.step`` with apgnag over MXNet's nag on the network without factors.
 
-    ``default`` is what ``make_trainer`` does for our networks, ``own`` what it does for any other network, ``each`` one
+    ``default`` updates one of our networks as ``make_trainer`` does, ``own`` any other network, and ``each`` makes one
     update for each parameter.
     """
     shape = (settings.batch,) + settings.image_shape(name)

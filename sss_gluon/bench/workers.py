@@ -1,6 +1,6 @@
-"""Several workers on this machine against one: what they gain, and what their messages cost.
+"""Two workers on this host against one: the gain, and the cost of their messages.
 
-``python -m sss_gluon.bench.workers NAME SETTINGS FILE`` is one of the workers; the first one writes what it measured.
+``python -m sss_gluon.bench.workers NAME SETTINGS FILE`` is one of the workers; the first writes the measurements.
 """
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ import numpy as np
 
 from ..errors import SSSError
 from ..files import write_text
-from ..launch.processes import Machine
+from ..launch.processes import Node
 from ..launch.run import free_port
 from ..launch.supervise import supervise
+from ..timing import Measurement, interleaved, median, ratio, timed
 from ..train import make_trainer
 from ..train.workers import Workers, init_workers
-from .scaling import Job, exchange
+from .scaling import Cluster, exchange
 from .settings import Settings, Skipped
-from .timing import Measurement, interleaved, ratio, timed
 from .training import DECAY, GAMMA, MOMENTUM, RATE, Step
 
 COUNT = 2
@@ -32,80 +32,75 @@ LARGE = 2 ** 22     # numbers
 
 
 def workers(settings: Settings, name: str) -> Dict[str, Measurement]:
-    """Training steps of two workers, a core each, with the same number of images as one worker has, or half of it.
+    """Training steps of two workers with a core each, and with as many images as one worker has, or half of them.
 
-    ``weak``: images/s of two ÷ one. ``strong``: the same with the batch of one shared by both. ``share``: part of a
-    step that is spent on sums. ``keys``: a step ÷ one that sends every parameter by itself. ``model``: sums ÷ what
-    ``scaling.exchange`` predicts.
+    ``weak``: images/s of two ÷ one. ``strong``: the same, with the batch of one shared by both. ``share``: part of a
+    step that is spent on allreduce. ``keys``: a step ÷ one that sends every parameter by itself. ``model``: allreduce
+    ÷ the prediction of ``scaling.exchange``.
     """
     if len(settings.cores) < COUNT and not settings.quick:
-        raise Skipped(f'it needs {COUNT} cores')
-    machine = Machine(0, 1, COUNT, 1, '127.0.0.1', free_port())
+        raise Skipped(f'needs {COUNT} cores')
+    node = Node(0, 1, COUNT, 1, '127.0.0.1', free_port())
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / 'measured.json'
         command = [sys.executable, '-m', __name__, name, json.dumps(asdict(settings)), str(file)]
-        processes = [process if process.environment['DMLC_ROLE'] != 'worker' else process._replace(command=command)
-                     for process in machine.processes(())]
-        processes = [process._replace(environment={**process.environment, 'OMP_NUM_THREADS': '1',
-                                                   'OMP_PROC_BIND': 'false'}) for process in processes]
-        outcome = supervise(processes, Path(folder), lambda line: None)
-        if outcome.problem or not file.exists():
-            raise SSSError(f'the workers failed: {outcome.problem}')
+        processes = [process._replace(
+            command=command if process.environment['DMLC_ROLE'] == 'worker' else process.command,
+            environment={**process.environment, 'OMP_NUM_THREADS': '1', 'OMP_PROC_BIND': 'false'})
+            for process in node.processes(())]
+        ended = supervise(processes, Path(folder), lambda line: None)
+        if ended.problem or not file.exists():
+            raise SSSError(f'the workers failed: {ended.problem}')
         measured = json.loads(file.read_text('utf-8'))
     seconds = {key: np.array(values) for key, values in measured['seconds'].items()}
-    flat, each = measured['flat'], measured['each']
-    share = 1 - seconds['alone'] / seconds['flat']
-    wire = _wire(seconds, flat['bytes'])
-    low, value, high = np.percentile(share, (25, 50, 75))
-    sent = f'{flat["messages"]} messages of {flat["bytes"] / 1e6:.2f} MB in all, {each["messages"]} one by one'
-    return {'weak': ratio(seconds, 'single', 'flat', COUNT), 'strong': ratio(seconds, 'single', 'half'),
-            'share': Measurement(float(value), float(low), float(high), sent),
-            'keys': ratio(seconds, 'flat', 'each', note=sent),
-            'model': wire}
+    buckets, each = measured['buckets'], measured['each']
+    sent = f'{buckets["messages"]} messages of {buckets["bytes"] / 1e6:.2f} MB in all, {each["messages"]} one by one'
+    return {'weak': ratio(seconds, 'single', 'buckets', COUNT), 'strong': ratio(seconds, 'single', 'half'),
+            'share': median(1 - seconds['alone'] / seconds['buckets'], sent),
+            'keys': ratio(seconds, 'buckets', 'each', note=sent), 'model': _model(seconds, buckets['bytes'])}
 
 
-def _wire(seconds: Dict[str, np.ndarray], size: int) -> Measurement:
-    """What the sums of a step take over what ``scaling.exchange`` says, with the bandwidth of one large array."""
+def _model(seconds: Dict[str, np.ndarray], size: int) -> Measurement:
+    """The allreduce of a step ÷ the prediction of ``scaling.exchange`` with the bandwidth of a large array."""
     tiny, large = float(np.median(seconds['tiny'])), float(np.median(seconds['large']))
-    # Both workers' bytes pass through one machine: the formula's (M-1)/M of them is for machines of their own
+    # The bytes of both workers pass through one host, while the formula's (H-1)/H assumes a host for each worker
     bandwidth = 2 * (COUNT - 1) / COUNT * 4 * LARGE / max(large - tiny, 1e-9)
-    predicted = exchange(Job(0.0, size, bandwidth, tiny), COUNT)
-    low, value, high = np.percentile((seconds['flat'] - seconds['alone']) / predicted, (25, 50, 75))
-    note = f'predicted {1000 * predicted:.3g} ms, {bandwidth / 1e9:.2f} GB/s, {1000 * tiny:.2g} ms a message'
-    return Measurement(float(value), float(low), float(high), note)
+    predicted = exchange(Cluster(0.0, size, bandwidth, tiny), COUNT)
+    note = f'predicted {1000 * predicted:.3g} ms, {bandwidth / 1e9:.2f} GB/s, {1000 * tiny:.2g} ms per message'
+    return median((seconds['buckets'] - seconds['alone']) / predicted, note)
 
 
-def measure(settings: Settings, name: str, job: Workers) -> dict:
-    """In one of the workers: seconds of every kind of step, all workers taking the same one at the same time."""
+def measure(settings: Settings, name: str, workers: Workers) -> dict:
+    """Called in every worker: seconds of every kind of step, which all workers take at the same time."""
     shape = (settings.batch,) + settings.image_shape(name)
-    half = (max(1, settings.batch // job.size),) + shape[1:]
+    half = (max(1, settings.batch // workers.size),) + shape[1:]
 
     def step(shape, store='local', aggregate=True):
         net = settings.net(name)
         return Step(net, shape, make_trainer(net, GAMMA, RATE, MOMENTUM, DECAY, kvstore=store, aggregate=aggregate))
 
-    steps = {'single': step(shape), 'alone': step(shape), 'flat': step(shape, Shifted(job.store, 0)),
-             'half': step(half, Shifted(job.store, 1)), 'each': step(shape, Shifted(job.store, 2), False)}
+    steps = {'single': step(shape), 'alone': step(shape), 'buckets': step(shape, Shifted(workers.store, 0)),
+             'half': step(half, Shifted(workers.store, 1)), 'each': step(shape, Shifted(workers.store, 2), False)}
 
     arrays = {'tiny': mx.nd.zeros((1,)), 'large': mx.nd.zeros((LARGE,))}
-    turns = {key: timed(step) for key, step in steps.items()}
-    turns.update((key, timed(lambda key=key: job.allreduce(key, arrays[key]))) for key in arrays)
+    functions = {key: timed(step) for key, step in steps.items()}
+    functions.update((key, timed(lambda key=key: workers.allreduce(key, arrays[key]))) for key in arrays)
 
     def together(key):
-        turn = turns[key] if key != 'single' or job.chief else lambda: 0.0
+        function = functions[key] if key != 'single' or workers.chief else lambda: 0.0
 
-        def wait_and_turn():
-            job.barrier()
-            return turn()
-        return wait_and_turn
+        def wait_and_call():
+            workers.barrier()
+            return function()
+        return wait_and_call
 
-    seconds = interleaved({key: together(key) for key in turns}, settings.rounds)
+    seconds = interleaved({key: together(key) for key in functions}, settings.rounds)
     return dict(seconds={key: list(values) for key, values in seconds.items()},
-                flat=traffic(steps['flat'].trainer), each=traffic(steps['each'].trainer))
+                buckets=traffic(steps['buckets'].trainer), each=traffic(steps['each'].trainer))
 
 
 class Shifted(mx.kvstore.KVStoreBase):
-    """A store of a job for one of several trainers, whose keys would be the same."""
+    """The store of a job, with other keys for each of several trainers."""
 
     def __init__(self, store, place: int):
         self._store, self._first = store, 10 ** 5 * place
@@ -126,17 +121,17 @@ class Shifted(mx.kvstore.KVStoreBase):
 
 
 def traffic(trainer) -> Dict[str, int]:
-    """What one worker sends in a step, and gets back."""
+    """Messages and bytes that one worker sends in a step, and receives."""
     arrays = [arrays[0] for arrays in trainer.messages().values()]
     return dict(messages=len(arrays), bytes=sum(array.size * array.dtype().itemsize for array in arrays))
 
 
 def main(name: str, settings: str, file: str) -> None:
     fields = json.loads(settings)
-    job = init_workers('local')
-    os.sched_setaffinity(0, {fields['cores'][job.rank % len(fields['cores'])]})
-    measured = measure(Settings(**fields), name, job)
-    if job.chief:
+    workers = init_workers('local')
+    os.sched_setaffinity(0, {fields['cores'][workers.rank % len(fields['cores'])]})
+    measured = measure(Settings(**fields), name, workers)
+    if workers.chief:
         write_text(file, json.dumps(measured))
 
 

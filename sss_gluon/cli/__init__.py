@@ -1,4 +1,4 @@
-"""The command line: one verb at a time, errors as one line, exit statuses that scripts can rely on."""
+"""The command line: one verb per call, errors of one line, exit statuses that scripts can rely on."""
 from __future__ import annotations
 
 import argparse
@@ -9,11 +9,12 @@ import threading
 
 from .._platform import end_at_once
 from ..errors import SSSError
+from ..signals import Interrupted
 from .verbs import VERBS
 
 
 def main(arguments=None) -> int:
-    """Run one verb; errors that a user can cause are one line on stderr and exit status 2."""
+    """Run one verb; an error that a user can cause is one line on stderr and exit status 2."""
     parser = argparse.ArgumentParser(prog='sss-gluon', description='Data-driven sparse structure selection.')
     verbs = parser.add_subparsers(dest='verb', required=True, metavar='verb')
     for name, (run, add, text) in VERBS.items():
@@ -23,15 +24,15 @@ def main(arguments=None) -> int:
     options, more = parser.parse_known_args(arguments)
     if more and (not hasattr(options, 'overrides') or any(text.startswith('-') or '=' not in text for text in more)):
         parser.error(f'unrecognized arguments: {" ".join(more)}')
-    if more:        # argparse takes key=value in front of options only
+    if more:        # argparse accepts key=value only before options
         options.overrides += more
     if '' not in sys.path:
-        sys.path.append('')         # model: package.module:function is looked for where the command runs
+        sys.path.append('')         # model: package.module:function is found in the current folder
     if sys.stdout is None:      # closed: `sss-gluon ... >&-`
         sys.stdout = open(os.devnull, 'w')
-    if hasattr(sys.stdout, 'reconfigure'):      # γ and λ, where a terminal knows Latin letters only; each line at once,
-        sys.stdout.reconfigure(errors='backslashreplace', line_buffering=True)     # also into the log of a job
-    program = signal.getsignal(signal.SIGINT) is end_at_once        # and not a function that Python code has called
+    if hasattr(sys.stdout, 'reconfigure'):      # for γ and λ on a terminal without them; lines appear at once in logs
+        sys.stdout.reconfigure(errors='backslashreplace', line_buffering=True)
+    program = signal.getsignal(signal.SIGINT) is end_at_once        # not called by other Python code
     problem, status = None, 0
     try:
         if program:
@@ -39,21 +40,23 @@ def main(arguments=None) -> int:
             signal.signal(signal.SIGINT, signal.default_int_handler)
         status = options.run(options) or 0
         sys.stdout.flush()
+    except Interrupted as error:
+        problem, status = error, 128 + error.signal_number
     except SSSError as error:
-        problem, status = error, 128 + error.signal_number if hasattr(error, 'signal_number') else 2
+        problem, status = error, 2
     except BrokenPipeError:     # `sss-gluon count resnet50 | head`
         status = 141
-    except OSError as error:    # of a file: it says which one and why
+    except OSError as error:
         problem, status = f'{error.filename or "output"}: {error.strerror or error}', 2
     except MemoryError as error:
         problem, status = f'not enough memory ({error}); try smaller images, batches or networks', 2
     except KeyboardInterrupt:
         problem, status = 'stopped', 130
-    if program:     # from here on nothing is left to be stopped
+    if program:     # nothing is left to stop
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         sys.stdout.flush()
-    except OSError:     # nor at the end of the process, when Python would try again
+    except OSError:     # Python must not try again at the end of the process
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if problem is not None:
         print(f'sss-gluon {options.verb}: {" ".join(str(problem).splitlines())}', file=sys.stderr)
@@ -61,7 +64,7 @@ def main(arguments=None) -> int:
 
 
 def _interrupt_again(unraisable) -> None:
-    """A Ctrl-C that came inside a ``__del__``, where Python only reports it: send it once more."""
+    """Repeat a Ctrl-C that arrived inside a ``__del__``, where Python only reports it."""
     if issubclass(unraisable.exc_type, KeyboardInterrupt):
         threading.Timer(0.01, os.kill, (os.getpid(), signal.SIGINT)).start()
     else:

@@ -1,4 +1,4 @@
-"""Benchmarks as text: rows while they are measured, and the table of all."""
+"""Benchmarks as text: single results while they are measured, and the table of all results."""
 from __future__ import annotations
 
 from typing import Dict, Sequence
@@ -11,11 +11,11 @@ from ..bench.soak import WARM_UP, Sample, slope
 from ..bench.table import Benchmark
 
 MIB = 2 ** 20
-BUSY = 0.5      # processes that wanted a core before anything was measured
+BUSY = 0.5      # load average before the measurement
 
 
 def describe_rows(rows: Sequence[Benchmark]) -> str:
-    """What would be measured."""
+    """The list of benchmarks with their bounds."""
     return tabulate([[row.name, row.what, _bound(row)] for row in rows], headers=['name', 'what', 'bound'],
                     disable_numparse=True)
 
@@ -27,7 +27,7 @@ def describe_result(result: Result) -> str:
 
 
 def describe_results(results: Sequence[Result], machine: Dict[str, str]) -> str:
-    """The table, and where it was measured."""
+    """The table of results, and the machine."""
     table = tabulate([[result.row.what, _value(result), _spread(result), _bound(result.row), _mark(result)]
                       for result in results], headers=['what', 'measured', 'quartiles', 'bound', ''],
                      disable_numparse=True, colalign=('left', 'right', 'right', 'left', 'left'))
@@ -35,17 +35,18 @@ def describe_results(results: Sequence[Result], machine: Dict[str, str]) -> str:
              f'load before: {machine["load"]}')
     lines = [table, where]
     if float(machine['load']) > BUSY:
-        lines.append('something else was running: measure again when nothing is')
+        lines.append('other processes were running: measure again when the machine is idle')
     if machine['quick'] == 'yes':
-        lines.append('--quick: tiny networks, the numbers mean nothing')
+        lines.append('--quick: the networks are tiny, the numbers mean nothing')
     return '\n'.join(lines)
 
 
 def describe_scaling(rows: Sequence[tuple]) -> str:
-    """``bench.scaling.prediction`` as a table: efficiencies, at worst and at best."""
+    """``bench.scaling.prediction`` as a table of worst and best efficiencies."""
     cells = [[gpus, *(f'{worst:.0%} to {best:.0%}' for worst, best in pairs)] for gpus, *pairs in rows]
-    return (f'resnet50, predicted: images/s ÷ those of one machine times their number; {GPUS} GPUs a machine, '
-            f'{1000 * STEP:.0f} ms a step;\nat worst sums wait for the last gradient, at best they hide behind them\n'
+    return (f'resnet50, predicted efficiency: images/s ÷ images/s of one host ÷ number of hosts; {GPUS} GPUs per host, '
+            f'{1000 * STEP:.0f} ms per step;\nat worst allreduce waits for the last gradient, at best it overlaps with '
+            f'the backward pass\n'
             + tabulate(cells, headers=['GPUs', *(f'{bits} Gbit/s' for bits in GIGABITS)], disable_numparse=True))
 
 
@@ -56,13 +57,13 @@ def describe_sample(sample: Sample) -> str:
 
 
 def describe_soak(samples: Sequence[Sample]) -> str:
-    """What changed while a training went on."""
+    """Changes of the process during a long training."""
     first, last = samples[0], samples[-1]
     middle = next(sample for sample in samples if sample.seconds >= WARM_UP * last.seconds)
     return '\n'.join([
         f'{last.epochs - first.epochs} epochs in {last.seconds / 3600:.2f} h',
         f'memory: {first.bytes / MIB:.1f} MiB at first, {middle.bytes / MIB:.1f} after a tenth of the time, '
-        f'{last.bytes / MIB:.1f} at the end; since that tenth {slope(samples) / MIB:+.2f} MiB an hour',
+        f'{last.bytes / MIB:.1f} at the end; since that tenth {slope(samples) / MIB:+.2f} MiB per hour',
         f'threads: {first.threads} to {last.threads}, open files: {first.files} to {last.files}'])
 
 

@@ -1,7 +1,7 @@
-"""Results as text tables, with the closing lines that say what was removed and what it cost."""
+"""Results as text tables, followed by lines on what was removed and what it cost."""
 from __future__ import annotations
 
-from typing import List, Optional, Sequence
+from typing import List, Optional, Sequence, Tuple
 
 from tabulate import tabulate
 
@@ -15,7 +15,7 @@ def change(before: float, after: float) -> str:
 
 
 def describe_compact(result: Compact, run) -> str:
-    """What a removal did, and where the files are."""
+    """The effect of pruning, and the files that it wrote."""
     before, after = result.before, result.after
     table = tabulate([['params', f'{before.params:,}', f'{after.params:,}', change(before.params, after.params)],
                       ['MACs', f'{before.macs:,}', f'{after.macs:,}', change(before.macs, after.macs)]],
@@ -24,25 +24,25 @@ def describe_compact(result: Compact, run) -> str:
     lines = [f'removed: {removed(result.structure)}', table,
              f'same outputs: the largest difference is {result.max_difference:.1e} of the largest output']
     if result.unhandled:
-        lines.append(f'kept whole, because the operator is not known: {", ".join(result.unhandled)}')
+        lines.append(f'not pruned, because the operator is unknown: {", ".join(result.unhandled)}')
     return '\n'.join(lines + [f'written: {run}/compact/model-symbol.json, model-0000.params, model-structure.json'])
 
 
 def removed(structure: Structure) -> str:
-    """'3 of 9 blocks (stage1.0.conv2, stage1.1.conv2, stage1.2.conv2)'; names where whole factors went."""
+    """'3 of 9 blocks (stage1.0.conv2, stage1.1.conv2, stage1.2.conv2)', with the names of removed factors."""
     if not structure.factors:
         return 'nothing, the network has no factors'
     parts = []
     for kind, count in structure.removed().items():
         rows = {name: row for name, row in structure.factors.items() if row['kind'] == kind}
-        gone = [name for name, row in rows.items() if not row['kept']]
-        names = f' ({", ".join(gone)})' if 0 < len(gone) <= 12 else ''
+        empty = [name for name, row in rows.items() if not row['kept']]
+        names = f' ({", ".join(empty)})' if 0 < len(empty) <= 12 else ''
         parts.append(f'{count} of {sum(row["size"] for row in rows.values())} {kind}s{names}')
     return ', '.join(parts)
 
 
 def describe_evaluation(rows: Sequence, structure: Optional[Structure] = None) -> str:
-    """Table of networks; what was removed, and what the compact network gained and lost against the others."""
+    """Table of networks; what was removed, and how the compact network compares with the others."""
     batches = list(rows[0].seconds)
     table = tabulate([[row.name, f'{row.accuracy.top1:.2%}', f'{row.accuracy.top5:.2%}', f'{row.params:,}',
                        f'{row.macs:,}'] + [f'{1000 * row.seconds[b]:.2f}' for b in batches] for row in rows],
@@ -53,48 +53,45 @@ def describe_evaluation(rows: Sequence, structure: Optional[Structure] = None) -
     by_name = {row.name: row for row in rows}
     if structure is not None:
         lines.append(f'removed: {removed(structure)}')
-    if 'compact' in by_name:
-        small = by_name['compact']
-        for row in rows:
-            if row is not small:
-                lines.append(_against(small, row, batches))
+    small = by_name.get('compact')
+    for row in rows if small else ():
+        if row is not small:
+            accuracy, speed = _compared(small, row)
+            lines.append(f'compact against {row.name}: {accuracy}, params {change(row.params, small.params)}, '
+                         f'MACs {change(row.macs, small.macs)}, {speed}')
     return '\n'.join(lines)
 
 
-def _against(small, row, batches) -> str:
-    points = 100 * (small.accuracy.top1 - row.accuracy.top1)
-    faster = ', '.join(f'{row.seconds[b] / small.seconds[b]:.2f} x at batch {b}' for b in batches)
-    return (f'compact against {row.name}: accuracy {points:+.2f} points, params {change(row.params, small.params)}, '
-            f'MACs {change(row.macs, small.macs)}, speed {faster}')
+def _compared(row, base) -> Tuple[str, str]:
+    """Accuracy and speed of a network compared with those of another."""
+    faster = ', '.join(f'{base.seconds[b] / row.seconds[b]:.2f} x at batch {b}' for b in base.seconds)
+    return f'accuracy {100 * (row.accuracy.top1 - base.accuracy.top1):+.2f} points', f'speed {faster}'
 
 
 def describe_export(rows: Sequence, run) -> str:
-    """Table of what was written for inference, with float32 in MXNet to compare; how much faster the others are."""
+    """Table of the exported networks beside float32 in MXNet, and how they compare with it."""
     batches, first = list(rows[0].seconds), rows[0]
     table = tabulate([[row.name, row.runtime, f'{row.bytes:,}' if row.files else '-', f'{row.accuracy.top1:.2%}',
                        f'{row.difference:.1e}'] + [f'{1000 * row.seconds[b]:.2f}' for b in batches] for row in rows],
                      headers=['network', 'runtime', 'bytes', 'top-1', 'difference'] +
                              [f'ms, batch {b}' for b in batches],
                      disable_numparse=True, colalign=('left', 'left') + ('right',) * (3 + len(batches)))
-    lines = [table, f'accuracy on {first.accuracy.images} test images; difference to the network in training, of the '
-                    f'largest output']
+    lines = [table, f'accuracy on {first.accuracy.images} test images; difference to the trained network, relative to '
+                    f'its largest output']
     for row in rows[1:]:
-        faster = ', '.join(f'{first.seconds[b] / row.seconds[b]:.2f} x at batch {b}' for b in batches)
-        points = 100 * (row.accuracy.top1 - first.accuracy.top1)
-        lines.append(f'{row.name} in {row.runtime} against float32 in MXNet: accuracy {points:+.2f} points, speed '
-                     f'{faster}')
+        lines.append(f'{row.name} in {row.runtime} against float32 in MXNet: {", ".join(_compared(row, first))}')
     files = [file for row in rows for file in row.files]
     return '\n'.join(lines + [f'written: {run}/deploy/{", ".join(files)}'])
 
 
 def describe_count(before: Count, after: Optional[Count] = None) -> str:
-    """Layer by layer; with ``after``, both networks side by side."""
-    kept = {layer.name: layer for layer in after.layers} if after else {}
+    """Table of layers; with ``after``, both networks side by side."""
+    left = {layer.name: layer for layer in after.layers} if after else {}
     rows: List[List[str]] = []
     for layer in before.layers:
         row = [layer.name, layer.op, 'x'.join(map(str, layer.output_shape[1:])), f'{layer.params:,}', f'{layer.macs:,}']
         if after:
-            small = kept.get(layer.name)
+            small = left.get(layer.name)
             row += ['x'.join(map(str, small.output_shape[1:])), f'{small.params:,}', f'{small.macs:,}'] if small \
                 else ['-', '-', '-']
         rows.append(row)
@@ -111,4 +108,4 @@ def describe_count(before: Count, after: Optional[Count] = None) -> str:
 
 def _total(name: str, size: Count) -> str:
     return (f'{name}: {size.params:,} params ({size.params_without_bn:,} without BatchNorm), {size.macs:,} MACs '
-            f'({2 * size.macs / 1e9:.3f} GFLOPs at 2 FLOPs a MAC)')
+            f'({2 * size.macs / 1e9:.3f} GFLOPs at 2 FLOPs per MAC)')

@@ -1,4 +1,4 @@
-"""The verbs of the command line: the arguments of each, and the public function that it calls."""
+"""The verbs of the command line: for each a function that adds its arguments, and one that runs it."""
 from __future__ import annotations
 
 import argparse
@@ -10,7 +10,7 @@ from ..errors import SSSError
 
 
 def _train_arguments(parser):
-    parser.add_argument('config', help='configuration (YAML), a run folder to continue, or the first of key=value')
+    parser.add_argument('config', help='configuration file (YAML), a run folder to continue, or the first key=value')
     parser.add_argument('overrides', nargs='*', metavar='key=value', help='settings that override the file')
 
 
@@ -39,46 +39,45 @@ def _run_argument(parser):
 
 
 def _prune(options):
-    from ..deploy import prune
-    from .tables import describe_compact
-    print(describe_compact(prune(options.run_folder), options.run_folder))
+    from .steps import prune
+    prune(options.run_folder)
 
 
 def _evaluate_arguments(parser):
     parser.add_argument('target', metavar='run|symbol.json', help='run folder, or an exported network')
-    parser.add_argument('--against', metavar='run', help='another run on the same data to compare with')
-    parser.add_argument('--data', metavar='run', help='run whose test images an exported network is evaluated on; '
-                                                      'default the run whose folder it lies in')
-    parser.add_argument('--device', help='cpu, gpu0, ...; default the first one of the run')
+    parser.add_argument('--against', metavar='run', help='a second run on the same data, to compare with')
+    parser.add_argument('--data', metavar='run', help='evaluate an exported network on the test images of this run '
+                                                      '(default: the run that contains the network)')
+    parser.add_argument('--device', help='device to run on: cpu, gpu0, ... (default: the first device of the run)')
 
 
 def _evaluate(options):
-    from ..deploy import evaluate, evaluate_exported
-    from ..train import RunFolder
-    from .tables import describe_evaluation
     if options.target.endswith('.json'):
+        from ..deploy import evaluate_exported
+        from .tables import describe_evaluation
         if options.against:
-            raise SSSError(f'--against compares runs, and {options.target} is none; leave it out')
+            raise SSSError(f'--against compares two runs, but {options.target} is an exported network; leave it out')
         print(describe_evaluation([evaluate_exported(options.target, options.data, options.device)]))
         return
+    from .steps import evaluate
     if options.data:
-        raise SSSError(f'--data is for an exported network; {options.target} has its own')
-    run = RunFolder.open(options.target)
-    structure = run.structure() if Path(f'{run.compact}-symbol.json').exists() else None
-    print(describe_evaluation(evaluate(run.path, options.against, options.device), structure))
+        raise SSSError(f'--data is for an exported network, but {options.target} is a run with its own data; leave it '
+                       f'out')
+    evaluate(options.target, options.against, options.device)
 
 
 def _export_arguments(parser):
     _run_argument(parser)
     parser.add_argument('--format', choices=('symbol', 'onnx'), default='symbol',
                         help="MXNet's symbol and params (default), or ONNX")
-    parser.add_argument('--int8', action='store_true', help='also a network of 8-bit integers, as symbol and params')
+    parser.add_argument('--int8', action='store_true', help='also write an INT8 network as symbol and params')
     parser.add_argument('--calibration', type=int, default=512, metavar='N',
-                        help='training images that INT8 takes its ranges from (default 512)')
+                        help='number of training images that calibrate INT8 (default 512)')
     parser.add_argument('--max-drop', type=float, default=2.0, metavar='POINTS',
-                        help='points of top-1 on held-out images that INT8 may cost (default 2)')
+                        help='largest drop of top-1 accuracy on held-out images that INT8 may cause, in percentage '
+                             'points (default 2)')
     parser.add_argument('--align', type=int, default=1, metavar='N',
-                        help='leave zeros so that widths are multiples of N: 8 or 16 are faster on CPUs')
+                        help='pad widths with zeros to multiples of N: 8 or 16 are faster on CPUs (default 1)')
 
 
 def _export(options):
@@ -90,11 +89,12 @@ def _export(options):
 
 
 def _count_arguments(parser):
-    parser.add_argument('target', metavar='model|run|symbol.json')
-    parser.add_argument('--structure', help='a structure.json, or a shipped one such as resnet26: before and after')
-    parser.add_argument('--size', type=int, help='height and width of the input; default what the model is made for')
-    parser.add_argument('--channels', type=int, help='input channels (default 3)')
-    parser.add_argument('--classes', type=int)
+    parser.add_argument('target', metavar='model|run|symbol.json', help='model name, run folder or exported network')
+    parser.add_argument('--structure', help='a structure.json or a shipped structure such as resnet26: count the '
+                                            'network before and after pruning to it')
+    parser.add_argument('--size', type=int, help="height and width of the input (default: the model's own)")
+    parser.add_argument('--channels', type=int, help='number of input channels (default 3)')
+    parser.add_argument('--classes', type=int, help="number of classes (default: the model's own)")
 
 
 def _count(options):
@@ -104,16 +104,19 @@ def _count(options):
 
 
 def _sweep_arguments(parser):
-    parser.add_argument('plan', help='plan (YAML): many runs, see configs/plans')
+    parser.add_argument('plan', help='plan of many runs (YAML), see configs/plans')
     parser.add_argument('overrides', nargs='*', metavar='key=value', help='settings of all runs')
-    parser.add_argument('--dry-run', action='store_true', help='print the runs, their state and costs; do nothing')
-    parser.add_argument('--smoke', action='store_true', help='try everything on small data, in minutes, in runs/smoke')
-    parser.add_argument('--devices', type=lambda text: text.split(','), metavar='D,D', help='of each run: gpu0,gpu1')
+    parser.add_argument('--dry-run', action='store_true', help='print the runs with their state and cost, and stop')
+    parser.add_argument('--smoke', action='store_true', help='try the whole plan on small data in minutes, in '
+                                                             'runs/smoke')
+    parser.add_argument('--devices', type=lambda text: text.split(','), metavar='D,D',
+                        help='devices that every run trains on, such as gpu0,gpu1')
     parser.add_argument('--data-root', metavar='DIR', help='folder of the data set')
-    parser.add_argument('--runs', default='runs', metavar='DIR', help='run folders are DIR/<plan>/<run> (default runs)')
-    parser.add_argument('--shard', metavar='I/N', help='only the I-th of N parts, for N processes')
-    parser.add_argument('--only', metavar='REGEX', help='only runs whose name it is found in')
-    parser.add_argument('--where', action='store_true', help='print the folder of the run folders; do nothing')
+    parser.add_argument('--runs', default='runs', metavar='DIR', help='write run folders to DIR/<plan>/<run> (default '
+                                                                      'runs)')
+    parser.add_argument('--shard', metavar='I/N', help='do only the I-th of N parts, one for each of N processes')
+    parser.add_argument('--only', metavar='REGEX', help='do only the runs whose names match')
+    parser.add_argument('--where', action='store_true', help='print the folder that holds the run folders, and stop')
 
 
 def _sweep(options):
@@ -126,70 +129,76 @@ def _sweep(options):
     if options.dry_run:
         print(describe_plan(plan, runs))
         return 0
-    outcome = sweep(plan, runs)
-    for name, reason in outcome.failed.items():
+    result = sweep(plan, runs)
+    for name, reason in result.failed.items():
         print(f'sss-gluon sweep: {plan.folder / name}: {reason}', file=sys.stderr)
-    print(f'{plan.folder}: {len(outcome.finished)} of {len(runs)} runs finished, {len(outcome.failed)} failed'
-          + (f', {len(outcome.in_use)} in use by other processes' if outcome.in_use else ''))
-    return 1 if outcome.failed else 0
+    print(f'{plan.folder}: {len(result.finished)} of {len(runs)} runs finished, {len(result.failed)} failed'
+          + (f', {len(result.in_use)} in use by other processes' if result.in_use else ''))
+    return 1 if result.failed else 0
 
 
 def _data_arguments(parser):
-    parser.add_argument('what', choices=('imagenet-rec',), help='images in folders to RecordIO files')
-    parser.add_argument('src', metavar='SRC', help='holds train/ and val/ with a folder for each class')
-    parser.add_argument('dst', metavar='DST', help='data_root of the runs')
-    parser.add_argument('--part', choices=('train', 'val'), help='only this one; or what SRC is, a folder of classes')
-    parser.add_argument('--workers', type=int, metavar='N', help='threads that decode; default one for each core')
-    parser.add_argument('--short-side', type=int, metavar='PIXELS', help='shrink larger images (default: as they are)')
-    parser.add_argument('--quality', type=int, default=95, help='of JPEG files that are made, 1 to 100 (default 95)')
-    parser.add_argument('--seed', type=int, default=0, help='of the order of the images')
+    parser.add_argument('what', choices=('imagenet-rec',), help='pack folders of images into RecordIO files')
+    parser.add_argument('src', metavar='SRC', help='folder with train/ and val/, which have one folder for each class')
+    parser.add_argument('dst', metavar='DST', help='folder to write to, the data_root of runs')
+    parser.add_argument('--split', choices=('train', 'val'),
+                        help='pack only this split; if SRC itself holds the class folders, the split that it is')
+    parser.add_argument('--threads', type=int, metavar='N', help='number of decoding threads (default: one per core)')
+    parser.add_argument('--short-side', type=int, metavar='PIXELS',
+                        help='shrink larger images to this short side (default: keep their size)')
+    parser.add_argument('--quality', type=int, default=95, help='quality of JPEG files that are written, 1 to 100 '
+                                                                '(default 95)')
+    parser.add_argument('--seed', type=int, default=0, help='seed of the order of the images (default 0)')
 
 
 def _data(options):
     from ..data.pack import pack_images
-    for packed in pack_images(options.src, options.dst, options.part, options.workers, options.short_side,
+    for packed in pack_images(options.src, options.dst, options.split, options.threads, options.short_side,
                               options.quality, options.seed):
         print(packed)
 
 
 def _launch_arguments(parser):
-    parser.add_argument('--workers', type=int, default=1, metavar='N', help='on each machine (default 1)')
-    parser.add_argument('--servers', type=int, default=1, metavar='N', help='of ps-lite on each machine (default 1)')
-    parser.add_argument('--hosts', metavar='FILE', help='machines to reach by ssh, one in a line; default this one')
-    parser.add_argument('--machine', metavar='I/N', help='this is the I-th of N machines, from 0; for Slurm')
-    parser.add_argument('--root', metavar='HOST:PORT', help='of the scheduler, on the first machine')
-    parser.add_argument('--through', choices=('ps-lite', 'horovodrun', 'mpirun'), default='ps-lite',
-                        help='what joins the workers (default ps-lite)')
-    parser.add_argument('--logs', metavar='DIR', help='of one log for each process; default logs/DATE-TIME')
+    parser.add_argument('--workers', type=int, default=1, metavar='N',
+                        help='number of workers on each host (default 1)')
+    parser.add_argument('--servers', type=int, default=1, metavar='N',
+                        help='number of ps-lite servers on each host (default 1)')
+    parser.add_argument('--hosts', metavar='FILE', help='file with one host per line, to reach by ssh (default: run on '
+                                                        'this host)')
+    parser.add_argument('--node-rank', type=int, metavar='I', help='rank of this node, from 0; for Slurm, which starts '
+                                                                   'the other nodes')
+    parser.add_argument('--num-nodes', type=int, metavar='N', help='number of nodes; needs --node-rank')
+    parser.add_argument('--scheduler', metavar='HOST:PORT', help='address of the ps-lite scheduler, on node 0')
+    parser.add_argument('--backend', choices=('ps-lite', 'horovodrun', 'mpirun'), default='ps-lite',
+                        help='communication between workers (default ps-lite)')
+    parser.add_argument('--logs', metavar='DIR', help='folder for one log per process (default logs/DATE-TIME)')
     parser.add_argument('--restarts', type=int, default=0, metavar='N',
-                        help='begin a job that failed again from its last checkpoint, so often')
-    parser.add_argument('arguments', nargs=argparse.REMAINDER, metavar='train ...', help='what every worker runs')
+                        help='restart a failed job from its last checkpoint, up to N times (default 0)')
+    parser.add_argument('arguments', nargs=argparse.REMAINDER, metavar='train ...', help='command of every worker')
 
 
 def _launch(options):
     from ..launch import Job, launch, read_hosts
-    machine = None
-    if options.machine:
-        index, _, count = options.machine.partition('/')
-        if not (index.isdecimal() and count.isdecimal()):
-            raise SSSError(f'--machine {options.machine} is not of the form I/N, such as 0/2')
-        machine = int(index), int(count)
-    launch(options.arguments, Job(options.workers, options.servers, read_hosts(options.hosts) if options.hosts else (),
-                                  machine, options.root, options.through, options.logs, options.restarts))
+    hosts = read_hosts(options.hosts) if options.hosts else ()
+    launch(options.arguments, Job(options.workers, options.servers, hosts, options.node_rank, options.num_nodes,
+                                  options.scheduler, options.backend, options.logs, options.restarts))
 
 
 def _bench_arguments(parser):
-    parser.add_argument('--only', metavar='REGEX', help='rows whose name it is found in')
-    parser.add_argument('--list', action='store_true', help='print the rows and measure nothing')
+    parser.add_argument('--only', metavar='REGEX', help='measure only the benchmarks whose names match')
+    parser.add_argument('--list', action='store_true', help='list the benchmarks and stop')
     parser.add_argument('--distributed', action='store_true',
-                        help='only 2 workers against 1, and what that predicts for 8 to 512 GPUs')
-    parser.add_argument('--soak', type=float, metavar='HOURS', help='only train that long, and watch memory')
-    parser.add_argument('--rounds', type=int, help='turns of all that is compared (default 20, with --quick 3)')
-    parser.add_argument('--csv', metavar='FILE', help='write the results there, with the machine')
-    parser.add_argument('--baseline', metavar='FILE', help='an earlier CSV: fail where a row is worse than there')
-    parser.add_argument('--tolerance', type=float, default=0.1, help='what counts as worse (default 0.1: 10 %%)')
-    parser.add_argument('--torch-python', metavar='PATH', help='an interpreter with PyTorch, for the row that needs it')
-    parser.add_argument('--quick', action='store_true', help='tiny networks: shows that it works, numbers mean nothing')
+                        help='compare only 2 workers with 1, and predict the scaling to 8 to 512 GPUs')
+    parser.add_argument('--soak', type=float, metavar='HOURS', help='instead, train for some hours and watch memory')
+    parser.add_argument('--rounds', type=int, help='number of interleaved rounds (default 20, with --quick 3)')
+    parser.add_argument('--csv', metavar='FILE', help='write the results and a description of the machine to a CSV')
+    parser.add_argument('--baseline', metavar='FILE', help='fail if a result is worse than in this earlier CSV')
+    parser.add_argument('--tolerance', type=float, default=0.1,
+                        help='relative difference that counts as worse (default 0.1)')
+    parser.add_argument('--torch-python', metavar='PATH', help='Python interpreter with PyTorch, for the comparison '
+                                                               'with it')
+    parser.add_argument('--quick', action='store_true',
+                        help='tiny networks: check that the benchmarks run; the numbers mean nothing')
 
 
 def _soak(hours):
@@ -207,26 +216,26 @@ def _bench(options):
     from ..bench.table import select
     from .bench import describe_result, describe_results, describe_rows, describe_scaling
     if options.distributed and options.only:
-        raise SSSError('--distributed and --only both choose rows; leave one of them out')
+        raise SSSError('--distributed and --only both choose benchmarks; leave one of them out')
     options.only = '^workers-' if options.distributed else options.only
     if options.list:
         print(describe_rows(select(options.only)))
         return
-    outcome = bench(options.only, options.rounds, options.csv, options.baseline, options.tolerance,
-                    options.torch_python, options.quick,
-                    log=lambda result: print(describe_result(result), file=sys.stderr, flush=True))
-    print(describe_results(outcome.results, outcome.machine))
+    report = bench(options.only, options.rounds, options.csv, options.baseline, options.tolerance,
+                   options.torch_python, options.quick,
+                   log=lambda result: print(describe_result(result), file=sys.stderr, flush=True))
+    print(describe_results(report.results, report.machine))
     if options.distributed:
         print(describe_scaling(prediction()))
-    if outcome.problem:
-        raise SSSError(outcome.problem)
+    if report.problem:
+        raise SSSError(report.problem)
 
 
 def _report_arguments(parser):
     parser.add_argument('runs', nargs='*', metavar='run',
-                        help='run folders, folders below which runs are found, or runs.csv of a report')
-    parser.add_argument('--out', metavar='DIR', help='folder to write to; default report in the folder of the runs')
-    parser.add_argument('--title', metavar='TEXT', help='of the page')
+                        help='run folders, folders that contain run folders, or the runs.csv of a report')
+    parser.add_argument('--out', metavar='DIR', help='folder to write to (default: report in the folder of the runs)')
+    parser.add_argument('--title', metavar='TEXT', help='title of the page')
     parser.add_argument('--published', metavar='TABLE', help='another table of published numbers (CSV)')
     parser.add_argument('--counts', action='store_true', help='count the published networks; needs no run')
 
@@ -241,14 +250,14 @@ def _report(options):
 
 
 VERBS = {
-    'train': (_train, _train_arguments, 'train a configuration; continues where an earlier call stopped'),
-    'prune': (_prune, _run_argument, 'cut a trained network to what its factors leave, check it and export it'),
-    'evaluate': (_evaluate, _evaluate_arguments, 'accuracy, size and latency of the networks of a run'),
-    'export': (_export, _export_arguments, 'write the network for inference: MXNet symbol, ONNX or INT8, checked'),
-    'data': (_data, _data_arguments, 'pack images into RecordIO files; goes on where an earlier call stopped'),
-    'launch': (_launch, _launch_arguments, 'train with several workers, on this machine or many'),
-    'sweep': (_sweep, _sweep_arguments, 'the runs of a plan: train what is missing, continue, skip what is finished'),
-    'count': (_count, _count_arguments, 'parameters and MACs, layer by layer, before and after'),
-    'report': (_report, _report_arguments, 'runs beside each other and beside the paper: tables, figures, one page'),
-    'bench': (_bench, _bench_arguments, 'speed and memory: what factors cost, what a compact network gains'),
+    'train': (_train, _train_arguments, 'train a configuration, or continue an interrupted run'),
+    'prune': (_prune, _run_argument, 'remove zero structures from a trained network, verify the result and export it'),
+    'evaluate': (_evaluate, _evaluate_arguments, 'measure accuracy, size and latency of the networks of a run'),
+    'export': (_export, _export_arguments, 'write a verified network for inference: MXNet symbol, ONNX or INT8'),
+    'data': (_data, _data_arguments, 'pack images into RecordIO files, or continue packing'),
+    'launch': (_launch, _launch_arguments, 'train with several workers, on this host or many'),
+    'sweep': (_sweep, _sweep_arguments, 'train, prune and evaluate the runs of a plan; skip the finished ones'),
+    'count': (_count, _count_arguments, 'count parameters and MACs, layer by layer, before and after pruning'),
+    'report': (_report, _report_arguments, 'compare runs with each other and with the paper: tables, figures, a page'),
+    'bench': (_bench, _bench_arguments, 'measure speed and memory of training and of compact networks'),
 }

@@ -61,8 +61,8 @@ class Source(NamedTuple):
     label: int
 
 
-def pack_images(src: Union[str, Path], dst: Union[str, Path], part: Optional[str] = None,
-                workers: Optional[int] = None, short_side: Optional[int] = None, quality: int = 95, seed: int = 0,
+def pack_images(src: Union[str, Path], dst: Union[str, Path], split: Optional[str] = None,
+                threads: Optional[int] = None, short_side: Optional[int] = None, quality: int = 95, seed: int = 0,
                 log: Callable[[str], None] = print) -> List[Packed]:
     """Pack images into RecordIO files; continue an interrupted packing, and verify and skip a finished one.
 
@@ -74,10 +74,10 @@ def pack_images(src: Union[str, Path], dst: Union[str, Path], part: Optional[str
     src : path
         Holds ``train`` and ``val`` (or one of them) with one folder per class, or holds the class folders itself.
     dst : path
-    part : 'train' or 'val', optional
-        Only this one; of a folder of classes what it is (default train).
-    workers : int, optional
-        Threads that decode, which is C code that runs beside Python; default one for each core. One more writes.
+    split : 'train' or 'val', optional
+        Pack only this split; if ``src`` itself holds the class folders, the split that it is (default train).
+    threads : int, optional
+        Decoding threads, in C code that runs beside Python; default one per core. One more thread writes.
     short_side : int, optional
         Shrink larger images to this length of the short side in pixels. Default: keep the originals. 480, which is
         common for ImageNet, needs less space and is decoded faster.
@@ -96,11 +96,11 @@ def pack_images(src: Union[str, Path], dst: Union[str, Path], part: Optional[str
         Settings or folders are wrong, or DST was begun with other ones, is damaged or cannot be written.
     """
     src, dst = Path(src).expanduser(), Path(dst).expanduser()
-    for name, value, least, most in (('workers', workers, 1, 1024), ('short side', short_side, 16, 65535),
+    for name, value, least, most in (('threads', threads, 1, 1024), ('short side', short_side, 16, 65535),
                                      ('quality', quality, 1, 100), ('seed', seed, 0, 2 ** 32 - 1)):
         if value is not None and not least <= value <= most:
             raise SSSError(f'{name} {value} must be a number from {least} to {most}')
-    folders = _folders(src, part)
+    folders = _folders(src, split)
     listed = {name: _classes(folder) for name, folder in folders.items()}
     with locked(dst), warnings.catch_warnings():
         warnings.simplefilter('ignore')         # Pillow's, about metadata
@@ -113,24 +113,24 @@ def pack_images(src: Union[str, Path], dst: Union[str, Path], part: Optional[str
             images = [images[i] for i in np.random.RandomState(seed).permutation(len(images))]
             settings = dict(source=str(folder.resolve()), short_side=short_side, quality=quality, seed=seed)
             task = _Part(name, folder, images, settings, dst, log)
-            packed.append(task.pack(workers or _cores(), len(classes)))
+            packed.append(task.pack(threads or _cores(), len(classes)))
     return packed
 
 
 # Sources
 
-def _folders(src: Path, part: Optional[str]) -> Dict[str, Path]:
+def _folders(src: Path, split: Optional[str]) -> Dict[str, Path]:
     """{split: its folder of classes}."""
-    if part not in (None, *PARTS):
-        raise SSSError(f'part {part!r} must be train or val')
+    if split not in (None, *PARTS):
+        raise SSSError(f'split {split!r} must be train or val')
     if not src.is_dir():
         raise SSSError(f'there is no folder {src}')
     found = {name: src / name for name in PARTS if (src / name).is_dir()}
     if not found:
-        return {part or 'train': src}
-    if part is not None and part not in found:
-        raise SSSError(f'{src} has no folder {part}')
-    return {part: found[part]} if part else found
+        return {split or 'train': src}
+    if split is not None and split not in found:
+        raise SSSError(f'{src} has no folder {split}')
+    return {split: found[split]} if split else found
 
 
 def _classes(folder: Path) -> Dict[str, List[str]]:

@@ -22,7 +22,7 @@ from ..structures import compact
 from ..train.accuracy import Accuracy, evaluate_images
 from ..train.run_folder import RunFolder
 from .evaluate import LATENCY_BATCHES
-from .latency import alternately
+from .latency import median_seconds
 from .trained_run import TrainedRun, check_on_images, differences, load_run, normalise_only
 
 FORMATS = ('symbol', 'onnx')
@@ -166,8 +166,8 @@ def _measured(trained: TrainedRun, nets, differ, folder: Path) -> List[Exported]
     seconds = {}
     for batch in LATENCY_BATCHES:
         images = mx.nd.array(normalise_only(data).normalise(np.resize(data.test.images[:batch], (batch,) + data.shape)))
-        seconds[batch] = alternately({i: lambda net=net, images=images: net.net(images).wait_to_read()
-                                      for i, net in enumerate(nets)})
+        seconds[batch] = median_seconds({i: lambda net=net, images=images: net.net(images)
+                                         for i, net in enumerate(nets)})
     return [Exported(net.name, net.runtime, net.files, sum((folder / file).stat().st_size for file in net.files),
                      evaluate_images(net.net, data.test, normalise_only(data), LATENCY_BATCHES[-1], [mx.cpu()]),
                      differ[i], {batch: seconds[batch][i] for batch in LATENCY_BATCHES})

@@ -1,8 +1,8 @@
-"""horovodrun, changed in two ways; sss-gluon launch runs this file with horovodrun's arguments.
+"""horovodrun with two changes; sss-gluon launch runs this file with horovodrun's arguments.
 
-It asks Horovod's extension of MXNet what it was built with, for which MXNet has to be importable: sss_gluon makes it
-so. And what it stops has time to save. Horovod's own way gives 5 seconds, or none where /bin/sh is bash: that becomes
-the worker itself, and has no children to signal.
+It asks Horovod's MXNet extension how it was built, which needs an MXNet that can be imported: sss_gluon provides that.
+And processes that it stops have time to save. Horovod itself gives them 5 seconds, or none where /bin/sh is bash: bash
+becomes the worker itself, and has no children to signal.
 """
 import sys
 import time
@@ -17,14 +17,14 @@ PATIENCE = 60.0     # seconds
 
 
 def end_shell_and_children(shell: int) -> None:
-    """SIGTERM to what a shell runs, or has become; SIGKILL to what is left of it after a time."""
+    """Send SIGTERM to the command of a shell, or to the command that replaced it; later SIGKILL what is left."""
     with suppress(psutil.NoSuchProcess):
         process = psutil.Process(shell)
         for child in process.children() or [process]:
             with suppress(psutil.NoSuchProcess):
                 child.terminate()
         limit = time.monotonic() + PATIENCE
-        while _runs(process) and time.monotonic() < limit:      # it ends with its child; nobody else may wait for it
+        while _runs(process) and time.monotonic() < limit:      # only its parent may wait for it
             time.sleep(0.1)
         for left in [*process.children(recursive=True), process]:
             with suppress(psutil.NoSuchProcess):
@@ -35,7 +35,7 @@ def _runs(process: psutil.Process) -> bool:
     return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
 
 
-# Here, because every worker is watched by a process of its own that imports this file, and no more of this package.
+# At import, because a process of its own watches every worker and imports only this file of the package.
 safe_shell_exec.terminate_executor_shell_and_children = end_shell_and_children
 
 if __name__ == '__main__':

@@ -1,4 +1,4 @@
-"""The processes of a job on one machine: workers, and the servers and the scheduler of ps-lite that join them."""
+"""The processes of a ps-lite job on one node: its workers, and the servers and the scheduler that join them."""
 from __future__ import annotations
 
 import os
@@ -13,17 +13,17 @@ from ..train.buckets import SMALL
 from ..train.workers import RANK
 
 PROGRAM = (sys.executable, '-m', 'sss_gluon.cli')
-IDLE = (sys.executable, '-c', 'import sss_gluon')       # with another DMLC_ROLE than worker it serves, see _platform
+SERVE = (sys.executable, '-c', 'import sss_gluon')      # a server or the scheduler by its DMLC_ROLE, see _platform
 HOROVODRUN = (sys.executable, str(Path(__file__).with_name('horovodrun.py')))
 BOUND = 'MXNET_KVSTORE_BIGARRAY_BOUND'
-CHOSEN = {'DMLC_NODE_HOST', 'DMLC_INTERFACE'}       # an address, or a network interface, by hand
+ADDRESS_VARIABLES = {'DMLC_NODE_HOST', 'DMLC_INTERFACE'}        # an address or a network interface that the user chose
 
 
 class Process(NamedTuple):
-    """One process: its name in messages and logs, what it runs, and the variables that tell it its part.
+    """One process: its name in messages and logs, its command, and its environment variables.
 
-    ``signal_number`` stops it: mpirun hands SIGUSR1 on, and takes SIGTERM for itself. Or ``key`` does: ssh hands no
-    signal on, but what is typed.
+    ``signal_number`` stops it: mpirun passes SIGUSR1 on, but keeps SIGTERM for itself. ``key`` stops it instead where
+    given: ssh passes no signal on, but it passes input on.
     """
     name: str
     command: Sequence[str]
@@ -32,60 +32,61 @@ class Process(NamedTuple):
     key: bytes = b''
 
 
-class Machine(NamedTuple):
-    """One of the machines of a job.
+class Node(NamedTuple):
+    """One node of a job.
 
     Attributes
     ----------
-    index, count : int
-        Which of them it is.
+    rank, count : int
+        Number of this node, from 0, and number of nodes.
     workers, servers : int
-        Processes on each machine.
-    root : str
-        Host of the scheduler, which runs on the first machine.
+        Processes on each node.
+    scheduler : str
+        Host of the scheduler, which runs on node 0.
     port : int
-        Of the scheduler.
+        Port of the scheduler.
     """
-    index: int
+    rank: int
     count: int
     workers: int
     servers: int
-    root: str
+    scheduler: str
     port: int
 
     def processes(self, arguments: Sequence[str]) -> List[Process]:
-        """What runs here; ``arguments`` are those of sss-gluon for the workers."""
-        common = {'DMLC_PS_ROOT_URI': self.root, 'DMLC_PS_ROOT_PORT': str(self.port),
+        """The processes of this node; the workers run sss-gluon with ``arguments``."""
+        common = {'DMLC_PS_ROOT_URI': self.scheduler, 'DMLC_PS_ROOT_PORT': str(self.port),
                   'DMLC_NUM_WORKER': str(self.count * self.workers),
                   'DMLC_NUM_SERVER': str(self.count * self.servers)}
-        # Longer arrays are shared by all servers. MXNet's million would leave a small network to one of them.
+        # Longer arrays are split over all servers. MXNet's default of a million leaves a small network on one server.
         common[BOUND] = os.environ.get(BOUND) or str(min(10 ** 6, SMALL * self.count * self.servers))
-        own = self._own_address()
-        if own:
-            common['DMLC_NODE_HOST'] = own
+        address = self._address()
+        if address:
+            common['DMLC_NODE_HOST'] = address
         found = []
-        if self.index == 0:
-            # ps-lite listens on an address, not on a name, unless it is told of Kubernetes: then on all of them. The
-            # name has to stay: every process knows the scheduler by it, also where it means something else (127.0.1.1).
-            found.append(Process('scheduler', IDLE, {**common, 'DMLC_ROLE': 'scheduler', 'DMLC_USE_KUBERNETES': '1'}))
-        for number in self._here(self.servers):
-            found.append(Process(f'server {number}', IDLE, {**common, 'DMLC_ROLE': 'server'}))
-        for number in self._here(self.workers):
+        if self.rank == 0:
+            # ps-lite can listen on an address only, not on a name, unless it is told of Kubernetes: then it listens on
+            # all addresses. The name has to stay: all processes know the scheduler by it, although on its own host it
+            # may resolve to another address (127.0.1.1).
+            found.append(Process('scheduler', SERVE, {**common, 'DMLC_ROLE': 'scheduler', 'DMLC_USE_KUBERNETES': '1'}))
+        for number in self._numbers(self.servers):
+            found.append(Process(f'server {number}', SERVE, {**common, 'DMLC_ROLE': 'server'}))
+        for number in self._numbers(self.workers):
             role = {'DMLC_ROLE': 'worker', RANK: str(number)}
             found.append(Process(f'worker {number}', (*PROGRAM, *arguments), {**common, **role}))
         return found
 
-    def _own_address(self) -> Optional[str]:
-        """The one by which the scheduler, and so the others, can reach this machine; None: ps-lite looks for one."""
+    def _address(self) -> Optional[str]:
+        """The address at which the scheduler, and so all others, can reach this node; None: ps-lite finds one."""
         if self.count == 1:
-            return self.root
-        if CHOSEN & os.environ.keys():
+            return self.scheduler
+        if ADDRESS_VARIABLES & os.environ.keys():
             return None
         with suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            probe.connect((self.root, self.port))       # sends nothing
+            probe.connect((self.scheduler, self.port))      # sends nothing
             address = probe.getsockname()[0]
             return None if address.startswith('127.') else address
         return None
 
-    def _here(self, each: int) -> range:
-        return range(self.index * each, (self.index + 1) * each)
+    def _numbers(self, each: int) -> range:
+        return range(self.rank * each, (self.rank + 1) * each)

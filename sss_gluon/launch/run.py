@@ -1,4 +1,4 @@
-"""``sss-gluon launch``: the same command on every worker of a job, supervised, and begun again if asked."""
+"""``sss-gluon launch``: one command on every worker of a job, supervised, and restarted on request."""
 from __future__ import annotations
 
 import importlib.util
@@ -14,42 +14,44 @@ from pathlib import Path
 from typing import Callable, List, Optional, Sequence, Tuple
 
 from ..errors import SSSError
-from ..train import Interrupted
-from .processes import HOROVODRUN, PROGRAM, Machine, Process
-from .supervise import Outcome, supervise
+from ..signals import Interrupted
+from .processes import HOROVODRUN, PROGRAM, Node, Process
+from .supervise import JobExit, supervise
 
-PORT = 9091         # of the scheduler, where machines have to agree on one beforehand
+PORT = 9091         # of the scheduler, where hosts have to agree on one beforehand
 CONTROL_C = b'\x03'
-HANDED_ON = ('MXNET_', 'OMP_', 'PS_', 'NCCL_', 'CUDA_', 'DMLC_INTERFACE', 'PYTHONPATH')   # settings, for every host
+FORWARDED = ('MXNET_', 'OMP_', 'PS_', 'NCCL_', 'CUDA_', 'DMLC_INTERFACE', 'PYTHONPATH')   # environment variables
 
 
 @dataclass
 class Job:
-    """How many workers, where, and what joins them.
+    """How many workers a job has, where they run, and what joins them.
 
     Attributes
     ----------
     workers, servers : int
-        On each machine; servers of ps-lite, default one.
+        Workers, and servers of ps-lite, on each host.
     hosts : tuple of str
-        Machines reached by ssh without a password, with this package and the same folders; none: this one.
-    machine : (int, int), optional
-        This is the first of two machines: (0, 2). The others are started by whoever started this one (Slurm).
-    root : str, optional
-        HOST:PORT of the scheduler, on the first machine.
-    through : str
+        Hosts that ssh reaches without a password, with this package and the same folders; default this host alone.
+    node_rank, num_nodes : int, optional
+        Number of this node, from 0, and number of nodes. The other nodes are started by whatever started this one
+        (Slurm).
+    scheduler : str, optional
+        HOST:PORT of the scheduler, on node 0.
+    backend : str
         ``ps-lite``, which comes with MXNet; or ``horovodrun`` or ``mpirun``, for kvstore=horovod.
     logs : path, optional
-        Folder of one log for each process; default logs/DATE-TIME.
+        Folder with one log for each process; default logs/DATE-TIME.
     restarts : int
-        How often a job that failed is begun again from its last checkpoint.
+        How many times a failed job is restarted from its last checkpoint.
     """
     workers: int = 1
     servers: int = 1
     hosts: Tuple[str, ...] = ()
-    machine: Optional[Tuple[int, int]] = None
-    root: Optional[str] = None
-    through: str = 'ps-lite'
+    node_rank: Optional[int] = None
+    num_nodes: Optional[int] = None
+    scheduler: Optional[str] = None
+    backend: str = 'ps-lite'
     logs: Optional[Path] = None
     restarts: int = 0
 
@@ -60,26 +62,28 @@ def launch(arguments: Sequence[str], job: Job, log: Callable[[str], None] = prin
     Raises
     ------
     SSSError
-        A process died; the others were ended. The same command continues from the last checkpoint.
+        A process died, and the others were ended. The same command continues from the last checkpoint.
     Interrupted
-        After a signal, with everything saved.
+        A signal stopped the job, and everything was saved first.
     """
     _check(arguments, job)
     logs = Path(job.logs or Path('logs') / time.strftime('%Y%m%d-%H%M%S'))
     for attempt in range(job.restarts + 1):
         processes, echo = _processes(arguments, job, logs)
-        outcome = supervise(processes, logs, log, echo)
-        if outcome == Outcome(None):
+        ended = supervise(processes, logs, log, echo)
+        if ended == JobExit(None):
             return
-        if outcome.signal_number is not None and outcome.problem is None:
-            there = 'workers on other machines save and end by themselves; then ' if _unheard(job) else ''
-            raise Interrupted(f'stopped; {there}the same command continues', outcome.signal_number)
-        if outcome.signal_number is not None:
+        if ended.signal_number is not None and ended.problem is None:
+            # horovodrun does not wait for workers that it reached by ssh
+            unheard = job.backend == 'horovodrun' and job.hosts
+            remote = 'workers on other hosts save and end by themselves; then ' if unheard else ''
+            raise Interrupted(f'stopped; {remote}the same command continues', ended.signal_number)
+        if ended.signal_number is not None:
             break
         if attempt < job.restarts:
-            log(f'{outcome.problem}; all other processes were ended. Beginning again from the last checkpoint, '
+            log(f'{ended.problem}; all other processes were ended. Restarting from the last checkpoint, restart '
                 f'{attempt + 1} of {job.restarts}')
-    raise SSSError(f'{outcome.problem}; all other processes were ended. The same command continues from the last '
+    raise SSSError(f'{ended.problem}; all other processes were ended. The same command continues from the last '
                    f'checkpoint')
 
 
@@ -87,87 +91,93 @@ def _check(arguments: Sequence[str], job: Job) -> None:
     if not arguments or arguments[0] != 'train':
         raise SSSError(f'launch is for train, not for {" ".join(arguments[:1]) or "nothing"!r}: '
                        f'sss-gluon launch --workers 2 train CONFIG')
-    for name, least in (('workers', 1), ('servers', 1), ('restarts', 0)):
-        if getattr(job, name) < least:
-            raise SSSError(f'--{name} {getattr(job, name)} must be at least {least}')
-    if job.machine is not None and (not 0 <= job.machine[0] < job.machine[1] or job.hosts):
-        raise SSSError(f'--machine {job.machine[0]}/{job.machine[1]} must be a number from 0 and how many there are, '
-                       f'without --hosts')
-    if job.machine is not None and job.machine[1] > 1 and not job.root:
-        raise SSSError('--machine needs --root HOST:PORT, of the first machine')
-    if job.root and not re.fullmatch(r'[^:\s]+:\d{1,5}', job.root):
-        raise SSSError(f'--root {job.root} is not of the form HOST:PORT')
-    if job.through == 'mpirun' and not shutil.which('mpirun'):
+    for name, least in (('workers', 1), ('servers', 1), ('num_nodes', 1), ('restarts', 0)):
+        value = getattr(job, name)
+        if value is not None and value < least:
+            raise SSSError(f'--{name.replace("_", "-")} {value} must be at least {least}')
+    if (job.node_rank is None) != (job.num_nodes is None):
+        raise SSSError('--node-rank and --num-nodes go together: the first of two nodes has --node-rank 0 '
+                       '--num-nodes 2')
+    if job.num_nodes is not None:
+        if job.hosts:
+            raise SSSError('--node-rank says which node this host is, and --hosts starts all of them; leave one out')
+        if not 0 <= job.node_rank < job.num_nodes:
+            raise SSSError(f'--node-rank {job.node_rank} must be from 0 to {job.num_nodes - 1}, below --num-nodes')
+        if job.num_nodes > 1 and not job.scheduler:
+            raise SSSError(f'--num-nodes {job.num_nodes} needs --scheduler HOST:PORT, where HOST is node 0')
+    if job.scheduler and not re.fullmatch(r'[^:\s]+:\d{1,5}', job.scheduler):
+        raise SSSError(f'--scheduler {job.scheduler} is not of the form HOST:PORT')
+    if job.backend == 'mpirun' and not shutil.which('mpirun'):
         raise SSSError('mpirun is not installed: on Debian or Ubuntu, `apt-get install openmpi-bin libopenmpi-dev`')
-    if job.through != 'ps-lite' and not importlib.util.find_spec('horovod'):
-        with_mpi = 'SSS_GLUON_MPI=1 ' if job.through == 'mpirun' else ''
+    if job.backend != 'ps-lite' and not importlib.util.find_spec('horovod'):
+        with_mpi = 'SSS_GLUON_MPI=1 ' if job.backend == 'mpirun' else ''
         raise SSSError(f'Horovod is not installed; `{with_mpi}bash scripts/cluster/install_horovod.sh` builds it')
 
 
 def _processes(arguments: Sequence[str], job: Job, logs: Path) -> Tuple[List[Process], str]:
-    """What this process starts and watches, and the one whose output it shows."""
-    if job.through != 'ps-lite':
-        stop = signal.SIGUSR1 if job.through == 'mpirun' else signal.SIGTERM
+    """The processes that this one starts and watches, and the name of the one whose output it shows."""
+    if job.backend != 'ps-lite':
+        stop = signal.SIGUSR1 if job.backend == 'mpirun' else signal.SIGTERM
         return [Process('workers', _horovod(arguments, job), {}, stop)], 'workers'
     if job.hosts:
         return [Process(f'workers of {host}', _over_ssh(host, i, arguments, job, logs), {}, key=CONTROL_C)
                 for i, host in enumerate(job.hosts)], f'workers of {job.hosts[0]}'
-    index, count = job.machine or (0, 1)
-    host, port = job.root.split(':') if job.root else ('127.0.0.1', free_port())
-    return Machine(index, count, job.workers, job.servers, host, int(port)).processes(arguments), 'worker 0'
+    host, port = job.scheduler.split(':') if job.scheduler else ('127.0.0.1', free_port())
+    node = Node(job.node_rank or 0, job.num_nodes or 1, job.workers, job.servers, host, int(port))
+    return node.processes(arguments), 'worker 0'
 
 
 def free_port() -> int:
-    """A port of this machine that nothing uses at the moment."""
+    """A port of this host that nothing uses at the moment."""
     with socket.socket() as probe:
         probe.bind(('127.0.0.1', 0))
         return probe.getsockname()[1]
 
 
-def _over_ssh(host: str, index: int, arguments: Sequence[str], job: Job, logs: Path) -> List[str]:
-    """The part of one machine, run there by this very command, with the settings of this shell; ssh -tt ends it when
-    the connection does."""
-    root = job.root or f'{job.hosts[0].split("@")[-1]}:{PORT}'
-    own = [*PROGRAM, 'launch', '--machine', f'{index}/{len(job.hosts)}', '--root', root, '--workers', str(job.workers),
-           '--servers', str(job.servers), '--logs', str(logs.resolve()), *arguments]
-    handed = [f'{name}={value}' for name, value in sorted(os.environ.items()) if name.startswith(HANDED_ON)]
-    words = ['env', *handed, *own] if handed else own
+def _over_ssh(host: str, rank: int, arguments: Sequence[str], job: Job, logs: Path) -> List[str]:
+    """The command that launches the part of one host there; ssh -tt ends it together with the connection."""
+    scheduler = job.scheduler or f'{job.hosts[0].split("@")[-1]}:{PORT}'
+    command = [*PROGRAM, 'launch', '--node-rank', str(rank), '--num-nodes', str(len(job.hosts)), '--scheduler',
+               scheduler, '--workers', str(job.workers), '--servers', str(job.servers), '--logs', str(logs.resolve()),
+               *arguments]
+    forwarded = [f'{name}={os.environ[name]}' for name in _forwarded()]
+    words = ['env', *forwarded, *command] if forwarded else command
     there = f'cd {shlex.quote(os.getcwd())} && exec {" ".join(map(shlex.quote, words))}'
-    alive = ['-o', 'ServerAliveInterval=10', '-o', 'ServerAliveCountMax=3']        # a machine that is gone says nothing
+    alive = ['-o', 'ServerAliveInterval=10', '-o', 'ServerAliveCountMax=3']     # a lost host is detected within 30 s
     return ['ssh', '-tt', '-o', 'BatchMode=yes', *alive, host, there]
 
 
-def _unheard(job: Job) -> bool:
-    """horovodrun does not wait for workers that it reached by ssh."""
-    return job.through == 'horovodrun' and bool(job.hosts)
+def _forwarded() -> List[str]:
+    """Names of the environment variables that every host gets."""
+    return [name for name in sorted(os.environ) if name.startswith(FORWARDED)]
 
 
 def _horovod(arguments: Sequence[str], job: Job) -> List[str]:
-    """Horovod's own launcher, or Open MPI's, which takes along only the settings that it is told of."""
+    """The command of Horovod's launcher, or of Open MPI's, which forwards only the variables that it is told to."""
     total = job.workers * max(1, len(job.hosts))
-    where = [f'{host}:{job.workers}' for host in job.hosts]
-    network = os.environ.get('DMLC_INTERFACE') if where else None
-    if job.through == 'mpirun':
-        placed = ['-H', ','.join(where)] if where else ['--oversubscribe']
-        handed = [word for name in sorted(os.environ) if name.startswith(HANDED_ON) for word in ('-x', name)]
+    placed = ['-H', ','.join(f'{host}:{job.workers}' for host in job.hosts)] if job.hosts else []
+    network = os.environ.get('DMLC_INTERFACE') if job.hosts else None
+    if job.backend == 'mpirun':
+        options = [word for name in _forwarded() for word in ('-x', name)]
         if network:
-            handed += ['--mca', 'btl_tcp_if_include', network]
-        return ['mpirun', '-np', str(total), '--allow-run-as-root', *placed, '--bind-to', 'none', *handed, *PROGRAM,
-                *arguments]
-    placed = ['-H', ','.join(where)] if where else []
+            options += ['--mca', 'btl_tcp_if_include', network]
+        return ['mpirun', '-np', str(total), '--allow-run-as-root', *(placed or ['--oversubscribe']), '--bind-to',
+                'none', *options, *PROGRAM, *arguments]
     if network:
         placed += ['--network-interfaces', network]
     return [*HOROVODRUN, '--gloo', '-np', str(total), *placed, *PROGRAM, *arguments]
 
 
 def read_hosts(path: str) -> Tuple[str, ...]:
-    """Host names, one in a line; # begins a comment."""
+    """Host names, one on each line; # begins a comment."""
     try:
         lines = Path(path).read_text('utf-8').splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise SSSError(f'the list of hosts {path} cannot be read: {error}') from error
-    hosts = tuple(line.split('#')[0].strip() for line in lines if line.split('#')[0].strip())
-    wrong = [host for host in hosts if not re.fullmatch(r'[\w.@-]+', host) or host.startswith('-')]
-    if wrong or not hosts:
-        raise SSSError(f'{path} names no host' if not hosts else f'{path}: {wrong[0]!r} is not the name of a host')
+    hosts = tuple(filter(None, (line.split('#')[0].strip() for line in lines)))
+    if not hosts:
+        raise SSSError(f'{path} names no host')
+    for host in hosts:
+        if not re.fullmatch(r'[\w.@-]+', host) or host.startswith('-'):
+            raise SSSError(f'{path}: {host!r} is not the name of a host')
     return hosts

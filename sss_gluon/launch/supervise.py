@@ -1,4 +1,4 @@
-"""Watching processes from outside: a worker that waits for one that died hears of nothing, not even of a signal."""
+"""Watches processes from outside: a worker that waits for a dead one notices nothing, not even a signal."""
 from __future__ import annotations
 
 import ctypes
@@ -10,54 +10,55 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
-from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from ..errors import SSSError
+from ..signals import catch_signals
 from .processes import Process
 
 POLL = 0.2          # seconds
 PATIENCE = 20.0     # seconds that servers have to end after the workers
-HANGUP = 20.0       # seconds that workers have to save when the terminal, or ssh, is gone, and with it a second signal
+HANGUP = 20.0       # seconds that workers have to save after SIGHUP: no second signal comes without terminal or ssh
 ENDING = 1.0        # seconds that processes have after SIGTERM
-ENDING_THERE = 5.0  # and a launcher on another machine that has to end its own
-SIGNALS = tuple(getattr(signal, name) for name in ('SIGINT', 'SIGTERM', 'SIGHUP') if hasattr(signal, name))
+ENDING_REMOTE = 5.0     # seconds for a launcher on another host, which has to end its own processes
 SSH_ENDED = 255
 STOPPED = tuple(code for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT) for code in (128 + number, -number))
-AGAIN = 5.0         # seconds after which mpirun is told to stop once more: it loses what comes before its processes
-# How horovodrun and mpirun say which rank ended first, mpirun that a signal ended it, and horovodrun how each ended.
+AGAIN = 5.0         # seconds after which mpirun is stopped again: it loses a signal that comes before its processes run
+# How horovodrun and mpirun report the first rank that ended, how horovodrun reports the exit status of each rank, and
+# how mpirun reports a rank that a signal ended.
 ENDED = re.compile(r'Process name: (?:\[.*[,@])?(\d+)\]?\s+Exit code: +(-?\d+)')
 EACH = re.compile(r'^Process (\d+) exit with status code (-?\d+)\.$', re.MULTILINE)
 ENDED_BY_SIGNAL = re.compile(r'process rank (\d+) with PID \d+ on node \S+ exited on signal (\d+)')
-LAUNCHER = re.compile(r'sss-gluon launch: (.*); all other processes were ended\..*')     # and one on another machine
+LAUNCHER = re.compile(r'sss-gluon launch: (.*); all other processes were ended\..*')     # of a launcher on another host
 PR_SET_PDEATHSIG = 1
 
 
-class Outcome(NamedTuple):
-    """``problem``: None, or which process died and how; ``signal_number``: of the signal that stopped the job."""
+class JobExit(NamedTuple):
+    """How a job ended: the process that died and how it did, and the signal that stopped the job; None for neither."""
     problem: Optional[str]
     signal_number: Optional[int] = None
 
 
-def supervise(processes: Sequence[Process], logs: Path, log: Callable[[str], None], echo: str = '') -> Outcome:
+def supervise(processes: Sequence[Process], logs: Path, log: Callable[[str], None], echo: str = '') -> JobExit:
     """Start processes and wait for the workers among them; when any process dies, end them all.
 
-    Signals are passed on to the workers, which save together and end; a second one ends everything.
+    Signals are passed on to the workers, which save together and end; a second signal ends everything.
 
     Parameters
     ----------
     processes : sequence of Process
         Those whose names begin with 'worker' decide when the job is done.
     logs : Path
-        Folder of one log for each.
+        Folder with one log for each process.
     log : callable
-        Takes a line of text.
+        Called with lines of text.
     echo : str
-        Name of the process whose output is shown here too.
+        Name of the process whose output this process also prints.
     """
     running = _Running(logs, log)
-    with _signals() as arrived:
+    with catch_signals('SIGINT', 'SIGTERM', 'SIGHUP') as arrived:
         try:
             for process in processes:
                 running.start(process, process.name == echo)
@@ -71,7 +72,7 @@ class _Running:
         self.logs, self.log = logs, log
         self.children: Dict[str, subprocess.Popen] = {}
         self.processes: Dict[str, Process] = {}
-        self.begins: Dict[str, int] = {}        # where in its log, after what earlier attempts wrote
+        self.begins: Dict[str, int] = {}        # offset in its log, behind the output of earlier attempts
         self.echoes: Dict[str, threading.Thread] = {}
 
     def start(self, process: Process, echo: bool) -> None:
@@ -97,23 +98,23 @@ class _Running:
     def path(self, name: str) -> Path:
         return self.logs / f'{name.replace(" ", "-")}.log'
 
-    def watch(self, arrived: List[int]) -> Outcome:
-        """Until the workers are done, or something dies."""
+    def watch(self, arrived: List[int]) -> JobExit:
+        """Wait until the workers are done, or a process dies."""
         passed_on, again_at, served_until, saved_until = 0, float('inf'), float('inf'), float('inf')
         while True:
             codes = {name: self._code(name, bool(arrived)) for name in self.children}
             workers = {name: code for name, code in codes.items() if name.startswith('worker')}
             stopped = bool(arrived) and all(code in STOPPED for code in workers.values())
             if stopped or all(code == 0 for code in workers.values()):
-                return Outcome(None, arrived[0] if stopped else None)
+                return JobExit(None, arrived[0] if stopped else None)
             expected = (None, 0, *STOPPED) if arrived else (None, 0)
             if any(code == 0 for name, code in codes.items() if name not in workers):
-                served_until = min(served_until, time.monotonic() + PATIENCE)       # the workers end as well
+                served_until = min(served_until, time.monotonic() + PATIENCE)       # the workers should end as well
             for name, code in codes.items():
                 if code not in expected or (code == 0 and name not in workers and time.monotonic() > served_until):
-                    return Outcome(f'{name} {self._fate(name, code)}', arrived[0] if arrived else None)
+                    return JobExit(f'{name} {self._fate(name, code)}', arrived[0] if arrived else None)
             if len(arrived) > 1:
-                return Outcome('ended without saving, after a second signal', arrived[0])
+                return JobExit('ended without saving, after a second signal', arrived[0])
             if len(arrived) > passed_on:
                 passed_on, again_at = len(arrived), time.monotonic() + AGAIN
                 if arrived[0] == signal.SIGHUP:
@@ -126,11 +127,11 @@ class _Running:
                     if self.processes[name].signal_number == signal.SIGUSR1:
                         self._stop(name)
             if time.monotonic() > saved_until:
-                return Outcome(f'workers did not save within {HANGUP:g} s of SIGHUP', arrived[0])
+                return JobExit(f'workers did not save within {HANGUP:g} s of SIGHUP', arrived[0])
             time.sleep(POLL)
 
     def _code(self, name: str, stopping: bool) -> Optional[int]:
-        """Exit status; None: it runs. horovodrun ends with 1 where its workers, or its ssh to them, were stopped."""
+        """Exit status, None while it runs. horovodrun ends with 1 when its workers or its ssh to them were stopped."""
         code = self.children[name].poll()
         if not code or not stopping:
             return code
@@ -142,12 +143,12 @@ class _Running:
         if not process.key:
             child.send_signal(process.signal_number)
             return
-        with suppress(OSError):     # it has ended
+        with suppress(OSError):     # the process has ended
             child.stdin.write(process.key)
             child.stdin.flush()
 
     def _ask_to_end(self) -> None:
-        """Nothing has to be saved any more. A launcher on another machine needs to be stopped twice for that."""
+        """Ask all processes to end without saving; a launcher on another host does so at its second signal."""
         left = [name for name, child in self.children.items() if child.poll() is None]
         keyed = [name for name in left if self.processes[name].key]
         for name in left:
@@ -156,10 +157,10 @@ class _Running:
             else:
                 self.children[name].terminate()
         if keyed:
-            time.sleep(2 * POLL)        # two at once would be one
+            time.sleep(2 * POLL)        # two at once would arrive as one
         for name in keyed:
             self._stop(name)
-        limit = time.monotonic() + (ENDING_THERE if keyed else ENDING)
+        limit = time.monotonic() + (ENDING_REMOTE if keyed else ENDING)
         while time.monotonic() < limit and any(self.children[name].poll() is None for name in left):
             time.sleep(POLL)
 
@@ -168,21 +169,21 @@ class _Running:
         said = LAUNCHER.sub(r'\1', text.rpartition('\n')[2])
         ends = _ends(text)
         if ends:
-            blamed = [end for end in ends if end[1] not in STOPPED] or ends     # not whom the launcher then stopped
+            blamed = [end for end in ends if end[1] not in STOPPED] or ends     # not those that the launcher stopped
             more = f' and {len(blamed) - 3} more' if len(blamed) > 3 else ''
             said = ', '.join(f'worker {rank} {_how(code)}' for rank, code in blamed[:3]) + more
         if self.processes[name].key and code == SSH_ENDED:
-            said = f'ssh has no connection; the last that came is: {said[:200]}'
+            said = f'ssh has no connection; its last line was: {said[:200]}'
         return _how(code) + (f' ({said})' if said and code >= 0 else '') + f'; its log is {self.path(name)}'
 
     def _said(self, name: str) -> str:
-        """What a process that has ended wrote to its log in this attempt."""
+        """The log of an ended process, from this attempt only."""
         if name in self.echoes:
             self.echoes[name].join(ENDING)
         return self.path(name).read_bytes()[self.begins[name]:].decode('utf-8', 'replace').strip()
 
     def end(self) -> None:
-        """Leave nothing running; servers get the time to end by themselves where all workers ended well."""
+        """Leave nothing running; servers may take their time to end by themselves if all workers ended well."""
         done = all(child.poll() in (0, *STOPPED) for name, child in self.children.items() if name.startswith('worker'))
         limit = time.monotonic() + (PATIENCE if done and self.children else 0)
         while time.monotonic() < limit and any(child.poll() is None for child in self.children.values()):
@@ -200,7 +201,7 @@ class _Running:
 
 
 def _ends(text: str) -> List[Tuple[int, int]]:
-    """Workers that the launcher of Horovod or MPI names, and their exit statuses, negative for a signal."""
+    """Ranks that horovodrun or mpirun names, and their exit statuses, negative for a signal."""
     by_signal, first = list(ENDED_BY_SIGNAL.finditer(text)), list(ENDED.finditer(text))
     if by_signal:
         return [(int(by_signal[-1][1]), -int(by_signal[-1][2]))]
@@ -209,7 +210,7 @@ def _ends(text: str) -> List[Tuple[int, int]]:
 
 
 def _signed(code: int) -> int:
-    """Above 128 shells count signals, here they are negative; but 255 is ssh's."""
+    """Shells report a signal as 128 + its number, here it is negative; 255 is an error of ssh."""
     return 128 - code if code - 128 in set(signal.Signals) else code
 
 
@@ -218,7 +219,7 @@ def _how(code: int) -> str:
 
 
 def _copy(pipe, path: Path) -> None:
-    """The output of a process to its log and to this one's."""
+    """Copy the output of a process to its log and to standard output."""
     with open(path, 'ab') as file:
         for line in pipe:
             file.write(line)
@@ -226,25 +227,11 @@ def _copy(pipe, path: Path) -> None:
             try:
                 sys.stdout.write(line.decode('utf-8', 'replace'))
                 sys.stdout.flush()
-            except (OSError, ValueError):       # closed: the log goes on
+            except (OSError, ValueError):       # standard output is closed; the log continues
                 pass
 
 
 def _die_with_parent() -> None:
-    """In a new process: a launcher that is killed takes what it started with it (Linux)."""
+    """Called in a new process: the kernel kills it when its launcher dies (Linux)."""
     if sys.platform == 'linux':
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-@contextmanager
-def _signals() -> Iterator[List[int]]:
-    """A list of the signals that have arrived."""
-    arrived: List[int] = []
-    previous = {}
-    if threading.current_thread() is threading.main_thread():
-        previous = {number: signal.signal(number, lambda number, frame: arrived.append(number)) for number in SIGNALS}
-    try:
-        yield arrived
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

@@ -1,4 +1,4 @@
-"""What the runs of a plan cost: epochs, steps, MACs, and hours where runs like them were timed."""
+"""The cost of the runs of a plan: epochs, steps, MACs, and hours if similar runs were timed."""
 from __future__ import annotations
 
 import json
@@ -15,36 +15,36 @@ from ..train import Config, RunFolder
 from .plan import Plan, Run
 from .progress import claimed, in_use, progress
 
-# Channels, side, classes and training images: to plan with data that are not there yet.
+# Channels, side, classes and training images, so that a plan can be priced before its data are downloaded.
 DATA = {'digits': (1, 16, 10, 1497), 'fashion-mnist': (1, 28, 10, 60000), 'cifar10': (3, 32, 10, 50000),
         'cifar100': (3, 32, 100, 50000), 'imagenet': (3, 224, 1000, 1281167)}
-TO_THE_LAST = ('imagenet',)       # an epoch's last batch may be smaller; elsewhere it would be left out
-HELD_OUT = {'digits': 300}      # validation images where a configuration names no number
-BACKWARD = 2                    # of the forward pass: gradients of the inputs, and of the weights
+PARTIAL_BATCH = ('imagenet',)       # an epoch ends with a smaller batch; other data drop it
+HELD_OUT = {'digits': 300}      # validation images unless a configuration names a number
+BACKWARD = 2                    # forward passes: gradients of the inputs, and of the weights
 
 
 class Cost(NamedTuple):
-    """Of one run, trained from the start; None for what is not known."""
+    """Cost of one run trained from the start; None where it is unknown."""
     epochs: int
     steps: Optional[int]
-    macs: int                           # of one image
-    training_macs: Optional[int]        # of all epochs, forward and backward
+    macs: int                           # per image
+    training_macs: Optional[int]        # of all epochs, forwards and backwards
     seconds: Optional[float]
 
 
 def costs(plan: Plan, runs: Sequence[Run]) -> List[Cost]:
-    """Cost of each run, were it trained from the start; hours from timing.csv of runs of the plan that are alike."""
+    """Cost of each run, trained from the start; hours come from timing.csv of similar runs of the plan."""
     macs: Dict[str, int] = {}
     timed: Dict[str, List[float]] = {}
     for run in plan.runs:
-        timed.setdefault(_likeness(run.config), []).extend(_epoch_seconds(run))
+        timed.setdefault(_similarity_key(run.config), []).extend(_epoch_seconds(run))
     found = []
     for run in runs:
-        config, key = run.config, _likeness(run.config)
+        config, key = run.config, _similarity_key(run.config)
         if key not in macs:
             macs[key] = _macs(config)
         images = training_images(config, plan.images)
-        left_over = config.batch_size - 1 if config.data in TO_THE_LAST else 0
+        left_over = config.batch_size - 1 if config.data in PARTIAL_BATCH else 0
         steps = None if images is None else (images + left_over) // config.batch_size
         seconds = sum(timed[key]) / len(timed[key]) * config.epochs if timed[key] else None
         work = None if steps is None else \
@@ -54,7 +54,7 @@ def costs(plan: Plan, runs: Sequence[Run]) -> List[Cost]:
 
 
 def describe_plan(plan: Plan, runs: Sequence[Run]) -> str:
-    """The plan as a table, with its totals."""
+    """The plan as a table with totals."""
     rows, total, hours, unknown = [], 0, 0.0, 0
     found = costs(plan, runs)
     for run, cost in zip(runs, found):
@@ -67,25 +67,25 @@ def describe_plan(plan: Plan, runs: Sequence[Run]) -> str:
         if 'train' in done.left:
             hours += (cost.seconds or 0) * max(0, 1 - done.epochs / cost.epochs) / 3600
             unknown += cost.seconds is None
-    table = tabulate(rows, headers=['run', 'state', 'epochs', 'steps', 'MACs an image', 'MACs of training', 'hours'],
+    table = tabulate(rows, headers=['run', 'state', 'epochs', 'steps', 'MACs per image', 'training MACs', 'hours'],
                      disable_numparse=True, colalign=('left', 'left') + ('right',) * 5)
     lines = [f'{plan.title} ({plan.folder})', table,
-             f'{len(runs)} runs, {total:.2e} MACs of training (backwards counts twice)']
-    left = f'left to train: {hours:.2f} hours' if unknown == 0 or hours else 'left to train: hours not known'
-    lines.append(left + (f', and {unknown} runs like which none was timed yet' if unknown else ''))
+             f'{len(runs)} runs, {total:.2e} training MACs (a backward pass counts twice)']
+    left = f'left to train: {hours:.2f} hours' if unknown == 0 or hours else 'left to train: hours unknown'
+    lines.append(left + (f', and {unknown} runs without a similar run that was timed' if unknown else ''))
     return '\n'.join(lines)
 
 
 def training_images(config: Config, folder_images: Optional[int] = None) -> Optional[int]:
-    """Images of an epoch; of ``data: folder`` what the plan says."""
+    """Images of an epoch; for ``data: folder``, the plan gives their number."""
     if config.data not in DATA:
         return None if folder_images is None else folder_images - (config.validation or 0)
     held = HELD_OUT.get(config.data, 0) if config.validation is None else config.validation
     return DATA[config.data][3] - held
 
 
-def _likeness(config: Config) -> str:
-    """Runs of the same text take the same time for an epoch."""
+def _similarity_key(config: Config) -> str:
+    """A text that is equal for runs whose epochs take the same time."""
     keys = ('model', 'model_options', 'factors', 'structure', 'data', 'image_size', 'validation', 'batch_size',
             'grad_accumulation', 'devices', 'precision', 'augmentation')
     return json.dumps([getattr(config, key) for key in keys], sort_keys=True)

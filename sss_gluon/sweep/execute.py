@@ -1,7 +1,7 @@
-"""The runs of a plan one after the other: each trained, pruned and evaluated in a process of its own.
+"""Runs a plan, one run after the other: each is trained, pruned and evaluated in a process of its own.
 
-A process per run, because MXNet keeps memory, seeds and modes of a process for good, and what kills one run (too little
-memory, a crash in native code) must not kill the rest.
+A process per run, because MXNet keeps memory, seeds and modes of a process for good, and because whatever kills one run
+(too little memory, a crash in native code) must not kill the others.
 """
 from __future__ import annotations
 
@@ -15,52 +15,52 @@ from pathlib import Path
 from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from ..errors import SSSError
-from ..train import Interrupted
+from ..signals import Interrupted, catch_signals
 from .plan import Plan, Run
 from .progress import claim, in_use, progress
 
-SIGNALS = tuple(getattr(signal, name) for name in ('SIGINT', 'SIGTERM', 'SIGHUP') if hasattr(signal, name))
 
-
-class Outcome(NamedTuple):
-    """What became of the runs that were asked for: names, and why those failed that did."""
+class SweepResult(NamedTuple):
+    """Names of the requested runs, by what became of them."""
     finished: Tuple[str, ...]
     in_use: Tuple[str, ...]             # another sweep finishes them
-    failed: Dict[str, str]
+    failed: Dict[str, str]              # name -> reason
 
 
 def sweep(plan: Plan, runs: Optional[Sequence[Run]] = None, log: Callable[[str], None] = print,
-          poll: float = 5.0) -> Outcome:
-    """Do what is left of each run. Several processes may do this with the same folder at the same time.
+          poll: float = 5.0) -> SweepResult:
+    """Do the steps that are left of each run. Several processes may share the same folder at the same time.
 
     Parameters
     ----------
     plan : Plan
     runs : sequence of Run, optional
-        Some of its runs (``Plan.select``); default all.
+        Some of the runs of the plan (``Plan.select``); default all.
     log : callable
+        Called with lines of text.
     poll : float
         Seconds between two looks at runs in use.
 
-    A run that another process works on is passed over and looked at again at the end. A run that fails does not stop
-    the others, except those that need it. Where all that is left needs a run in use, it is waited for.
+    A run that another process works on is skipped and looked at again at the end. A run that fails stops only the runs
+    that need it. When all remaining runs need a run in use, they wait for it.
 
     Raises
     ------
     Interrupted
-        After SIGINT, SIGTERM or SIGHUP, when the run in work has saved: a rerun continues.
+        After SIGINT, SIGTERM or SIGHUP, when the current run has saved: a rerun continues.
     """
     everything = {run.name: run for run in plan.runs}
     left = {run.name: run for run in (plan.runs if runs is None else runs)}
     failed: Dict[str, str] = {}
     finished: List[str] = []
     waited = False
-    with _Worker() as worker:
+    runner = _StepRunner()
+    with catch_signals('SIGINT', 'SIGTERM', 'SIGHUP', on_signal=runner.pass_on, keep_ignored=True) as runner.arrived:
         while left:
             before, waiting = len(left), False
             for run in list(left.values()):
-                worker.check()
-                verdict, reason = _missing(run, everything, left, finished, failed) or _turn(run, worker, log)
+                runner.check()
+                verdict, reason = _missing(run, everything, left, finished, failed) or _do(run, runner, log)
                 if verdict == 'finished':
                     finished.append(run.name)
                 elif verdict == 'failed':
@@ -76,31 +76,31 @@ def sweep(plan: Plan, runs: Optional[Sequence[Run]] = None, log: Callable[[str],
             if not waiting:
                 break
             if not waited:
-                log(f'waiting for runs that other processes work on; left: {", ".join(left)}')
+                log(f'waiting for other processes to finish: {", ".join(left)}')
             waited = True
-            worker.wait(poll)
-    return Outcome(tuple(finished), tuple(left), failed)
+            runner.wait(poll)
+    return SweepResult(tuple(finished), tuple(left), failed)
 
 
 def _missing(run: Run, everything: Dict[str, Run], left, finished, failed) -> Optional[Tuple[str, str]]:
-    """What to do about a run that needs another one which is not finished; None when it can begin."""
+    """The verdict on a run that needs an unfinished one; None when the run can begin."""
     for name in run.needs:
         if name in failed:
             return 'failed', f'it needs {name}, which failed'
         if name in left:
             return 'wait', ''
         if name not in finished and progress(everything[name]).left:
-            return 'failed', f'it needs {name}, which is not finished and was not asked for'
+            return 'failed', f'it needs {name}, which is not finished and was not selected'
     return None
 
 
-def _turn(run: Run, worker: _Worker, log) -> Tuple[str, str]:
-    """Do what is left of one run: ('finished' | 'failed' | 'wait' | 'in use', reason)."""
+def _do(run: Run, runner: _StepRunner, log) -> Tuple[str, str]:
+    """Do the steps that are left of one run: ('finished' | 'failed' | 'wait' | 'in use', reason)."""
     try:
         with claim(run) as mine:
             if not mine:
                 return 'in use', ''
-            if in_use(run):         # a single command, which does not do the other steps
+            if in_use(run):         # by a command such as train, which does not do the other steps
                 return 'wait', ''
             todo = progress(run).left
             if not todo:
@@ -108,9 +108,9 @@ def _turn(run: Run, worker: _Worker, log) -> Tuple[str, str]:
                 return 'finished', ''
             log(f'{run.path}: {", ".join(todo)}\n+ sss-gluon train {shlex.join(run.arguments)}')
             begin = time.time()
-            # what comes after training is done in float32, which a process that has trained in another one is not
+            # later steps need float32, which a process cannot return to after training in another type
             for steps in [','.join(todo)] if run.config.precision == 'float32' else todo:
-                status, message = worker.run([steps, *run.arguments])
+                status, message = runner.run([steps, *run.arguments])
                 if status:
                     return 'failed', message or f'exit status {status}'
             log(f'{run.path}: done in {time.time() - begin:.0f} s')
@@ -121,70 +121,55 @@ def _turn(run: Run, worker: _Worker, log) -> Tuple[str, str]:
         return 'failed', str(error)
 
 
-def _environment() -> Dict[str, str]:
-    """Of a child: its output comes line by line, and it imports the package that this process runs from."""
-    path = [str(Path(__file__).resolve().parents[2]), os.environ.get('PYTHONPATH', '')]
-    return dict(os.environ, PYTHONUNBUFFERED='1', PYTHONPATH=os.pathsep.join(filter(None, path)))
+class _StepRunner:
+    """Runs one process at a time, and passes on to it the signals that this process receives.
 
-
-class _Worker:
-    """Runs one child process at a time, and hands on to it the signals that this process gets.
-
-    The child has a session of its own: Ctrl-C in a terminal reaches it once, through here. (A second signal makes
-    training stop without saving.)
+    The child has a session of its own, so that Ctrl-C in a terminal reaches it once, through this process. (A second
+    signal makes training stop without saving.)
     """
 
-    def __enter__(self) -> _Worker:
+    def __init__(self):
         self.child: Optional[subprocess.Popen] = None
-        self.signal = 0
-        self.previous = {}
-        try:
-            for number in SIGNALS:
-                if signal.getsignal(number) != signal.SIG_IGN:      # nohup: stays ignored
-                    self.previous[number] = signal.signal(number, self._note)
-        except ValueError:      # not the main thread: signals are its caller's business
-            pass
-        return self
+        self.arrived: List[int] = []
 
-    def __exit__(self, *error) -> None:
-        for number, handler in self.previous.items():
-            signal.signal(number, handler)
-        if self.child is not None:      # an error in here; it saves and ends
-            self.child.terminate()
-            self.child.wait()
-
-    def _note(self, number, frame) -> None:
-        self.signal = number
+    def pass_on(self, number: int) -> None:
         if self.child is not None:
             self.child.send_signal(signal.SIGTERM if number == getattr(signal, 'SIGHUP', None) else number)
 
     def check(self) -> None:
-        if self.signal:
-            raise Interrupted(f'stopped by {signal.Signals(self.signal).name}, everything is saved; the same command '
-                              f'continues', self.signal)
+        if self.arrived:
+            number = self.arrived[-1]
+            raise Interrupted(f'stopped by {signal.Signals(number).name}, everything is saved; the same command '
+                              f'continues', number)
 
     def wait(self, seconds: float) -> None:
         end = time.monotonic() + seconds
-        while not self.signal and time.monotonic() < end:
+        while not self.arrived and time.monotonic() < end:
             time.sleep(min(0.2, seconds))
         self.check()
 
     def run(self, arguments: List[str]) -> Tuple[int, str]:
-        """Exit status, and the last line on stderr, which is passed through."""
+        """Exit status of the steps, and their last line on stderr, which is also passed through."""
         self.check()
         sys.stdout.flush()
+        path = [str(Path(__file__).resolve().parents[2]), os.environ.get('PYTHONPATH', '')]     # of this very package
+        environment = dict(os.environ, PYTHONUNBUFFERED='1', PYTHONPATH=os.pathsep.join(filter(None, path)))
         last = ''
-        child = subprocess.Popen([sys.executable, '-m', 'sss_gluon.sweep.steps', *arguments], stderr=subprocess.PIPE,
-                                 start_new_session=True, env=_environment())
+        child = subprocess.Popen([sys.executable, '-m', 'sss_gluon.cli.steps', *arguments], stderr=subprocess.PIPE,
+                                 start_new_session=True, env=environment)
         self.child = child
         try:
-            if self.signal:         # it came between the two lines above
-                child.send_signal(self.signal)
+            if self.arrived:        # between the two lines above
+                self.pass_on(self.arrived[-1])
             for line in child.stderr:
                 text = line.decode('utf-8', 'replace')
                 sys.stderr.write(text)
                 last = text.strip() or last
             status = child.wait()
+        except BaseException:       # an error here: the step saves and ends
+            child.terminate()
+            child.wait()
+            raise
         finally:
             self.child = None
             child.stderr.close()

@@ -1,27 +1,26 @@
-"""A plan as a YAML file: runs from a grid of settings over configurations.
+"""Plans as YAML files: runs from grids of settings over configurations.
 
-    title: what the report is called
+    title: title of the report
     entries:
       - name: dense
         config: ../cifar10/cifar_vgg16_dense.yaml     # relative to the plan
-        grid: {seed: [0, 1, 2]}                        # a run for every combination
+        grid: {seed: [0, 1, 2]}                        # one run for every combination
         set: {epochs: 160}                             # settings of all its runs
         steps: [train, prune, evaluate]                # the default
       - name: l1
         config: ../cifar10/cifar_vgg16_dense.yaml
         set: {method: l1, epochs: 40}
-        after: dense                                   # source= is the run of that entry with the same grid values
-        match: sss                                     # match= is the run of that entry: as many MACs are left
-    smoke: {data: digits, epochs: 1}                   # settings of a trial of everything (--smoke); entries may add
-    images: 1281167                                    # training images, where only the user has them (data: folder)
-    folder: table_imagenet                             # plans with the same folder share runs; default: the file's name
+        after: dense                                   # source= is that entry's run with the same grid values
+        match: sss                                     # match= is that entry's run: keep as many MACs as it
+    smoke: {data: digits, epochs: 1}                   # settings of --smoke; entries may have more
+    images: 1281167                                    # number of training images, for data: folder
+    folder: table_imagenet                             # plans with the same folder share runs; default: file name
 
-An entry inherits the grids of those that it names, so there is one run for each of theirs; inherited values are part of
-the name of a run, and of them only ``seed`` is set.
+An entry inherits the grids of the entries that it names, so it has one run for each of theirs. Inherited values are
+part of the name of a run, but only ``seed`` among them is set.
 """
 from __future__ import annotations
 
-import difflib
 import json
 import os
 import re
@@ -33,17 +32,17 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from ..errors import SSSError
+from ..errors import SSSError, nearest
 from ..train.config import MAPPINGS, load_config, load_yaml
 from .plan import STEPS, Plan, Run
 
 PLAN_KEYS = {'title': str, 'entries': list, 'smoke': dict, 'images': int, 'folder': str}
 ENTRY_KEYS = {'name': str, 'config': str, 'grid': dict, 'set': dict, 'steps': list, 'after': str, 'match': str,
               'smoke': dict}
-LINKS = {'after': 'source', 'match': 'match'}       # keys that name an earlier entry, and the settings they become
+LINKS = {'after': 'source', 'match': 'match'}       # keys that name an earlier entry, and the settings that they set
 FORMS = {str: 'text', list: '[a, b]', dict: '{a: b}', int: 'a whole number'}
 NAME = r'\w[\w.+-]*'
-TRIAL_BUDGET = 0.5          # target_macs of a trial, whose few steps may remove nothing or everything
+TRIAL_BUDGET = 0.5          # target_macs with --smoke, where few steps may remove nothing or everything
 
 
 def load_plan(path: Union[str, Path], runs: Union[str, Path] = 'runs', smoke: bool = False,
@@ -59,17 +58,17 @@ def load_plan(path: Union[str, Path], runs: Union[str, Path] = 'runs', smoke: bo
         Run folders are ``runs/<folder of the plan>/<name of the run>``; with ``smoke``,
         ``runs/smoke/<folder of the plan>/…``.
     smoke : bool
-        The first combination of each grid only, with the settings under ``smoke``, and half of the MACs where a
-        budget would be matched.
+        Only the first combination of each grid, with the settings under ``smoke``, and half of the MACs as the
+        budget in place of ``match``.
     devices, data_root : optional
-        Settings of all runs; digits, which come with the package, need no folder.
+        Settings of all runs; ``data: digits`` comes with the package and needs no folder.
     overrides : sequence of 'key=value'
-        Settings of all runs; of a key that is in a grid, its values: ``seed=[0,1,2]``.
+        Settings of all runs; for a key in a grid, its values: ``seed=[0,1,2]``.
 
     Raises
     ------
     SSSError
-        Naming file, entry and key.
+        The plan is wrong; the message names file, entry and key.
     """
     path = Path(path)
     body = _read(path)
@@ -80,7 +79,7 @@ def load_plan(path: Union[str, Path], runs: Union[str, Path] = 'runs', smoke: bo
     trial = body.get('smoke', {}) if smoke else None
     folder = body.get('folder', path.stem)
     if not re.fullmatch(NAME, folder):
-        raise SSSError(f'{path}: folder: {folder!r} is not the name of a folder; --runs says where it lies')
+        raise SSSError(f'{path}: folder: {folder!r} is not the name of a folder; give its parent by --runs')
     plan = Plan(path.stem, body['title'], Path(runs) / 'smoke' / folder if smoke else Path(runs) / folder,
                 images=None if smoke else body.get('images'))
     entries = _Entries(path, plan, trial, given, data_root)
@@ -89,14 +88,14 @@ def load_plan(path: Union[str, Path], runs: Union[str, Path] = 'runs', smoke: bo
     names = [run.name for run in plan.runs]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:
-        raise SSSError(f'{path}: two runs are called {twice}; give the entries other names')
+        raise SSSError(f'{path}: two runs are called {twice}; rename one of the entries')
     return plan
 
 
 class _Entries:
-    """What holds for all entries of a plan, and the grids of those that were read.
+    """Reads the entries of a plan, and remembers their grids.
 
-    ``trial`` holds the settings of a trial, None when this is none; ``given`` those of the command line.
+    ``trial`` has the settings of --smoke, None without it; ``given`` has those of the command line.
     """
 
     def __init__(self, path: Path, plan: Plan, trial: Optional[Dict[str, Any]], given: Dict[str, Any],
@@ -113,11 +112,10 @@ class _Entries:
         own = self._grid(entry, where)
         for key in LINKS:
             if key in entry and entry[key] not in self.grids:
-                near = difflib.get_close_matches(entry[key], self.grids, n=1, cutoff=0.0)
-                raise SSSError(f'{where}: {key}: there is no entry {entry[key]!r} above it'
-                               + (f'; did you mean {near[0]!r}?' if near else ''))
+                hint = f'; did you mean {nearest(entry[key], self.grids)!r}?' if self.grids else ''
+                raise SSSError(f'{where}: {key}: there is no entry {entry[key]!r} above it{hint}')
         if entry['name'] in self.grids:
-            raise SSSError(f'{where}: two entries have this name')
+            raise SSSError(f'{where}: two entries have this name; rename one of them')
         grid = {key: values for link in reversed(list(LINKS)) if link in entry
                 for key, values in self.grids[entry[link]].items()}
         grid.update(own)
@@ -128,12 +126,12 @@ class _Entries:
                             where)
 
     def _grid(self, entry: Dict[str, Any], where: str) -> Dict[str, list]:
-        """{key: values} of one entry, with what the trial and the command line say instead."""
+        """{key: values} of one entry, after --smoke and the command line have replaced some."""
         grid = {}
         trial = None if self.trial is None else _merge(self.trial, entry.get('smoke', {}))
         for key, values in entry.get('grid', {}).items():
             if key in entry.get('set', {}):
-                raise SSSError(f'{where}: {key} is in grid and in set')
+                raise SSSError(f'{where}: {key} is both in grid and in set; leave one of them out')
             values = self.given.get(key, values)
             values = values if isinstance(values, list) else [values]
             if not values or len({_label(key, value) for value in values}) < len(values):
@@ -142,7 +140,7 @@ class _Entries:
         return grid
 
     def _run(self, entry: Dict[str, Any], point: Dict[str, Any], settings: Dict[str, Any], where: str) -> Run:
-        """The run at one point of the grid; ``settings`` are what of the point is set."""
+        """The run at one point of the grid; ``settings`` are the values of the point that are set."""
         settings = _merge(entry.get('set', {}), settings)
         if self.trial is not None:
             budget = {'target_macs': TRIAL_BUDGET} if 'match' in entry else {}
@@ -166,7 +164,7 @@ class _Entries:
         return Run(name, folder, config_file, tuple(_texts(settings)), config, steps, tuple(dict.fromkeys(needs)))
 
     def _name(self, entry: str, point: Dict[str, Any]) -> str:
-        """Of a run: the entry, and the values of its grid."""
+        """Name of a run: its entry and the values of the grid."""
         return '-'.join([entry] + [_label(key, point[key]) for key in self.grids[entry]])
 
 
@@ -187,22 +185,21 @@ def _read(path: Path) -> Dict[str, Any]:
 
 
 def _check(body: Mapping, keys: Dict[str, type], where: str, required: Sequence[str]) -> None:
-    """Refuse unknown keys, values of another form, and what is missing."""
+    """Refuse unknown keys, values of the wrong type, and missing keys."""
     for key, value in body.items():
         if key not in keys:
-            near = difflib.get_close_matches(str(key), keys, n=1, cutoff=0.0)[0]
-            raise SSSError(f'{where}: there is no key {str(key)!r}; did you mean {near!r}?')
+            raise SSSError(f'{where}: there is no key {str(key)!r}; did you mean {nearest(key, keys)!r}?')
         if not isinstance(value, keys[key]) or isinstance(value, bool):
             raise SSSError(f'{where}: {key}: {value!r} is not {FORMS[keys[key]]}')
     for key in required:
         if not body.get(key):
             raise SSSError(f'{where}: {key} is missing')
     if 'name' in keys and not re.fullmatch(NAME, body['name']):
-        raise SSSError(f'{where}: name: {body["name"]!r} cannot be the name of a folder: use letters, digits, . + -')
+        raise SSSError(f'{where}: name: {body["name"]!r} cannot be the name of a folder; use letters, digits, . + -')
 
 
 def _merge(*parts: Mapping[str, Any]) -> Dict[str, Any]:
-    """Later settings over earlier ones; mappings such as model_options key by key."""
+    """Later settings replace earlier ones; mappings such as model_options are merged key by key."""
     merged: Dict[str, Any] = {}
     for part in parts:
         for key, value in part.items():
@@ -212,7 +209,7 @@ def _merge(*parts: Mapping[str, Any]) -> Dict[str, Any]:
 
 
 def _texts(settings: Mapping[str, Any]) -> List[str]:
-    """key=value for the command line; JSON is YAML."""
+    """key=value for the command line, where values are YAML; JSON is YAML."""
     return [f'{key}={json.dumps(value)}' for key, value in settings.items()]
 
 
@@ -222,7 +219,7 @@ def _overrides(texts: Sequence[str]) -> Dict[str, Any]:
         if '=' not in text:
             raise SSSError(f'override {text!r} is not of the form key=value')
         if key in ('run', 'source', 'match'):
-            raise SSSError(f'{key}= is different for each run of a plan; --runs names the folder of all')
+            raise SSSError(f'{key}= is different for each run of a plan; --runs names the folder of all runs')
     try:
         return OmegaConf.to_container(OmegaConf.from_dotlist(list(texts)))
     except (OmegaConfBaseException, YAMLError, ValueError, TypeError) as error:

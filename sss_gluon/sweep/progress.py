@@ -1,4 +1,4 @@
-"""How far a run of a plan is, and who works on it: read from its folder, nothing is written to find out."""
+"""The progress of a run, and whether a process works on it; both are read from its folder without writing there."""
 from __future__ import annotations
 
 import json
@@ -22,15 +22,15 @@ from ..train.checkpoint import checkpoints
 from ..train.config import OPTIONAL, differences
 from .plan import Run
 
-CLAIMS = '.claims'      # folder beside the runs: one lock per run, held from its first step to its last
+CLAIMS = '.claims'      # folder beside the runs: one lock for each run, held from its first step to its last
 
 
 class Progress(NamedTuple):
-    """``epochs`` are done; ``left`` are the steps still to do."""
+    """``epochs`` of ``total`` are done, the steps in ``left`` are still to do."""
     epochs: int
     total: int
     left: Tuple[str, ...]
-    problem: str = ''       # why the folder cannot be continued
+    problem: str = ''       # why the run cannot be continued
 
     @property
     def text(self) -> str:
@@ -43,19 +43,19 @@ class Progress(NamedTuple):
 
 
 def progress(run: Run) -> Progress:
-    """What is done of a run, and which of its steps are left."""
+    """Finished epochs of a run, and the steps that are left."""
     folder = RunFolder(run.path)
     found = checkpoints(folder.checkpoints) if folder.config_file.exists() else []
     epochs, total = int(re.findall(r'\d+', found[-1].stem)[0]) if found else 0, run.config.epochs
     if 'train' in run.steps:
         try:
             changed = differences(folder.config(), _absolute(run.config)) if found else []
-            if run.config.method != 'sss':      # a method may choose its structures and epochs itself
+            if run.config.method != 'sss':      # a method may choose structures and epochs itself
                 changed = [text for text in changed if not text.startswith('factors: ')]
                 total = _planned_epochs(found[-1]) if found and not changed else total
         except SSSError as error:
             return Progress(epochs, total, run.steps, f'cannot be read ({error})')
-        if changed:         # training says what can be done about it
+        if changed:         # the training says what to do about it
             return Progress(epochs, total, run.steps, f'begun with other settings ({"; ".join(changed)})')
         if not found or epochs < total:
             return Progress(epochs, total, run.steps)
@@ -67,7 +67,7 @@ def progress(run: Run) -> Progress:
 
 
 def _planned_epochs(checkpoint: Path) -> int:
-    """Epochs of the run that a checkpoint is of: it holds its configuration."""
+    """Epochs of a run, from the configuration in its checkpoint."""
     try:
         position = json.loads(read_npz(checkpoint)['position'].tobytes().decode())
         return int(OmegaConf.create(position['config'])['epochs'])
@@ -76,7 +76,7 @@ def _planned_epochs(checkpoint: Path) -> int:
 
 
 def _absolute(config: Config) -> Config:
-    """As training writes it: paths that exist do not depend on the current folder."""
+    """The configuration as training writes it: existing paths are absolute."""
     names = {key: os.path.abspath(value) for key in OPTIONAL
              for value in [getattr(config, key)] if isinstance(value, str) and os.path.exists(value)}
     return replace(config, **names)
@@ -91,9 +91,9 @@ def _networks(path: Path) -> set:
 
 @contextmanager
 def claim(run: Run) -> Iterator[bool]:
-    """Hold a run for this process through all its steps; False when another sweep holds it.
+    """Lock a run for this process through all its steps; yields False when another sweep holds it.
 
-    The lock is of the operating system: it is free again when its process ends, however it ends.
+    The operating system releases the lock when the process ends, however it ends.
     """
     lock = FileLock(str(_claim_file(run)))
     try:
@@ -111,7 +111,7 @@ def claim(run: Run) -> Iterator[bool]:
 
 
 def in_use(run: Run) -> bool:
-    """Whether a single command (train, prune) works in the folder of a run."""
+    """Whether a command such as train works in the folder of a run."""
     return _held(run.path / '.lock')
 
 

@@ -1,6 +1,6 @@
 """Training: configuration, the one loop, trainer, checkpoints, workers. It knows no pruning method by name."""
+from ..signals import Interrupted
 from .config import Config, load_config
-from .loop import Interrupted
 from .run_folder import RunFolder
 from .trainer import FactorTrainer, make_trainer
 

@@ -6,9 +6,9 @@ import os
 import signal
 import time
 from collections import deque
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import replace
-from typing import Callable, Deque, Iterator, List, Optional, Tuple
+from typing import Callable, Deque, List, Optional, Tuple
 
 import mxnet as mx
 import numpy as np
@@ -20,6 +20,7 @@ from ..errors import SSSError
 from ..factors import scaling_factors
 from ..files import write_text
 from ..graph.trace import trace
+from ..signals import Interrupted, catch_signals
 from . import precision
 from .accuracy import Accuracy, evaluate_images
 from .checkpoint import Position, checkpoints, load_latest, recovery_hint, save_checkpoint
@@ -33,18 +34,8 @@ from .schedules import make_schedule
 from .trainer import make_trainer
 from .workers import Workers, init_workers
 
-REPEATED = getattr(signal, 'SIGUSR1', None)
-STOPS = tuple(filter(None, (signal.SIGINT, signal.SIGTERM, REPEATED)))
 ENDING = 30.0       # seconds that workers of an earlier job may need to end, if its launcher could not wait
 IN_FLIGHT = 2       # steps that may be queued before their results are read
-
-
-class Interrupted(SSSError):
-    """A signal stopped the run after its current step was finished and saved."""
-
-    def __init__(self, message: str, signal_number: int):
-        super().__init__(message)
-        self.signal_number = signal_number
 
 
 def run_training(config: Config, method: Method, log: Callable[[str], None] = print) -> RunFolder:
@@ -112,7 +103,7 @@ def _train(config: Config, method: Method, run: RunFolder, workers: Workers, log
             return
         if workers.chief:
             run.discard_results()
-        with _signals() as stop:
+        with catch_signals('SIGINT', 'SIGTERM', 'SIGUSR1', once=True) as stop:
             training.stop = stop
             for epoch in range(training.position.epoch, config.epochs):
                 training.run_epoch(epoch)
@@ -140,31 +131,6 @@ def _check_folder(run: RunFolder, config: Config, log) -> None:
 def _longer(difference: str, old: Config, new: Config) -> bool:
     """Whether only the number of epochs grows, which no schedule but cosine stretches with."""
     return difference.startswith('epochs:') and new.epochs > old.epochs and new.lr_mode != 'cosine'
-
-
-@contextmanager
-def _signals() -> Iterator[List[int]]:
-    """A list that gets the number of a signal when one arrives; a second one acts as it always does.
-
-    But for SIGUSR1, which launchers repeat.
-    """
-    arrived: List[int] = []
-    previous = {}
-
-    def note(number, frame):
-        arrived.append(number)
-        signal.signal(number, signal.SIG_IGN if number == REPEATED else previous[number])
-
-    for number in STOPS:
-        try:
-            previous[number] = signal.signal(number, note)
-        except ValueError:      # not the main thread: signals are its caller's business
-            break
-    try:
-        yield arrived
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 class Training:

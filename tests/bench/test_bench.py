@@ -7,8 +7,8 @@ import pytest
 from sss_gluon.bench import isolated, run
 from sss_gluon.bench.isolated import Result, own_cores
 from sss_gluon.bench.table import AT_LEAST, AT_MOST, REPORT, TABLE, select
-from sss_gluon.bench.timing import Measurement
 from sss_gluon.cli import main
+from sss_gluon.timing import Measurement
 
 STEP, ACTIVATION = 'step-cifar_resnet20', 'activation-cifar_resnet20'
 
@@ -34,7 +34,7 @@ def values(monkeypatch):
             if not isinstance(answer, float):
                 return answer
             row = next(row for row in TABLE if row.name == self.name)
-            keys = [other.key for other in TABLE if other.job == row.job]
+            keys = [other.key for other in TABLE if other.group == row.group]
             return dict(measured={key: [answer, answer - 0.01, answer + 0.01, 'a, b'] for key in keys})
 
         def __enter__(self):
@@ -43,7 +43,7 @@ def values(monkeypatch):
         def __exit__(self, *error):
             pass
 
-    monkeypatch.setattr(isolated, 'Worker', Process)
+    monkeypatch.setattr(isolated, 'Child', Process)
     return found
 
 
@@ -55,7 +55,7 @@ def test_the_table_is_complete():
     bounds = {(row.kind, row.bound) for row in TABLE}
     assert bounds >= {(AT_MOST, 1.03), (REPORT, None), (AT_MOST, 1.10), (AT_MOST, 0.35), (AT_MOST, 1.02),
                       (AT_LEAST, 1.0), (AT_LEAST, 20.0), (AT_MOST, 10.0), (AT_LEAST, 0.85), (AT_LEAST, 1.5)}
-    assert len({(row.job, row.key) for row in TABLE}) == len(TABLE)
+    assert len({(row.group, row.key) for row in TABLE}) == len(TABLE)
 
 
 @pytest.mark.parametrize('kind, bound, value, met', [
@@ -144,7 +144,7 @@ def test_a_row_that_fails_does_not_stop_the_others(values, capsys):
 
 
 ERRORS = [
-    (['--only', 'stepp'], "--only 'stepp' is in none of the names; did you mean 'step-"),
+    (['--only', 'stepp'], "--only 'stepp' matches no benchmark; did you mean 'step-"),
     (['--only', '('], "--only '(' is not a regular expression"),
     (['--rounds', '0'], '--rounds 0 must be at least 1'),
     (['--tolerance', '-1'], '--tolerance -1.0 must be a share'),

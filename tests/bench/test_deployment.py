@@ -2,9 +2,9 @@
 import numpy as np
 import pytest
 
-from sss_gluon import scaling_factors
-from sss_gluon.bench import deployment, timing
-from sss_gluon.bench.deployment import compact_seconds, cut, latency, zero_half
+from sss_gluon import scaling_factors, timing
+from sss_gluon.bench import deployment
+from sss_gluon.bench.deployment import compact_seconds, latency, pruned, zero_half
 from sss_gluon.bench.settings import Settings
 
 QUICK = Settings(rounds=2, quick=True)
@@ -25,7 +25,7 @@ def test_half_of_the_structures_of_a_kind_go_and_always_the_same(name, kind):
 
 def test_the_gain_in_latency_is_divided_by_the_gain_in_macs(monkeypatch):
     """A compact network that takes a quarter of the time for a half of the MACs is twice as good as needed."""
-    result = cut(QUICK, 'cifar_vgg16')
+    result = pruned(QUICK, 'cifar_vgg16')
     gain = result.before.macs / result.after.macs
     assert gain > 1.5
 

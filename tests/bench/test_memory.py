@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from sss_gluon.bench import memory
-from sss_gluon.bench.child import Worker
+from sss_gluon.bench.child import Child
 from sss_gluon.bench.memory import peak, training_memory
 from sss_gluon.bench.settings import Settings, Skipped
 
@@ -24,11 +24,11 @@ for _ in sys.stdin:
 
 def test_200_mib_that_were_freed_again_are_seen():
     large = bytearray(b'x') * (400 * 2 ** 20)       # of the process that starts the other one: must not count
-    with Worker([sys.executable, '-c', ALLOCATE], (0,)) as worker:
-        found = worker.ask()['bytes']
+    with Child([sys.executable, '-c', ALLOCATE], (0,)) as child:
+        found = child.ask()['bytes']
         assert len(large) > found
         assert 199 * 2 ** 20 < found < 215 * 2 ** 20
-        assert worker.ask()['bytes'] < 1.08 * found     # the same memory again
+        assert child.ask()['bytes'] < 1.08 * found     # the same memory again
 
 
 def test_peak_without_the_kernels_numbers(tmp_path, monkeypatch):
@@ -57,7 +57,7 @@ def test_both_trainings_are_measured_in_processes_of_their_own(monkeypatch):
         def __exit__(self, *error):
             pass
 
-    monkeypatch.setattr(memory, 'Worker', Process)
+    monkeypatch.setattr(memory, 'Child', Process)
     monkeypatch.setattr(memory, 'PROCESSES', 3)
     found = training_memory(Settings(), 'cifar_vgg16')['memory']
     assert [request['factors'] for request in asked] == [None, []] * 3

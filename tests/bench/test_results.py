@@ -8,7 +8,7 @@ from sss_gluon.bench.isolated import Result
 from sss_gluon.bench.results import check_writable, cpu_model, machine, read_baseline, regressions, save
 from sss_gluon.bench.settings import Settings
 from sss_gluon.bench.table import TABLE
-from sss_gluon.bench.timing import Measurement
+from sss_gluon.timing import Measurement
 
 ROWS = {row.name: row for row in TABLE}
 COLUMNS = ['name', 'what', 'kind', 'bound', 'value', 'low', 'high', 'mark', 'note', 'cpu', 'cores', 'cores_of_machine',

@@ -1,21 +1,21 @@
 """The model of scaling, by hand."""
 import pytest
 
-from sss_gluon.bench.scaling import Job, efficiency, exchange, gradient_bytes, prediction
+from sss_gluon.bench.scaling import Cluster, efficiency, exchange, gradient_bytes, prediction
 
-JOB = Job(step=0.1, bytes=100e6, bandwidth=1e9, latency=0.001)
+CLUSTER = Cluster(step=0.1, bytes=100e6, bandwidth=1e9, latency=0.001)
 
 
 @pytest.mark.parametrize('machines,expected', [(1, 0.0), (2, 0.101), (4, 0.151), (100, 0.199)])
 def test_sums(machines, expected):
-    assert exchange(JOB, machines) == pytest.approx(expected)
+    assert exchange(CLUSTER, machines) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize('machines,overlap,expected', [
     (1, 0, 1), (2, 0, 0.1 / 0.201), (2, 0.5, 0.1 / (0.201 - 0.0505)), (2, 1, 0.1 / 0.101), (4, 1, 0.1 / 0.151),
 ])
 def test_efficiency(machines, overlap, expected):
-    assert efficiency(JOB, machines, overlap) == pytest.approx(expected)
+    assert efficiency(CLUSTER, machines, overlap) == pytest.approx(expected)
 
 
 def test_prediction_for_resnet50():

@@ -25,7 +25,7 @@ def test_slope(sizes, expected):
 def test_text():
     assert describe_soak(samples([50, 100, 101, 102, 103, 104, 105, 106, 107, 108, 109])) == (
         '100 epochs in 1.00 h\n'
-        'memory: 50.0 MiB at first, 100.0 after a tenth of the time, 109.0 at the end; since that tenth +10.00 MiB an '
+        'memory: 50.0 MiB at first, 100.0 after a tenth of the time, 109.0 at the end; since that tenth +10.00 MiB per '
         'hour\nthreads: 5 to 5, open files: 9 to 9')
 
 

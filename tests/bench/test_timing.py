@@ -3,8 +3,8 @@ import mxnet as mx
 import numpy as np
 import pytest
 
-from sss_gluon.bench import timing
-from sss_gluon.bench.timing import interleaved, ratio, timed
+from sss_gluon import timing
+from sss_gluon.timing import interleaved, ratio, timed
 
 
 def test_functions_are_called_in_turn_and_the_order_rotates():

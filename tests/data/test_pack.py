@@ -110,9 +110,9 @@ def test_mxnet_reads_them(packed):
     assert header.id == 16 and content == records(packed, 'train')[16][2]
 
 
-@pytest.mark.parametrize('workers', [1, 5])
-def test_the_number_of_workers_changes_nothing(workers, source, packed, tmp_path):
-    pack_images(source, tmp_path, workers=workers, seed=SEED)
+@pytest.mark.parametrize('threads', [1, 5])
+def test_the_number_of_threads_changes_nothing(threads, source, packed, tmp_path):
+    pack_images(source, tmp_path, threads=threads, seed=SEED)
     assert contents(tmp_path) == contents(packed)
 
 
@@ -417,9 +417,9 @@ def test_folders_that_cannot_be_packed(prepare, message, source, tmp_path):
 
 
 @pytest.mark.parametrize('settings, message', [
-    (dict(workers=0), 'workers 0 must be a number from 1'), (dict(short_side=1), 'short side 1 must be a number'),
+    (dict(threads=0), 'threads 0 must be a number from 1'), (dict(short_side=1), 'short side 1 must be a number'),
     (dict(quality=101), 'quality 101 must be a number from 1 to 100'), (dict(seed=-1), 'seed -1'),
-    (dict(part='test'), "part 'test' must be train or val"), (dict(dst='/proc/x'), 'cannot write to /proc/x')])
+    (dict(split='test'), "split 'test' must be train or val"), (dict(dst='/proc/x'), 'cannot write to /proc/x')])
 def test_settings_that_cannot_be(settings, message, source, tmp_path):
     with pytest.raises(SSSError, match=message):
         pack_images(**dict(dict(src=source, dst=tmp_path / 'dst'), **settings))

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sss_gluon.launch.processes import Machine
+from sss_gluon.launch.processes import Node
 from sss_gluon.launch.run import free_port
-from sss_gluon.launch.supervise import Outcome, supervise
+from sss_gluon.launch.supervise import JobExit, supervise
 
 ROOT = str(Path(__file__).resolve().parents[2])
 
@@ -48,22 +48,22 @@ run: run
 
 def run_as_workers(script, logs, *arguments):
     """Run a Python script in two workers of this machine, with a server and a scheduler."""
-    machine = Machine(0, 1, 2, 1, '127.0.0.1', free_port())
+    node = Node(0, 1, 2, 1, '127.0.0.1', free_port())
     processes = [process if process.environment['DMLC_ROLE'] != 'worker' else process._replace(
-        command=[sys.executable, '-c', script, *map(str, arguments)]) for process in machine.processes(())]
-    assert supervise(processes, logs, lambda line: None) == Outcome(None)
+        command=[sys.executable, '-c', script, *map(str, arguments)]) for process in node.processes(())]
+    assert supervise(processes, logs, lambda line: None) == JobExit(None)
 
 
 class Folder:
-    """Where a job runs; ``through`` comes before its command."""
+    """Where a job runs; ``prefix`` comes before its command."""
 
-    def __init__(self, path, through=(), **environment):
-        self.path, self.through, self.environment = path, through, environment
+    def __init__(self, path, prefix=(), **environment):
+        self.path, self.prefix, self.environment = path, prefix, environment
         (path / 'frozen.py').write_text(FROZEN)
         (path / 'config.yaml').write_text(CONFIG)
 
     def start(self, *arguments, **options):
-        return subprocess.Popen([*self.through, sys.executable, '-m', 'sss_gluon.cli', *map(str, arguments)],
+        return subprocess.Popen([*self.prefix, sys.executable, '-m', 'sss_gluon.cli', *map(str, arguments)],
                                 cwd=self.path, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                 env={**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': ROOT, 'PYTHONUNBUFFERED': '',
                                      'SSS_GLUON_TEST': str(self.path), **self.environment}, **options)
@@ -108,7 +108,7 @@ def open_mpi():
 
 
 @pytest.fixture(params=['horovodrun', 'mpirun'])
-def through(request, horovod_builds):
+def backend(request, horovod_builds):
     """A launcher of Horovod that is here."""
     if request.param in horovod_builds:
         pytest.skip(horovod_builds[request.param])

@@ -201,10 +201,10 @@ def test_a_stopped_job_saves_on_all_machines_and_one_that_loses_a_server_is_begu
 
 
 @pytest.mark.slow
-def test_horovod_joins_two_machines(through, network, desk, local):
+def test_horovod_joins_two_machines(backend, network, desk, local):
     """Stopped, continued, begun again after a loss: the run of ps-lite. Killed, it leaves nothing."""
-    command = ('launch', '--hosts', 'hosts', '--through', through, '--logs', f'logs-{through}', '--restarts', 1,
-               'train', 'config.yaml', f'epochs={EPOCHS}', f'run={through}')
+    command = ('launch', '--hosts', 'hosts', '--backend', backend, '--logs', f'logs-{backend}', '--restarts', 1,
+               'train', 'config.yaml', f'epochs={EPOCHS}', f'run={backend}')
     job = desk.start(*command)
     begun(job)
     job.send_signal(signal.SIGTERM)
@@ -214,16 +214,16 @@ def test_horovod_joins_two_machines(through, network, desk, local):
 
     job = desk.start(*command)
     begun(job, f'/{EPOCHS}')
-    rank = {'horovodrun': 'HOROVOD_RANK', 'mpirun': 'OMPI_COMM_WORLD_RANK'}[through]
+    rank = {'horovodrun': 'HOROVOD_RANK', 'mpirun': 'OMPI_COMM_WORLD_RANK'}[backend]
     worker, = network.job('bob', **{rank: 1})
     os.kill(worker, signal.SIGKILL)
     output, errors = job.communicate(timeout=120)
     assert job.returncode == 0, errors
-    how = {'horovodrun': 'ended with exit status 255', 'mpirun': 'was ended by SIGKILL'}[through]   # the first is ssh's
+    how = {'horovodrun': 'ended with exit status 255', 'mpirun': 'was ended by SIGKILL'}[backend]   # the first is ssh's
     assert f'worker 1 {how}' in output and 'continuing after epoch' in output
-    assert_same_run(desk, through, local)
+    assert_same_run(desk, backend, local)
 
-    job = desk.start(*command, f'run=left-{through}', 'epochs=1000')
+    job = desk.start(*command, f'run=left-{backend}', 'epochs=1000')
     begun(job)
     job.kill()
     job.communicate(timeout=30)

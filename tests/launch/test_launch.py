@@ -8,16 +8,16 @@ import pytest
 
 from sss_gluon import SSSError
 from sss_gluon.launch import Job, launch, read_hosts
-from sss_gluon.launch.processes import Machine, Process
+from sss_gluon.launch.processes import Node, Process
 from sss_gluon.launch.run import _processes
-from sss_gluon.launch.supervise import Outcome, supervise
+from sss_gluon.launch.supervise import JobExit, supervise
 from sss_gluon.train import Interrupted
 
 
 def test_processes_of_a_machine(monkeypatch):
     monkeypatch.delenv('MXNET_KVSTORE_BIGARRAY_BOUND', raising=False)
-    first = Machine(0, 2, 2, 1, 'head', 9091).processes(['train', 'x.yaml'])
-    second = Machine(1, 2, 2, 1, 'head', 9091).processes(['train', 'x.yaml'])
+    first = Node(0, 2, 2, 1, 'head', 9091).processes(['train', 'x.yaml'])
+    second = Node(1, 2, 2, 1, 'head', 9091).processes(['train', 'x.yaml'])
     assert [process.name for process in first] == ['scheduler', 'server 0', 'worker 0', 'worker 1']
     assert [process.name for process in second] == ['server 1', 'worker 2', 'worker 3']
     for process in first + second:
@@ -33,13 +33,13 @@ def test_processes_of_a_machine(monkeypatch):
 COMMANDS = {
     'ssh': (Job(workers=2, hosts=('ann', 'me@bob')),
             ['ssh -tt -o BatchMode=yes -o Server', ' ann cd ',
-             '--machine 0/2 --root ann:9091 --workers 2 --servers 1 --logs', 'train x.yaml']),
-    'horovodrun': (Job(workers=2, hosts=('ann', 'bob'), through='horovodrun'),
+             '--node-rank 0 --num-nodes 2 --scheduler ann:9091 --workers 2 --servers 1 --logs', 'train x.yaml']),
+    'horovodrun': (Job(workers=2, hosts=('ann', 'bob'), backend='horovodrun'),
                    [' --gloo -np 4 -H ann:2,bob:2 --network-interfaces ib0 ', 'train x.yaml']),
-    'horovodrun here': (Job(workers=2, through='horovodrun'), [f' --gloo -np 2 {sys.executable}', 'train x.yaml']),
-    'mpirun': (Job(hosts=('ann', 'bob'), through='mpirun'),
+    'horovodrun here': (Job(workers=2, backend='horovodrun'), [f' --gloo -np 2 {sys.executable}', 'train x.yaml']),
+    'mpirun': (Job(hosts=('ann', 'bob'), backend='mpirun'),
                ['mpirun -np 2 ', '-H ann:1,bob:1', '-x MXNET_SAFE ', 'btl_tcp_if_include ib0', 'train x.yaml']),
-    'mpirun here': (Job(workers=2, through='mpirun'), ['mpirun -np 2', '--oversubscribe', 'train x.yaml']),
+    'mpirun here': (Job(workers=2, backend='mpirun'), ['mpirun -np 2', '--oversubscribe', 'train x.yaml']),
 }
 
 
@@ -102,25 +102,25 @@ def test_ends(case, tmp_path, monkeypatch):
     monkeypatch.setattr('sss_gluon.launch.supervise.PATIENCE', 1.5)
     scripts, expected = ENDS[case]
     lines = []
-    outcome = supervise([python(name, text) for name, text in scripts.items()], tmp_path, lines.append)
+    ended = supervise([python(name, text) for name, text in scripts.items()], tmp_path, lines.append)
     if expected is None:
-        assert outcome == Outcome(None)
+        assert ended == JobExit(None)
     else:
-        assert re.search(expected, outcome.problem) and outcome.signal_number is None
+        assert re.search(expected, ended.problem) and ended.signal_number is None
     assert len(lines) == len(scripts) and all(sys.executable in line for line in lines)
 
 
 def test_what_an_earlier_attempt_said_is_not_said_again(tmp_path):
     (tmp_path / 'workers.log').write_text('Process name: 1\nExit code: 137\n')
-    outcome = supervise([python('workers', 'raise SystemExit(3)')], tmp_path, lambda line: None)
-    assert outcome.problem.startswith('workers ended with exit status 3; its log')
+    ended = supervise([python('workers', 'raise SystemExit(3)')], tmp_path, lambda line: None)
+    assert ended.problem.startswith('workers ended with exit status 3; its log')
 
 
 def test_a_server_is_not_waited_for_where_the_only_worker_failed(tmp_path, monkeypatch):
     monkeypatch.setattr('sss_gluon.launch.supervise.PATIENCE', 10 ** 6)
     processes = [python('server 1', 'import time; time.sleep(10000)'), python('worker 1', 'raise SystemExit(3)')]
-    outcome = supervise(processes, tmp_path, lambda line: None)
-    assert outcome.problem.startswith('worker 1 ended with exit status 3')
+    ended = supervise(processes, tmp_path, lambda line: None)
+    assert ended.problem.startswith('worker 1 ended with exit status 3')
 
 
 def test_output_of_the_first_worker_is_shown_and_kept(tmp_path, capfd):
@@ -142,9 +142,9 @@ time.sleep(100)
 
 def test_signals_are_passed_on_to_the_workers(tmp_path, monkeypatch):
     monkeypatch.setattr('sss_gluon.launch.supervise.PATIENCE', 1.5)
-    outcome = supervise([python('server 0', FOREVER), python('worker 0', SAVES.format(first=True)),
+    ended = supervise([python('server 0', FOREVER), python('worker 0', SAVES.format(first=True)),
                          python('worker 1', SAVES.format(first=False))], tmp_path, lambda line: None)
-    assert outcome == Outcome(None, 2)
+    assert ended == JobExit(None, 2)
 
 
 LAUNCHER = '''
@@ -176,10 +176,10 @@ STOPPED = {
 def test_workers_of_another_launcher_are_stopped(case, tmp_path):
     number, said, status, problem = STOPPED[case]
     script = LAUNCHER.format(said=said, status=status, number=int(number))
-    outcome = supervise([python('workers', script)._replace(signal_number=number)], tmp_path, lambda line: None,
+    ended = supervise([python('workers', script)._replace(signal_number=number)], tmp_path, lambda line: None,
                         'workers')
-    assert outcome.signal_number == signal.SIGTERM
-    assert outcome.problem is None if problem is None else outcome.problem.startswith(problem)
+    assert ended.signal_number == signal.SIGTERM
+    assert ended.problem is None if problem is None else ended.problem.startswith(problem)
 
 
 SLOW = '''
@@ -218,19 +218,24 @@ time.sleep(100)
 
 def test_mpirun_that_lost_a_signal_gets_it_again(tmp_path, monkeypatch):
     monkeypatch.setattr('sss_gluon.launch.supervise.AGAIN', 0.5)
-    outcome = supervise([python('workers', DEAF)._replace(signal_number=signal.SIGUSR1)], tmp_path, lambda line: None)
-    assert outcome == Outcome(None, signal.SIGTERM)
+    ended = supervise([python('workers', DEAF)._replace(signal_number=signal.SIGUSR1)], tmp_path, lambda line: None)
+    assert ended == JobExit(None, signal.SIGTERM)
 
 
 WRONG = {
     'another verb': (['prune', 'run'], Job(), 'launch is for train'),
     'nothing': ([], Job(), 'launch is for train'),
     'no workers': (['train', 'x'], Job(workers=0), '--workers 0 must be at least 1'),
-    'a machine too many': (['train', 'x'], Job(machine=(2, 2), root='a:1'), '--machine 2/2 must be a number from 0'),
-    'no root': (['train', 'x'], Job(machine=(0, 2)), '--machine needs --root HOST:PORT'),
-    'half a root': (['train', 'x'], Job(machine=(0, 2), root='a'), '--root a is not of the form HOST:PORT'),
-    'no Horovod': (['train', 'x'], Job(through='horovodrun'), 'Horovod is not installed; `bash scripts/cluster'),
-    'no mpirun': (['train', 'x'], Job(through='mpirun'), 'mpirun is not installed'),
+    'no nodes': (['train', 'x'], Job(node_rank=0, num_nodes=0), '--num-nodes 0 must be at least 1'),
+    'a rank without a number of nodes': (['train', 'x'], Job(node_rank=0), '--node-rank and --num-nodes go together'),
+    'a number of nodes without a rank': (['train', 'x'], Job(num_nodes=2), '--node-rank and --num-nodes go together'),
+    'a node too many': (['train', 'x'], Job(node_rank=2, num_nodes=2, scheduler='a:1'), '--node-rank 2 .* 0 to 1'),
+    'a negative rank': (['train', 'x'], Job(node_rank=-1, num_nodes=2, scheduler='a:1'), '--node-rank -1 .* 0 to 1'),
+    'a node and hosts': (['train', 'x'], Job(node_rank=0, num_nodes=1, hosts=('a',)), '--node-rank .* --hosts'),
+    'no scheduler': (['train', 'x'], Job(node_rank=0, num_nodes=2), '--num-nodes 2 needs --scheduler HOST:PORT'),
+    'half a scheduler': (['train', 'x'], Job(node_rank=0, num_nodes=2, scheduler='a'), '--scheduler a .*HOST:PORT'),
+    'no Horovod': (['train', 'x'], Job(backend='horovodrun'), 'Horovod is not installed; `bash scripts/cluster'),
+    'no mpirun': (['train', 'x'], Job(backend='mpirun'), 'mpirun is not installed'),
 }
 
 
@@ -258,7 +263,7 @@ def test_hosts(text, tmp_path):
 
 
 def test_a_stopped_job_says_so(tmp_path, monkeypatch):
-    monkeypatch.setattr('sss_gluon.launch.run.supervise', lambda *args: Outcome(None, 15))
+    monkeypatch.setattr('sss_gluon.launch.run.supervise', lambda *args: JobExit(None, 15))
     with pytest.raises(Interrupted, match='the same command continues') as caught:
         launch(['train', 'x'], Job(logs=tmp_path))
     assert caught.value.signal_number == 15

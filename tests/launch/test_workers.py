@@ -67,7 +67,7 @@ from sss_gluon.train import workers
 workers.FAREWELL, workers._LIB = 0.5, SimpleNamespace(MXKVStoreFree=lambda handle: time.sleep({seconds}))
 job = workers.Workers(SimpleNamespace(rank=0, num_workers=2, handle=1))
 job.status = 143
-atexit.register(job.leave)
+atexit.register(job.shutdown)
 print('done')
 sys.exit(3)
 """
@@ -101,11 +101,11 @@ def test_ps_lite_and_horovod_are_not_mixed(monkeypatch):
 
 
 @pytest.mark.slow
-def test_horovod_gives_the_run_of_one(through, alone):
-    status, _, errors = alone.run('launch', '--workers', 2, '--through', through, '--logs', f'logs-{through}', 'train',
-                                  'config.yaml', *FROZEN, f'run={through}')
+def test_horovod_gives_the_run_of_one(backend, alone):
+    status, _, errors = alone.run('launch', '--workers', 2, '--backend', backend, '--logs', f'logs-{backend}', 'train',
+                                  'config.yaml', *FROZEN, f'run={backend}')
     assert status == 0, errors
-    assert_the_run_of_one(alone, through)
+    assert_the_run_of_one(alone, backend)
 
 
 @pytest.mark.slow
@@ -217,8 +217,8 @@ def test_when_one_dies_all_end_soon_and_the_same_command_continues(role, folder)
 
 
 @pytest.mark.slow
-def test_a_stopped_job_of_horovod_saves_and_continues(through, folder):
-    command = ('launch', '--workers', 2, '--through', through, '--logs', 'logs', 'train', 'config.yaml', 'epochs=20')
+def test_a_stopped_job_of_horovod_saves_and_continues(backend, folder):
+    command = ('launch', '--workers', 2, '--backend', backend, '--logs', 'logs', 'train', 'config.yaml', 'epochs=20')
     job = folder.start(*command)
     for line in job.stdout:
         if 'epoch   1/' in line:
@@ -233,13 +233,13 @@ def test_a_stopped_job_of_horovod_saves_and_continues(through, folder):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('rank', ['0', '1'])
-def test_when_a_worker_of_horovod_dies_all_end_soon_and_the_same_command_continues(rank, through, folder):
-    command = ('launch', '--workers', 2, '--through', through, '--logs', 'logs', 'train', 'config.yaml')
+def test_when_a_worker_of_horovod_dies_all_end_soon_and_the_same_command_continues(rank, backend, folder):
+    command = ('launch', '--workers', 2, '--backend', backend, '--logs', 'logs', 'train', 'config.yaml')
     job = folder.start(*command, 'epochs=20')
     for line in job.stdout:
         if 'epoch   1/' in line:
             break
-    variable = {'horovodrun': 'HOROVOD_RANK', 'mpirun': 'OMPI_COMM_WORLD_RANK'}[through]
+    variable = {'horovodrun': 'HOROVOD_RANK', 'mpirun': 'OMPI_COMM_WORLD_RANK'}[backend]
     started = {words[variable]: number for number, words in environments()
                if variable in words and words.get('SSS_GLUON_TEST') == str(folder.path)}
     assert started.keys() == {'0', '1'}
@@ -301,5 +301,5 @@ def net(classes, in_channels):
     status, output, errors = folder.run('launch', '--workers', 2, '--restarts', 1, '--logs', 'logs', 'train',
                                         'config.yaml', 'model=fatal:net', 'model_options={}', 'factors=null')
     assert status == 0, errors
-    assert 'worker 1 was ended by SIGKILL' in output and 'Beginning again from the last checkpoint, 1 of 1' in output
+    assert 'worker 1 was ended by SIGKILL' in output and 'Restarting from the last checkpoint, restart 1 of 1' in output
     assert 'continuing after epoch 1' in output

@@ -82,15 +82,15 @@ def test_a_run_that_fails_does_not_stop_those_that_do_not_need_it(desk, monkeypa
 
 def test_a_process_that_is_killed_is_told_by_its_signal(small, monkeypatch):
     fake(monkeypatch, 'import os, signal; os.kill(os.getpid(), signal.SIGKILL)')
-    outcome = sweep(load_plan(small), log=lambda line: None)
-    assert outcome.failed == dict.fromkeys(('a-seed0', 'a-seed1'), 'killed by SIGKILL') and not outcome.finished
+    result = sweep(load_plan(small), log=lambda line: None)
+    assert result.failed == dict.fromkeys(('a-seed0', 'a-seed1'), 'killed by SIGKILL') and not result.finished
 
 
 def test_a_run_that_is_needed_and_was_not_asked_for(desk):
     plan = load_plan(desk('title: t\nentries:\n  - {name: a, config: configs/small.yaml}\n'
                           '  - {name: b, config: configs/small.yaml, set: {method: l1, target_macs: 0.5}, after: a}\n'))
-    outcome = sweep(plan, plan.select('^b'), log=lambda line: None)
-    assert outcome.failed == {'b': 'it needs a, which is not finished and was not asked for'}
+    result = sweep(plan, plan.select('^b'), log=lambda line: None)
+    assert result.failed == {'b': 'it needs a, which is not finished and was not selected'}
 
 
 @pytest.mark.parametrize('precision, processes', [('float32', ['train,prune']), ('bfloat16', ['train', 'prune'])])
@@ -109,8 +109,8 @@ def test_runs_that_another_sweep_holds_are_left_to_it(small, monkeypatch):
         assert mine and claimed(plan.runs[0]) and not claimed(plan.runs[1])
         with claim(plan.runs[0]) as second:
             assert not second
-        outcome = sweep(plan, log=lines.append)
-    assert outcome.in_use == ('a-seed0',) and outcome.finished == ('a-seed1',) and not outcome.failed
+        result = sweep(plan, log=lines.append)
+    assert result.in_use == ('a-seed0',) and result.finished == ('a-seed1',) and not result.failed
     assert not claimed(plan.runs[0])
 
 
@@ -125,10 +125,10 @@ def test_a_run_that_a_single_command_works_on_is_waited_for(small, monkeypatch):
         if line.startswith('waiting'):
             folder.__exit__(None, None, None)
 
-    outcome = sweep(plan, log=log, poll=0.01)
-    assert outcome.finished == ('a-seed1', 'a-seed0')
-    assert [line for line in lines if line.startswith('waiting')] == ['waiting for runs that other processes work on; '
-                                                                      'left: a-seed0']
+    result = sweep(plan, log=log, poll=0.01)
+    assert result.finished == ('a-seed1', 'a-seed0')
+    waiting, = [line for line in lines if line.startswith('waiting')]
+    assert waiting.endswith(': a-seed0')
 
 
 def test_a_run_that_needs_one_in_use_waits_for_it(desk, monkeypatch):
@@ -144,8 +144,8 @@ def test_a_run_that_needs_one_in_use_waits_for_it(desk, monkeypatch):
         if line.startswith('waiting'):
             held.__exit__(None, None, None)
 
-    outcome = sweep(plan, log=log, poll=0.01)
-    assert outcome.finished == ('a', 'b') and lines[0].startswith('waiting')
+    result = sweep(plan, log=log, poll=0.01)
+    assert result.finished == ('a', 'b') and lines[0].startswith('waiting')
 
 
 def test_a_folder_of_other_settings_is_not_skipped(desk, capfd):
@@ -168,7 +168,7 @@ def test_dry_run_shows_states_and_costs_and_does_nothing(desk, tmp_path, capsys)
     macs = 9 * 16 * 64 + (9 * 16 * 8 + 9 * 8 * 8 + 16 * 8) * 64 + (9 * 8 * 8 * 2 + 8 * 8) * 16 \
         + (9 * 8 * 16 + 9 * 16 * 16 + 8 * 16) * 4 + 160
     assert row == ['dense-seed0', 'new', '2', '36', f'{macs:,}', f'{3 * macs * 64 * 36:.2e}', '-']
-    assert '5 runs' in out and 'hours not known' in out and sorted(tmp_path.rglob('*')) == before
+    assert '5 runs' in out and 'hours unknown' in out and sorted(tmp_path.rglob('*')) == before
     run = load_plan('plan.yaml').runs[4]
     write_text(run.path / 'timing.csv', 'epoch,train_seconds,images_per_second,evaluation_seconds\n1,3500,1,100\n')
     assert main(['sweep', 'plan.yaml', '--dry-run', '--only', 'dense']) == 0
@@ -225,5 +225,5 @@ def test_a_sweep_that_is_killed_leaves_its_run_to_finish_and_a_rerun_does_the_re
     process = start()
     out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
-    assert 'waiting for runs that other processes work on; left: b' in out and 'runs/plan/b: train' not in out
+    assert 'waiting for other processes to finish: b' in out and 'runs/plan/b: train' not in out
     assert epochs('runs/plan/b') == list(range(1, 41)) and progress(run).text == 'finished'

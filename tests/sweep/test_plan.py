@@ -88,7 +88,7 @@ def test_shards_and_expressions_share_out_all_runs_and_keep_those_that_belong_to
     for wrong in ('0/2', '3/2', 'a', '1/0'):
         with pytest.raises(SSSError, match='--shard'):
             plan.select(shard=wrong)
-    with pytest.raises(SSSError, match='nearest is dense-seed0'):
+    with pytest.raises(SSSError, match="did you mean 'dense-seed0'"):
         plan.select('dense-seed00')
     with pytest.raises(SSSError, match='not a regular expression'):
         plan.select('(')
@@ -109,7 +109,7 @@ ERRORS = [
     (ENTRY + ', set: {gamma: -1}}\n', 'gamma=-1'), (ENTRY + ', grid: {seed: []}}\n', 'one or more values'),
     (ENTRY + ', grid: {seed: [0, 0]}}\n', 'all different'), (ENTRY + ', steps: [prune, train]}\n', 'in this order'),
     (ENTRY + ', steps: [fly]}\n', 'steps'),
-    (ENTRY + ', grid: {seed: [0]}, set: {seed: 1}}\n', 'seed is in grid and in set'),
+    (ENTRY + ', grid: {seed: [0]}, set: {seed: 1}}\n', 'seed is both in grid and in set'),
     (ENTRY + ', after: b}\n  - {name: b, config: configs/small.yaml}\n', "after: there is no entry 'b' above it"),
     (ENTRY + '}\n  - {name: a, config: configs/small.yaml}\n', 'two entries have this name'),
     (ENTRY + ', grid: {seed: [1]}}\n  - {name: a-seed1, config: configs/small.yaml}\n', 'two runs are called a-seed1'),

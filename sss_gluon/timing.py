@@ -1,18 +1,18 @@
-"""Seconds of several things measured in turn, so that a drift of the machine hits all alike, and their ratios."""
+"""Interleaved measurements: every round runs everything once, so that a drift of the machine affects all alike."""
 from __future__ import annotations
 
 import time
-from typing import Callable, Dict, NamedTuple
+from typing import Callable, Dict, NamedTuple, Sequence
 
 import mxnet as mx
 import numpy as np
 
 WARM_UP = 3
-PAUSE = 0.01    # seconds between turns: OpenMP's threads spin for a while after their work, on cores the next one needs
+PAUSE = 0.01    # seconds: after their work OpenMP's threads spin for a while on cores that the next measurement needs
 
 
 class Measurement(NamedTuple):
-    """A measured value, the quartiles of its rounds, and what it was made of."""
+    """A measured value, the quartiles of its rounds, and the numbers behind it as text."""
     value: float
     low: float
     high: float
@@ -20,11 +20,11 @@ class Measurement(NamedTuple):
 
 
 def timed(function: Callable[[], object], calls: int = 1) -> Callable[[], float]:
-    """A function that returns the seconds of ``function`` and of all MXNet operations that it started.
+    """A function that returns the seconds of ``function`` and of all MXNet operations that it starts.
 
-    Of several calls in a row the median counts: what was in the caches before is forgotten by then.
+    Of several consecutive calls it returns the median: after the first, caches hold nothing of other functions.
     """
-    def turn() -> float:
+    def measure() -> float:
         seconds = []
         for _ in range(calls):
             begin = time.perf_counter()
@@ -32,33 +32,41 @@ def timed(function: Callable[[], object], calls: int = 1) -> Callable[[], float]
             mx.nd.waitall()
             seconds.append(time.perf_counter() - begin)
         return float(np.median(seconds))
-    return turn
+    return measure
 
 
-def interleaved(turns: Dict[str, Callable[[], float]], rounds: int, warm_up: int = WARM_UP,
+def interleaved(functions: Dict[str, Callable[[], float]], rounds: int, warm_up: int = WARM_UP,
                 pause: float = PAUSE) -> Dict[str, np.ndarray]:
-    """Call every function once per round, in an order that rotates; rounds of warm-up are not kept.
+    """Call every function once per round, in an order that rotates; rounds of warm-up are discarded.
 
     Parameters
     ----------
-    turns : dict of str to callable
-        Each returns the seconds that count; see ``timed``.
+    functions : dict of str to callable
+        Each returns its seconds; see ``timed``.
+    pause : float
+        Seconds before every call.
 
     Returns
     -------
     dict of str to numpy.ndarray
         float64, shape (rounds,): seconds.
     """
-    names = list(turns)
+    names = list(functions)
     seconds = {name: [] for name in names}
     for i in range(warm_up + rounds):
         first = i % len(names)
         for name in names[first:] + names[:first]:
             time.sleep(pause)
-            measured = turns[name]()
+            measured = functions[name]()
             if i >= warm_up:
                 seconds[name].append(measured)
     return {name: np.array(values) for name, values in seconds.items()}
+
+
+def median(values: Sequence[float], note: str = '') -> Measurement:
+    """Median and quartiles of the rounds."""
+    low, middle, high = np.percentile(values, (25, 50, 75)).tolist()
+    return Measurement(middle, low, high, note)
 
 
 def ratio(seconds: Dict[str, np.ndarray], above: str, below: str, scale: float = 1.0, note: str = '') -> Measurement:

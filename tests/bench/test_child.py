@@ -5,12 +5,12 @@ import sys
 import pytest
 
 from sss_gluon import SSSError
-from sss_gluon.bench.child import PACKAGE, Worker, environment
+from sss_gluon.bench.child import PACKAGE, Child, environment
 
 COUNT = '''
 import os
 cores = sorted(os.sched_getaffinity(0))     # before OpenMP is there and binds this thread to one of them
-from sss_gluon.bench.worker import serve
+from sss_gluon.bench.child import serve
 calls = []
 serve(dict(cores=cores, threads=os.environ['OMP_NUM_THREADS']),
       lambda: calls.append(1) or dict(calls=len(calls)))
@@ -19,10 +19,10 @@ serve(dict(cores=cores, threads=os.environ['OMP_NUM_THREADS']),
 
 def test_a_process_says_who_it_is_and_answers():
     before = os.sched_getaffinity(0)
-    with Worker([sys.executable, '-c', COUNT], (0,)) as worker:
-        assert worker.hello == dict(cores=[0], threads='1')
-        assert [worker.ask()['calls'] for _ in range(3)] == [1, 2, 3]
-        process = worker._process
+    with Child([sys.executable, '-c', COUNT], (0,)) as child:
+        assert child.hello == dict(cores=[0], threads='1')
+        assert [child.ask()['calls'] for _ in range(3)] == [1, 2, 3]
+        process = child._process
         assert process.poll() is None
     assert process.returncode == 0                      # it ends with its input
     assert os.sched_getaffinity(0) == before
@@ -35,34 +35,34 @@ def test_a_process_has_its_cores_although_its_parent_is_bound_to_one():
     two = sorted(before)[:2]
     os.sched_setaffinity(0, two[:1])
     try:
-        with Worker([sys.executable, '-c', COUNT], two) as worker:
-            assert worker.hello == dict(cores=two, threads='2')
+        with Child([sys.executable, '-c', COUNT], two) as child:
+            assert child.hello == dict(cores=two, threads='2')
         assert os.sched_getaffinity(0) == set(two[:1])
     finally:
         os.sched_setaffinity(0, before)
 
 
 @pytest.mark.parametrize('code, words', [
-    ('raise ValueError("too hot")', 'its process ended with status 1: ValueError: too hot'),
-    ('print("hello")', 'its process ended with status 0: hello'),
-    ('raise SystemExit(3)', 'its process ended with status 3: it said nothing'),
+    ('raise ValueError("too hot")', 'the process ended with status 1: ValueError: too hot'),
+    ('print("hello")', 'the process ended with status 0: hello'),
+    ('raise SystemExit(3)', 'the process ended with status 3: it printed nothing'),
     ('import os, signal; os.kill(os.getpid(), signal.SIGKILL)', 'status -9'),
 ])
 def test_a_process_that_ends_is_an_error_with_its_last_line(code, words):
     with pytest.raises(SSSError) as error:
-        Worker([sys.executable, '-c', code], (0,))
+        Child([sys.executable, '-c', code], (0,))
     assert words in str(error.value) and '\n' not in str(error.value)
 
 
 def test_a_process_that_ends_between_answers():
-    with Worker([sys.executable, '-c', 'print("{}"); raise KeyError("gone")'], (0,)) as worker:
+    with Child([sys.executable, '-c', 'print("{}"); raise KeyError("gone")'], (0,)) as child:
         with pytest.raises(SSSError, match="status 1: KeyError: 'gone'"):
-            worker.ask()
+            child.ask()
 
 
 def test_a_program_that_is_not_there():
     with pytest.raises(SSSError, match='^/nowhere/python cannot be run: No such file or directory$'):
-        Worker(['/nowhere/python'], (0,))
+        Child(['/nowhere/python'], (0,))
 
 
 def test_environment_of_a_process(monkeypatch):

@@ -1,0 +1,51 @@
+"""The steps of a run: ``python -m sss_gluon.cli.steps train,prune CONFIG key=value`` does them in one process."""
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Optional
+
+from .. import deploy
+from ..errors import SSSError
+from ..signals import Interrupted
+from ..train import Config, RunFolder, load_config
+from .tables import describe_compact, describe_evaluation
+
+
+def train(config: Config) -> None:
+    # Imported here, so that verbs that do not train start without Matplotlib and the methods.
+    from .. import methods
+    from ..report.figures import draw
+    draw(methods.train(config))
+
+
+def prune(run: str) -> None:
+    print(describe_compact(deploy.prune(run), run))
+
+
+def evaluate(path: str, against: Optional[str] = None, device: Optional[str] = None) -> None:
+    run = RunFolder.open(path)
+    structure = run.structure() if Path(f'{run.compact}-symbol.json').exists() else None
+    print(describe_evaluation(deploy.evaluate(run.path, against, device), structure))
+
+
+STEPS = {'train': train, 'prune': lambda config: prune(config.run), 'evaluate': lambda config: evaluate(config.run)}
+
+
+def main(steps: str, config_file: str, *settings: str) -> int:
+    """Do the steps in the given order; an error that a user can cause is one line on stderr."""
+    config = load_config(config_file, settings)
+    for step in steps.split(','):
+        try:
+            STEPS[step](config)
+        except SSSError as error:
+            print(f'{step}: {" ".join(str(error).splitlines())}', file=sys.stderr)
+            return 128 + error.signal_number if isinstance(error, Interrupted) else 2
+        except KeyboardInterrupt:
+            print(f'{step}: stopped', file=sys.stderr)
+            return 130
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main(*sys.argv[1:]))
