@@ -21,7 +21,8 @@ PAGES = {str(path.relative_to(ROOT)): path.read_text('utf-8')
          for path in [*ROOT.glob('*.md'), *(page for folder in FOLDERS for page in (ROOT / folder).rglob('*.md'))]}
 README, PACKAGE, MODELS, DIGITS = (PAGES[f'{folder}README.md']
                                    for folder in ('', 'sss_gluon/', 'sss_gluon/models/', 'configs/digits/'))
-MODULES = [path.relative_to(ROOT).as_posix() for folder in FOLDERS for path in (ROOT / folder).rglob('*.py')]
+MODULES = ['setup.py', *(path.relative_to(ROOT).as_posix() for folder in FOLDERS
+                       for path in (ROOT / folder).rglob('*.py'))]
 PROGRAMS = ('sss-gluon', 'bash', 'sbatch', 'pip', 'python')
 
 
