@@ -1,4 +1,4 @@
-"""What is done with a finished run: prune, evaluate, export, count."""
+"""Verbs for a finished run: prune, evaluate, export, count."""
 from .evaluate import evaluate, evaluate_exported
 from .export import export
 from .prune import prune

@@ -27,7 +27,7 @@ class Network(NamedTuple):
 
 
 class StructureCount(NamedTuple):
-    """How many of the ``size`` structures of a factor are kept; of the outputs of a layer that has no factor."""
+    """Number of structures that a factor keeps out of ``size``; for a layer without a factor, of its outputs."""
     name: str
     kind: str       # 'neuron', 'group', 'block'; 'output' without a factor
     kept: float     # a mean in the summary of several runs

@@ -1,4 +1,4 @@
-"""What tells runs apart: runs that differ only in their seed share a setting, and each setting gets a name."""
+"""Settings of runs: runs that differ only in their seed share a setting, and each setting gets a name."""
 from __future__ import annotations
 
 import re

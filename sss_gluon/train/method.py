@@ -1,4 +1,4 @@
-"""What a pruning method does in a run: before the network is built, and around every update of the optimizer."""
+"""The interface of a pruning method: hooks before the network is built and around every optimizer update."""
 from __future__ import annotations
 
 from typing import Dict, Optional, Sequence
@@ -11,9 +11,9 @@ from .run_folder import RunFolder
 
 
 class Regularizer:
-    """What is done to the parameters of a network while it trains; this one does nothing. Made before the trainer.
+    """Changes parameters or gradients while a network trains; this base class changes nothing.
 
-    Fetch arrays anew in every call (``parameter.data()``), because the trainer may move them.
+    It is made before the trainer, which may move arrays: fetch them anew in every call (``parameter.data()``).
     """
 
     def before_update(self, batch_size: float) -> None:
@@ -23,7 +23,7 @@ class Regularizer:
         """Called after every step of the optimizer, unless that step was skipped."""
 
     def values(self) -> Dict[str, np.ndarray]:
-        """{factor name: size of every structure}, 0 where it is gone; logged every epoch."""
+        """{factor name: size of every structure}, 0 for a removed one; logged every epoch."""
         return {}
 
     def explain(self, training) -> Optional[str]:
@@ -38,5 +38,5 @@ class Method:
         return config
 
     def regularizer(self, config: Config, net: gluon.Block, input_shape: Sequence[int]) -> Regularizer:
-        """What is done to the network while it trains."""
+        """The regularizer that acts on the network while it trains."""
         return Regularizer()
