@@ -67,7 +67,7 @@ setup(
         'pooch>=1.6',
         'filelock>=3.8',
         'scipy>=1.6',
-        'pillow>=8',
+        'pillow>=9.1',
         'PyYAML>=5.1',
         'setuptools; python_version >= "3.12"',     # MXNet imports distutils
     ],

@@ -41,19 +41,20 @@ class ScalingFactor(NamedTuple):
         return self.parameter.list_data()[0].asnumpy()
 
 
-class Scaled:
+class Scaled(gluon.HybridBlock):
     """Mixin of a Gluon layer with the parameter ``factor``, which is always float32, starts at 1 and does not decay."""
 
     def _add_factor(self, kind: str, channels: int, groups: Optional[int]) -> None:
         layer = type(self).__name__
         if kind not in KINDS:
             raise SSSError(f"{layer}: kind {kind!r} is unknown; use one of {', '.join(KINDS)}")
-        if kind == 'group' and (not groups or channels % groups):
-            raise SSSError(f'{layer}: kind group needs a number of groups that divides {channels} channels, '
-                           f'but groups={groups}')
-        size = {'neuron': channels, 'group': groups, 'block': 1}[kind]
-        self.kind = kind
-        self._repeats = channels // groups if kind == 'group' else 1
+        size = 1 if kind == 'block' else channels
+        self.kind, self._repeats = kind, 1
+        if kind == 'group':
+            if not groups or channels % groups:
+                raise SSSError(f'{layer}: kind group needs a number of groups that divides {channels} channels, '
+                               f'but groups={groups}')
+            size, self._repeats = groups, channels // groups
         with self.name_scope():
             self.factor = self.params.get('factor', shape=(size,), init='ones', wd_mult=0.0)
 

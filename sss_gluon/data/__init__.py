@@ -59,12 +59,14 @@ def load(name: str, root: Union[None, str, Path] = None, validation: Optional[in
 def train_batches(images: Union[ImageSet, RecordSet], batch_size: int, augmentation: Augmentation, seed: int,
                   shard: Tuple[int, int] = (0, 1)) -> Union[TrainBatches, RecordBatches]:
     """Training batches of images in memory (`TrainBatches`) or in a RecordIO file (`RecordBatches`)."""
-    kind = RecordBatches if isinstance(images, RecordSet) else TrainBatches
-    return kind(images, batch_size, augmentation, seed, shard)
+    if isinstance(images, RecordSet):
+        return RecordBatches(images, batch_size, augmentation, seed, shard)
+    return TrainBatches(images, batch_size, augmentation, seed, shard)
 
 
 def evaluation_batches(images: Union[ImageSet, RecordSet], batch_size: int,
                        augmentation: Augmentation) -> Iterator[Tuple[np.ndarray, np.ndarray, int]]:
     """All images in their order, not augmented: (x, y, valid), see `sss_gluon.data.batches.evaluation_batches`."""
-    prepare = record_evaluation_batches if isinstance(images, RecordSet) else batches.evaluation_batches
-    return prepare(images, batch_size, augmentation)
+    if isinstance(images, RecordSet):
+        return record_evaluation_batches(images, batch_size, augmentation)
+    return batches.evaluation_batches(images, batch_size, augmentation)

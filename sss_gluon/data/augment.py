@@ -94,7 +94,8 @@ class Augmentation:
             pad = self.pad
             padded = np.zeros((count, channels, height + 2 * pad, width + 2 * pad), np.uint8)
             padded[:, :, pad:pad + height, pad:pad + width] = images
-            windows = sliding_window_view(padded, (height, width), axis=(2, 3))
+            # NumPy's stub allows one axis only.
+            windows = sliding_window_view(padded, (height, width), axis=(2, 3))     # type: ignore[call-overload]
             images = windows[np.arange(count), :, draw.top, draw.left]
         if draw.flipped is not None:
             images = images.copy() if draw.top is None else images       # the crop is already a copy

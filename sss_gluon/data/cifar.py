@@ -13,7 +13,7 @@ import tarfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Dict, Optional, Tuple, Union
+from typing import Dict, Optional, Tuple, Union
 
 import numpy as np
 
@@ -109,7 +109,9 @@ def _read_archive(layout: Format, path: Path) -> Dict[str, bytes]:
                 name = wanted.get(posixpath.normpath(member.name))
                 if name is not None and member.isfile():
                     _check_size(f'{path}: {member.name}', layout.files[name], member.size)
-                    contents[name] = archive.extractfile(member).read()
+                    file = archive.extractfile(member)
+                    if file is not None:
+                        contents[name] = file.read()
             while stream.read(2 ** 20):          # to the end, where gzip compares its checksum
                 pass
     except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
@@ -127,7 +129,7 @@ class Limited(io.RawIOBase):
     tarfile moves forwards only, and reads names as long as their header claims.
     """
 
-    def __init__(self, stream: BinaryIO, most: int):
+    def __init__(self, stream: io.BufferedIOBase, most: int):
         self._stream, self._most = stream, most
 
     def read(self, size: int = -1) -> bytes:

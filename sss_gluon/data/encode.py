@@ -37,14 +37,15 @@ def image_bytes(path: Path, short_side: Optional[int] = None, quality: int = 95)
             stored.load()
             if max(stored.size) > THINNEST * min(stored.size):
                 raise Rejected(f'{stored.size[0]} x {stored.size[1]} pixels are too thin')
-            large = short_side is not None and min(stored.size) > short_side
+            side = min(stored.size)
+            wanted = side if short_side is None else min(side, short_side)
             plain = stored.format in ('JPEG', 'PNG') and stored.mode in ('RGB', 'L')
-            if not large and plain and _orientation(stored) == 1:
+            if wanted == side and plain and _orientation(stored) == 1:
                 return _checked_length(content)
             image = upright(stored)
-        if large:
-            scale = short_side / min(image.size)
-            image = image.resize([max(1, round(scale * side)) for side in image.size], Image.LANCZOS)
+        if wanted < side:
+            width, height = (max(1, round(wanted / side * length)) for length in image.size)
+            image = image.resize((width, height), Image.Resampling.LANCZOS)
         made = io.BytesIO()
         image.save(made, 'JPEG', quality=quality)
         return _checked_length(made.getvalue())

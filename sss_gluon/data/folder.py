@@ -124,7 +124,7 @@ def _pixels(path: Path, gray: bool, height: int, width: int) -> np.ndarray:
         with open_image(path) as stored:
             image = upright(stored, 'L' if gray else 'RGB')
         if image.size != (width, height):
-            image = image.resize((width, height), Image.BILINEAR)
+            image = image.resize((width, height), Image.Resampling.BILINEAR)
     except Exception as error:                   # as above
         raise _not_an_image(path, error) from error
     return np.asarray(image).reshape(height, width, -1).transpose(2, 0, 1)
@@ -138,7 +138,7 @@ def open_image(source) -> Image.Image:
 
 def upright(stored: Image.Image, mode: str = 'RGB') -> Image.Image:
     """An opened image in 8 bits per channel, without alpha, rotated upright by its EXIF orientation."""
-    image = ImageOps.exif_transpose(stored)     # decodes
+    image = ImageOps.exif_transpose(stored) or stored   # decodes; None only for in_place=True
     if image.mode.startswith('I'):              # 16 bits per pixel: the upper 8
         image = Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))
     return image.convert(mode)

@@ -2,11 +2,11 @@
 from __future__ import annotations
 
 import gzip
+import io
 import math
 import struct
 import zlib
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
@@ -58,7 +58,7 @@ def read_idx(path: Path, ndim: int) -> np.ndarray:
     return np.frombuffer(content, np.uint8).reshape(shape)
 
 
-def _read(stream: BinaryIO, size: int) -> bytes:
+def _read(stream: io.BufferedIOBase, size: int) -> bytes:
     """At most ``size`` bytes; memory is allocated only for bytes that exist."""
     pieces = []
     while size > 0:

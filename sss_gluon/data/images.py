@@ -1,13 +1,16 @@
 """Images with labels as arrays, and the training, validation and test images that make up a data set."""
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral
-from typing import ClassVar, Optional, Tuple, Union
+from typing import TYPE_CHECKING, ClassVar, Tuple, Union
 
 import numpy as np
 
 from ..errors import SSSError
+
+if TYPE_CHECKING:       # records.py imports this file
+    from .records import RecordSet
 
 _HOLD_OUT_SEED = 170701213
 
@@ -48,7 +51,8 @@ class ImageSet:
     @property
     def shape(self) -> Tuple[int, int, int]:
         """(C, H, W) of one image."""
-        return self.images.shape[1:]
+        _, channels, height, width = self.images.shape
+        return channels, height, width
 
     def take(self, indices: np.ndarray) -> ImageSet:
         """The images and labels at ``indices``, copied."""
@@ -77,13 +81,13 @@ class ImageSet:
 
 @dataclass(frozen=True, eq=False)
 class DataSet:
-    """A data set, made with `DataSet.build`.
+    """A data set. `DataSet.build` makes one from images in memory.
 
     Attributes
     ----------
     name : str
-    train, test : ImageSet
-    validation : ImageSet or None
+    train, test : ImageSet or RecordSet
+    validation : ImageSet, RecordSet or None
         Held out of the training images, to choose settings.
     classes : int
         Labels are 0 .. classes-1.
@@ -92,9 +96,9 @@ class DataSet:
         ``std`` is 1 for a constant channel, so that it is always possible to divide by it.
     """
     name: str
-    train: ImageSet
-    validation: Optional[ImageSet]
-    test: ImageSet
+    train: Union[ImageSet, RecordSet]
+    validation: Union[None, ImageSet, RecordSet]
+    test: Union[ImageSet, RecordSet]
     classes: int
     mean: np.ndarray
     std: np.ndarray
@@ -138,10 +142,11 @@ class DataSet:
     def pad_to(self, size: int) -> DataSet:
         """Pad all images (`ImageSet.pad_to`); ``mean`` and ``std`` are those of the padded images."""
         train = self.train.pad_to(size)
-        if train is self.train:     # all images have one size
+        if train is self.train or not isinstance(train, ImageSet):      # all images have one size
             return self
+        mean, std = channel_statistics(train.images)
         validation = None if self.validation is None else self.validation.pad_to(size)
-        return DataSet.build(self.name, train, self.test.pad_to(size), self.classes, validation)
+        return replace(self, train=train, validation=validation, test=self.test.pad_to(size), mean=mean, std=std)
 
 
 def hold_out(images: ImageSet, count: int) -> Tuple[ImageSet, ImageSet]:

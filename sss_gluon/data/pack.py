@@ -17,10 +17,10 @@ import json
 import os
 import warnings
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import IO, Callable, Deque, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 from tqdm import tqdm
@@ -36,7 +36,6 @@ PARTS = ('train', 'val')
 FORMAT = 'sss_gluon images 1'
 KINDS = ('lst', 'idx', 'rec')       # in the order in which they are renamed
 REJECTED = ('part', 'file', 'reason')
-_TEXT = dict(encoding='utf-8', errors='surrogateescape', newline='\n')      # file names are bytes
 
 
 class Packed(NamedTuple):
@@ -59,6 +58,14 @@ class Source(NamedTuple):
     """One image to be packed."""
     name: str           # class/file
     label: int
+
+
+class Settings(NamedTuple):
+    """The source of a split and the settings that it is packed with, as its JSON file stores them."""
+    source: str
+    short_side: Optional[int]
+    quality: int
+    seed: int
 
 
 def pack_images(src: Union[str, Path], dst: Union[str, Path], split: Optional[str] = None,
@@ -111,7 +118,7 @@ def pack_images(src: Union[str, Path], dst: Union[str, Path], split: Optional[st
             images = [Source(f'{text}/{file}', label[text]) for text, files in listed[name].items() for file in files]
             # RandomState: NumPy promises that its stream never changes
             images = [images[i] for i in np.random.RandomState(seed).permutation(len(images))]
-            settings = dict(source=str(folder.resolve()), short_side=short_side, quality=quality, seed=seed)
+            settings = Settings(str(folder.resolve()), short_side, quality, seed)
             task = _Part(name, folder, images, settings, dst, log)
             packed.append(task.pack(threads or _cores(), len(classes)))
     return packed
@@ -173,12 +180,16 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
 
 
+def _open_text(path: Path, mode: str = 'r') -> IO[str]:
+    return open(path, mode, encoding='utf-8', errors='surrogateescape', newline='\n')     # file names are bytes
+
+
 # One split
 
 class _Part:
     """train or val: the images in their order, and the files."""
 
-    def __init__(self, part: str, folder: Path, images: Sequence[Source], settings: Dict[str, object], dst: Path,
+    def __init__(self, part: str, folder: Path, images: Sequence[Source], settings: Settings, dst: Path,
                  log: Callable[[str], None]):
         self.part, self.folder, self.images, self.settings, self.dst = part, folder, images, settings, dst
         self.log = log
@@ -208,7 +219,7 @@ class _Part:
         """Compare the settings with those that DST was begun with; in a new folder, write them."""
         listed = '\n'.join(f'{image.label} {image.name}' for image in self.images)
         listed = hashlib.sha256(listed.encode('utf-8', 'surrogateescape')).hexdigest()
-        wanted = dict(format=FORMAT, **self.settings, files=len(self.images), listed=listed)
+        wanted = dict(format=FORMAT, **self.settings._asdict(), files=len(self.images), listed=listed)
         file = self.file('json')
         if not file.exists():
             found = [path for kind in KINDS for path in (self.file(kind), self.file(kind, '.partial')) if path.exists()]
@@ -236,7 +247,7 @@ class _Part:
             position = 1 + next(i for i, image in enumerate(self.images) if image.name == names[-1])
             self.log(f'{self.part}: continuing after {len(names):,} images')
         with ExitStack() as stack:
-            lst, idx = (stack.enter_context(open(self.file(kind, '.partial'), 'a', **_TEXT)) for kind in ('lst', 'idx'))
+            lst, idx = (stack.enter_context(_open_text(self.file(kind, '.partial'), 'a')) for kind in ('lst', 'idx'))
             rec = stack.enter_context(open(self.file('rec', '.partial'), 'ab'))
             pool = stack.enter_context(ThreadPoolExecutor(workers))
             bar = stack.enter_context(tqdm(total=len(self.images), initial=position, disable=None, leave=False,
@@ -266,7 +277,7 @@ class _Part:
     def _contents(self, pool: ThreadPoolExecutor, workers: int, images: Sequence[Source]
                   ) -> Iterator[Tuple[Source, Union[bytes, Rejected]]]:
         """The images in their order, each with its bytes or the reason for its rejection; some are prepared ahead."""
-        waiting = deque()
+        waiting: Deque[Tuple[Source, Future[Union[bytes, Rejected]]]] = deque()
         for image in images:
             waiting.append((image, pool.submit(self._content, image)))
             if len(waiting) > 4 * workers:
@@ -279,7 +290,7 @@ class _Part:
         try:
             if '\t' in image.name or len(image.name.splitlines()) != 1:
                 raise Rejected('its name has a tab or a line break')
-            return image_bytes(self.folder / image.name, self.settings['short_side'], self.settings['quality'])
+            return image_bytes(self.folder / image.name, self.settings.short_side, self.settings.quality)
         except Rejected as reason:
             return reason
 
@@ -288,8 +299,8 @@ class _Part:
         label_of = {image.name: image.label for image in self.images}
         names: List[str] = []
         end = 0
-        with open(self.file('rec', ending), 'rb') as rec, open(self.file('idx', ending), **_TEXT) as idx, \
-                open(self.file('lst', ending), **_TEXT) as lst:
+        with open(self.file('rec', ending), 'rb') as rec, _open_text(self.file('idx', ending)) as idx, \
+                _open_text(self.file('lst', ending)) as lst:
             for head, index_line, list_line in zip(walk(rec), idx, lst):
                 number, name = len(names), list_line.rpartition('\t')[2][:-1]
                 lines = f'{number}\t{end}\n', f'{number}\t{label_of.get(name)}\t{name}\n'
@@ -331,7 +342,7 @@ class _Part:
 
     def _write_rejected(self, rejected: Sequence[Tuple[Source, Rejected]]) -> None:
         rows = [row for row in self._rejected() if row['part'] != self.part]
-        rows += [dict(part=self.part, file=image.name, reason=reason) for image, reason in rejected]
+        rows += [dict(part=self.part, file=image.name, reason=str(reason)) for image, reason in rejected]
         text = csv_text(rows, REJECTED)
         readable = text.encode('utf-8', 'surrogateescape').decode('utf-8', 'backslashreplace')
         write_text(self.dst / 'rejected.csv', readable)

@@ -89,7 +89,7 @@ class RecordBatches:
 
     def _prepare(self, epoch: int, start: int) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
         pieces = self._pieces(epoch)
-        x = y = None
+        x = y = np.empty(0)
         for step in range(len(self)):
             x, y = next(pieces, (x, y))     # the last batch again, after the last image
             if step >= start:

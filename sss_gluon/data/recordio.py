@@ -137,7 +137,7 @@ def read_list(path: Union[str, Path]) -> Tuple[np.ndarray, np.ndarray]:
             for line in file:
                 number, label, _ = line.split(b'\t')
                 if float(label) != int(float(label)):
-                    raise ValueError(f'{label} is not a label')
+                    raise ValueError(f'{label!r} is not a label')
                 numbers.append(int(number))
                 labels.append(int(float(label)))
         return np.array(numbers, np.int64), np.array(labels, np.int32)

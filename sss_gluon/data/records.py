@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Optional, Tuple, Union
+from typing import IO, Optional, Tuple, Union
 
 import numpy as np
 
@@ -35,7 +35,7 @@ class RecordSet:
         self.rec, self.size, self.start = rec, size, start
         self.stop = len(offsets) if stop is None else stop
         self._idx, self._offsets, self._labels = idx, offsets, labels
-        self._tail_index = None
+        self._tail_index: Optional[IO[str]] = None
 
     @classmethod
     def open(cls, stem: Union[str, Path], size: int) -> RecordSet:
@@ -57,10 +57,10 @@ class RecordSet:
         try:
             size_of_file = rec.stat().st_size
             with open(rec, 'rb') as file:
-                ends = [read_head(file, int(offset), size_of_file) for offset in (offsets[0], offsets[-1])]
+                first, last = (read_head(file, int(offset), size_of_file) for offset in (offsets[0], offsets[-1]))
         except OSError as error:
             raise SSSError(f'{rec}: cannot be read: {error.strerror}') from error
-        if None in ends or ends[-1].end != size_of_file:
+        if first is None or last is None or last.end != size_of_file:
             raise SSSError(f'{rec}: is truncated, damaged, or not the file that {idx.name} indexes: its {len(offsets)} '
                            f'records should end at byte {size_of_file}; get or make it again')
         return cls(rec, idx, offsets, labels[order][np.searchsorted(listed, numbers)], size)

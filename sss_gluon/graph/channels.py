@@ -8,7 +8,7 @@ is a placeholder: the channels that it is computed from need not be kept for it.
 """
 from __future__ import annotations
 
-from typing import Dict, List
+from typing import Dict, List, Tuple
 
 import numpy as np
 from scipy.sparse import coo_matrix
@@ -29,7 +29,7 @@ class Channels:
         self.shapes = program.shapes()
         self._outputs: Dict[Node, int] = {}
         for entry in self.shapes:
-            self._outputs[entry.node] = max(self._outputs.get(entry.node, 0), entry.index + 1)
+            self._outputs[entry.node] = max(self._outputs.get(entry.node, 0), entry.output + 1)
         users = program.consumers()
         self._shared = {node for node in self.nodes if program.is_parameter(node) and len(users[node]) > 1}
         self._cache: dict = {}
@@ -99,7 +99,8 @@ class Channels:
         possible.
         """
         self._labels: Dict[Entry, np.ndarray] = {}
-        self._size, self._ties = 0, []
+        self._size = 0
+        self._ties: List[Tuple[np.ndarray, np.ndarray]] = []
         for node, rule in self.rules.items():
             for i, labels in enumerate(rule.labels(node, self)):
                 self._labels[Entry(node, i)] = self._checked('labels', labels, Entry(node, i))

@@ -89,7 +89,8 @@ def count(net, input_shape: Sequence[int]) -> Count:
 
 def count_program(program: Program) -> Count:
     """``count`` for a folded program."""
-    shapes, seen, layers, uncounted = program.shapes(), set(), [], Counter()
+    shapes, seen, layers = program.shapes(), set(), []
+    uncounted: Counter[str] = Counter()
     without_bn = 0
     for node in program.nodes():
         if node.is_variable:

@@ -43,7 +43,7 @@ def fold(program: Program) -> Program:
     values, replacement, same = dict(program.values), {}, {}
     numbers = _numbered(nodes, folded)
     for entry, value in zip(frontier, folded_values):
-        computation = numbers[entry.node], entry.index
+        computation = numbers[entry.node], entry.output
         if computation not in same:     # a layer that is called twice computes λ·W twice
             source = _source(program, entry, value.shape)
             name = claim(source.name if source else entry.node.name)
@@ -69,7 +69,7 @@ def _numbered(nodes, folded):
         if node.is_variable or node not in folded:
             key = id(node)
         else:
-            key = (node.op, tuple(sorted(node.attrs.items())), tuple((numbers[e.node], e.index) for e in node.inputs))
+            key = (node.op, tuple(sorted(node.attrs.items())), tuple((numbers[e.node], e.output) for e in node.inputs))
         numbers[node] = known.setdefault(key, len(known))
     return numbers
 

@@ -5,7 +5,7 @@ import ast
 import json
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Callable, Dict, Iterable, List, NamedTuple, Optional, Tuple, Union, cast
 
 import mxnet as mx
 import numpy as np
@@ -48,7 +48,7 @@ def _parsed(text: str):
 class Entry(NamedTuple):
     """One output of a node."""
     node: Node
-    index: int = 0
+    output: int = 0
 
 
 @dataclass
@@ -73,18 +73,19 @@ class Program:
     input_name: str = 'data'
     kept_indices: Dict[str, np.ndarray] = field(default_factory=dict)
     variables: Dict[str, str] = field(default_factory=dict)
-    _shapes: dict = field(default=None, repr=False, compare=False)
+    _shapes: Optional[Dict[Entry, Tuple[int, ...]]] = field(default=None, repr=False, compare=False)
 
     def nodes(self) -> List[Node]:
         """All nodes that the outputs depend on, inputs before their users."""
-        order, state = [], {}
+        order: List[Node] = []
+        seen = set()
         stack = [(entry.node, False) for entry in reversed(self.outputs)]
         while stack:
             node, expanded = stack.pop()
             if expanded:
                 order.append(node)
-            elif node not in state:
-                state[node] = True
+            elif node not in seen:
+                seen.add(node)
                 stack.append((node, True))
                 stack.extend((entry.node, False) for entry in reversed(node.inputs))
         return order
@@ -97,7 +98,7 @@ class Program:
 
     def consumers(self) -> Dict[Node, List[Tuple[Node, int]]]:
         """{node: (user, input position) pairs}."""
-        users = {node: [] for node in self.nodes()}
+        users: Dict[Node, List[Tuple[Node, int]]] = {node: [] for node in self.nodes()}
         for node in users:
             for position, entry in enumerate(node.inputs):
                 users[entry.node].append((node, position))
@@ -111,7 +112,7 @@ class Program:
             known[self.input_name] = self.input_shape
             names = set(internals.list_inputs())
             _, shapes, _ = internals.infer_shape(**{k: s for k, s in known.items() if k in names})
-            by_name = {}
+            by_name: Dict[str, List[Tuple[int, ...]]] = {}
             for part, shape in zip(internals, shapes):
                 by_name.setdefault(part.name, []).append(shape)
             self._shapes = {Entry(node, i): shape for node in self.nodes()
@@ -157,7 +158,7 @@ def to_json(outputs: List[Entry]) -> str:
     number = {node: i for i, node in enumerate(nodes)}
 
     def reference(entry):
-        return [number[entry.node], entry.index, 0]
+        return [number[entry.node], entry.output, 0]
 
     rows = [dict(node.extra, op=node.op, name=node.name, inputs=[reference(entry) for entry in node.inputs],
                  **({'attrs': node.attrs} if node.attrs else {})) for node in nodes]
@@ -169,7 +170,7 @@ def to_json(outputs: List[Entry]) -> str:
 def from_symbol(symbol: mx.sym.Symbol) -> List[Entry]:
     """The outputs of a Symbol as entries of fresh nodes."""
     graph = json.loads(symbol.tojson(remove_amp_cast=False))    # True would leak the Symbol that MXNet makes
-    nodes = []
+    nodes: List[Node] = []
     for row in graph['nodes']:
         inputs = [Entry(nodes[i], index) for i, index, *_ in row['inputs']]
         extra = {key: value for key, value in row.items() if key not in ('op', 'name', 'attrs', 'inputs')}
@@ -177,24 +178,25 @@ def from_symbol(symbol: mx.sym.Symbol) -> List[Entry]:
     return [Entry(nodes[i], index) for i, index, *_ in graph['heads']]
 
 
-def rewritten(outputs: List[Entry], replace) -> List[Entry]:
+def rewritten(outputs: List[Entry], replace: Callable[[Node, List[Optional[Entry]]], Union[Node, Dict[int, Entry]]]
+              ) -> List[Entry]:
     """A copy of the graph in which each node is replaced by the result of ``replace(node, new_inputs)``.
 
     ``replace`` gets every node after its inputs. It returns a node, or {output index: entry} for the outputs that are
     still used. An input without a replacement is None.
     """
-    done: Dict[Node, object] = {}
+    done: Dict[Node, Union[Node, Dict[int, Entry]]] = {}
 
-    def find(entry: Entry) -> Entry:
+    def find(entry: Entry) -> Optional[Entry]:
         new = done[entry.node]
-        return Entry(new, entry.index) if isinstance(new, Node) else new.get(entry.index)
+        return Entry(new, entry.output) if isinstance(new, Node) else new.get(entry.output)
 
     for node in Program(outputs, {}, ()).nodes():
         done[node] = replace(node, [find(entry) for entry in node.inputs])
-    return [find(entry) for entry in outputs]
+    return cast(List[Entry], [find(entry) for entry in outputs])    # outputs are still used
 
 
-def unique_names(taken) -> Iterator:
+def unique_names(taken: Iterable[str]) -> Callable[[str], str]:
     """A function that returns a name unchanged, or with a number if it is taken."""
     taken = set(taken)
 

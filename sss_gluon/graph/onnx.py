@@ -149,9 +149,9 @@ def _explicit(program: Program) -> Program:
 
 def _in_order(program: Program, found: Dict[str, object]) -> list:
     """The outputs in the order of the network; the exporter orders them as its nodes."""
-    names = [next((name for name in (f'{node.name}{index}', node.name) if name in found), None)
-             for node, index in program.outputs]
-    if None in names or len(set(names)) < len(names):
+    names = [name if name in found else node.name
+             for name, node in ((f'{node.name}{index}', node) for node, index in program.outputs)]
+    if not found.keys() >= set(names) or len(set(names)) < len(names):
         raise SSSError('MXNet cannot translate this network to ONNX: an output is an input, or occurs twice')
     return [found[name] for name in names]
 

@@ -58,7 +58,7 @@ def structural_names(net: gluon.Block) -> Dict[str, str]:
     """{parameter name: structural name, e.g. ``stage1.0.conv1.weight``}; of a shared parameter, its first one."""
     if isinstance(net, gluon.SymbolBlock):
         return {p.name: p.name for p in net.collect_params().values()}
-    names = {}
+    names: Dict[str, str] = {}
     for path, parameter in net._collect_params_with_prefix().items():
         names.setdefault(parameter.name, path)
     return names
@@ -117,7 +117,7 @@ def _renamed(program: Program, parameters, structural, prefix: str) -> Program:
             return dict(enumerate(inputs))
         if not node.is_variable:
             name = node.name[len(prefix):] if prefix and node.name.startswith(prefix) else node.name
-            layers = [owner[entry.node] for entry in node.inputs if owner.get(entry.node)]
+            layers = list(filter(None, (owner.get(entry.node) for entry in node.inputs)))
             if layers and node not in owner:
                 name = layers[0]
             return Node(node.op, claim(name), node.attrs, inputs, node.extra)

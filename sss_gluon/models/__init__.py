@@ -56,7 +56,7 @@ def _check_sizes(name: str, options) -> None:
         if key != 'groups' and not isinstance(options.get(key, []), (list, tuple)):
             raise SSSError(f'{name}: {key}={options[key]!r} should be a list')
         for number in numbers(options.get(key, [])):
-            if not isinstance(number, Integral) or not 1 <= number <= largest:
+            if not isinstance(number, Integral) or not 1 <= int(number) <= largest:
                 raise SSSError(f'{name}: {key}={options[key]} should hold whole numbers from 1 to {largest}, not '
                                f'{number!r}')
 

@@ -4,8 +4,9 @@ Neuron factors sit on the output of every BatchNorm (from memory of the paper; n
 """
 from __future__ import annotations
 
-from typing import Sequence
+from typing import List, Sequence
 
+from mxnet import gluon
 from mxnet.gluon import nn
 
 from .layers import Layers
@@ -35,7 +36,7 @@ class VGG(nn.HybridBlock):
     def __init__(self, layers: Layers, classes: int, in_channels: int, hidden: Sequence[int] = (),
                  final_size: int = 1, conv_bias: bool = False, stages=STAGES, **kwargs):
         super().__init__(**kwargs)
-        self._forward_order = []
+        self._forward_order: List[gluon.HybridBlock] = []
         with self.name_scope():
             channels = in_channels
             for stage, widths in enumerate(stages, 1):

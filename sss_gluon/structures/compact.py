@@ -116,8 +116,11 @@ def _constant_branches(program: Program, reduced: Program) -> Set[str]:
     left = {node.name for node in reduced.nodes()}
     new = reduced.values.keys() - program.values.keys()
     stack = [node for node in program.nodes() if f'{node.name}_constant' in new]
-    found, seen = set(), set(stack)
-    channels = Channels(program) if stack else None
+    found: Set[str] = set()
+    seen = set(stack)
+    if not stack:
+        return found
+    channels = Channels(program)
     while stack:
         for entry in stack.pop().inputs:
             node = entry.node

@@ -4,13 +4,13 @@ from __future__ import annotations
 from collections import deque
 from contextlib import contextmanager
 from itertools import chain
-from typing import Deque, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Deque, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import mxnet as mx
 import numpy as np
 from mxnet import gluon
 
-from ..data import Augmentation, ImageSet, evaluation_batches
+from ..data import Augmentation, ImageSet, RecordSet, evaluation_batches
 from .precision import as_float32
 from .workers import ALONE, Workers
 
@@ -23,8 +23,8 @@ class Accuracy(NamedTuple):
     images: int
 
 
-def evaluate_images(net: gluon.Block, images: ImageSet, augmentation: Augmentation, batch_size: int,
-                    devices: Sequence[mx.Context], workers: Optional[Workers] = None) -> Accuracy:
+def evaluate_images(net: gluon.Block, images: Union[ImageSet, RecordSet], augmentation: Augmentation,
+                    batch_size: int, devices: Sequence[mx.Context], workers: Optional[Workers] = None) -> Accuracy:
     """Run all images through the network in inference mode.
 
     Devices share the batches and workers share the images. All of them use the running statistics of the first
