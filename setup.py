@@ -63,7 +63,7 @@ setup(
         'tqdm>=4.60',
         'tabulate>=0.8.10',
         'jinja2>=3.1',
-        'matplotlib>=3.5',
+        'matplotlib>=3.6',
         'pooch>=1.6',
         'filelock>=3.8',
         'scipy>=1.6',

@@ -4,7 +4,7 @@ from __future__ import annotations
 import signal
 import threading
 from contextlib import contextmanager
-from typing import Callable, Iterator, List, Optional
+from typing import Any, Callable, Dict, Iterator, List, Optional
 
 from .errors import SSSError
 
@@ -36,7 +36,7 @@ def catch_signals(*names: str, on_signal: Optional[Callable[[int], None]] = None
         Leave signals alone that are ignored, as SIGHUP is under nohup.
     """
     arrived: List[int] = []
-    previous = {}
+    previous: Dict[int, Any] = {}
 
     def note(number, frame):
         arrived.append(number)

@@ -2,13 +2,15 @@
 from __future__ import annotations
 
 import time
-from typing import Callable, Dict, NamedTuple, Sequence
+from typing import Callable, Dict, List, NamedTuple, Sequence, TypeVar, Union
 
 import mxnet as mx
 import numpy as np
 
 WARM_UP = 3
 PAUSE = 0.01    # seconds: after their work OpenMP's threads spin for a while on cores that the next measurement needs
+
+Key = TypeVar('Key')
 
 
 class Measurement(NamedTuple):
@@ -35,24 +37,24 @@ def timed(function: Callable[[], object], calls: int = 1) -> Callable[[], float]
     return measure
 
 
-def interleaved(functions: Dict[str, Callable[[], float]], rounds: int, warm_up: int = WARM_UP,
-                pause: float = PAUSE) -> Dict[str, np.ndarray]:
+def interleaved(functions: Dict[Key, Callable[[], float]], rounds: int, warm_up: int = WARM_UP,
+                pause: float = PAUSE) -> Dict[Key, np.ndarray]:
     """Call every function once per round, in an order that rotates; rounds of warm-up are discarded.
 
     Parameters
     ----------
-    functions : dict of str to callable
+    functions : dict of callables
         Each returns its seconds; see ``timed``.
     pause : float
         Seconds before every call.
 
     Returns
     -------
-    dict of str to numpy.ndarray
+    dict of numpy.ndarray
         float64, shape (rounds,): seconds.
     """
     names = list(functions)
-    seconds = {name: [] for name in names}
+    seconds: Dict[Key, List[float]] = {name: [] for name in names}
     for i in range(warm_up + rounds):
         first = i % len(names)
         for name in names[first:] + names[:first]:
@@ -63,7 +65,7 @@ def interleaved(functions: Dict[str, Callable[[], float]], rounds: int, warm_up:
     return {name: np.array(values) for name, values in seconds.items()}
 
 
-def median(values: Sequence[float], note: str = '') -> Measurement:
+def median(values: Union[Sequence[float], np.ndarray], note: str = '') -> Measurement:
     """Median and quartiles of the rounds."""
     low, middle, high = np.percentile(values, (25, 50, 75)).tolist()
     return Measurement(middle, low, high, note)

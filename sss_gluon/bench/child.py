@@ -11,7 +11,7 @@ import sys
 import tempfile
 from contextlib import suppress
 from pathlib import Path
-from typing import Callable, Sequence
+from typing import IO, Callable, Sequence, cast
 
 from ..errors import SSSError
 
@@ -52,6 +52,7 @@ class Child:
             raise SSSError(f'{command[0]} cannot be run: {error.strerror}') from error
         finally:
             os.sched_setaffinity(0, bound)
+        self._input, self._output = cast(IO[str], self._process.stdin), cast(IO[str], self._process.stdout)
         try:
             self.hello = self._read()
         except BaseException:
@@ -61,12 +62,12 @@ class Child:
     def ask(self) -> dict:
         """Let it work once, and return its answer."""
         with suppress(BrokenPipeError):     # _read tells why it ended
-            self._process.stdin.write('\n')
-            self._process.stdin.flush()
+            self._input.write('\n')
+            self._input.flush()
         return self._read()
 
     def _read(self) -> dict:
-        line = self._process.stdout.readline()
+        line = self._output.readline()
         try:
             return json.loads(line)
         except ValueError:
@@ -77,13 +78,13 @@ class Child:
 
     def close(self) -> None:
         with suppress(BrokenPipeError):
-            self._process.stdin.close()
+            self._input.close()
         try:
             self._process.wait(timeout=10)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        self._process.stdout.close()
+        self._output.close()
 
     def __enter__(self):
         return self

@@ -5,6 +5,7 @@ import os
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Dict
 
@@ -92,7 +93,7 @@ def onnx_runtime(settings: Settings, name: str, batch: int) -> Dict[str, Measure
         predict = _on_cores(settings.cores, lambda: open_onnx(file))
     images = np.random.RandomState(0).standard_normal((batch,) + settings.image_shape(name)).astype('float32')
     predictions = _predictions(nets, settings, name, batch)
-    predictions['ONNX Runtime'] = timed(lambda: predict(images), CALLS)
+    predictions['ONNX Runtime'] = timed(partial(predict, images), CALLS)
     seconds = interleaved(predictions, settings.rounds)
     after = 1000 * np.median(seconds['MXNet, BatchNorm folded'])
     return {'onnx': ratio(seconds, 'MXNet', 'ONNX Runtime', note=f'MXNet with BatchNorm folded {after:.3g} ms')}
@@ -115,5 +116,4 @@ def _predictions(nets: Dict[str, gluon.HybridBlock], settings: Settings, name: s
     images = mx.nd.random.normal(shape=(batch,) + settings.image_shape(name))
     for net in nets.values():
         net.hybridize(static_alloc=True, static_shape=True)
-    # net=net, because all lambdas of a loop would see the last net.
-    return {key: timed(lambda net=net: net(images), CALLS) for key, net in nets.items()}
+    return {key: timed(partial(net, images), CALLS) for key, net in nets.items()}

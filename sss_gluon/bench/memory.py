@@ -5,12 +5,12 @@ import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Dict
+from typing import Dict, List
 
 import mxnet as mx
 import numpy as np
 
-from ..timing import Measurement
+from ..timing import Measurement, median
 from .child import Child, python, serve
 from .settings import Settings, Skipped
 from .training import Step
@@ -36,15 +36,14 @@ def training_memory(settings: Settings, name: str) -> Dict[str, Measurement]:
     """Peak memory of training with factors over that without; the memory of an idle MXNet counts in neither."""
     peak()
     request = dict(settings=asdict(settings), name=name)
-    taken = {'with': [], 'without': []}
+    taken: Dict[str, List[int]] = {'with': [], 'without': []}
     for _ in range(1 if settings.quick else PROCESSES):
         for key, factors in (('with', None), ('without', ())):
             with Child(python('memory', json.dumps(dict(request, factors=factors))), settings.cores) as child:
                 taken[key].append(child.ask()['bytes'])
-    ratios = np.divide(taken['with'], taken['without'])
     note = ', '.join(f'{key} {np.median(values) / 2 ** 20:.1f} MiB' for key, values in taken.items())
-    return {'memory': Measurement(float(np.median(taken['with']) / np.median(taken['without'])),
-                                  *np.percentile(ratios, (25, 75)).tolist(), note)}
+    value = float(np.median(taken['with']) / np.median(taken['without']))
+    return {'memory': median(np.divide(taken['with'], taken['without']), note)._replace(value=value)}
 
 
 def main(settings: dict, name: str, factors) -> None:

@@ -7,7 +7,7 @@ import tempfile
 import time
 from itertools import chain, count, islice
 from pathlib import Path
-from typing import Dict
+from typing import Dict, Union
 
 import numpy as np
 from PIL import Image
@@ -50,11 +50,13 @@ def imagenet_input(settings: Settings) -> Dict[str, Measurement]:
 def main(batch: int, shape=None) -> None:
     """A child that answers with the seconds for a batch; without a shape, a batch of photographs from a file."""
     with tempfile.TemporaryDirectory() as folder:
+        images: Union[ImageSet, RecordSet]
         if shape:
             images, steps, hello = _noise(shape), BATCHES, {}
-            augmentation = Augmentation([128.0] * shape[0], [64.0] * shape[0])
+            augmentation = Augmentation(np.full(shape[0], 128.0), np.full(shape[0], 64.0))
         else:
-            images, steps, augmentation = _photographs(Path(folder)), max(1, PHOTOS // batch), Augmentation(MEAN, STD)
+            images, steps = _photographs(Path(folder)), max(1, PHOTOS // batch)
+            augmentation = Augmentation(np.array(MEAN), np.array(STD))
             hello = dict(bytes=images.rec.stat().st_size / len(images))
         batches = train_batches(images, batch, augmentation, seed=0)
         endless = chain.from_iterable(batches.epoch(i) for i in count())
@@ -83,7 +85,7 @@ def _photographs(folder: Path) -> RecordSet:
     for number in range(PHOTOS):
         tiles = found[random.randint(0, len(found), (rows, columns, 3))]        # a digit for every colour
         pixels = tiles.transpose(0, 3, 1, 4, 2).reshape(rows * side, columns * side, 3)
-        photo = Image.fromarray(pixels).resize((512, 384), Image.BICUBIC).crop((0, 0, 500, 375))
+        photo = Image.fromarray(pixels).resize((512, 384)).crop((0, 0, 500, 375))
         photo.save(folder / f'images/digits/{number}.jpg', quality=95)
     pack_images(folder / 'images', folder / 'records')
     return RecordSet.open(folder / 'records/train', SIZE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 import json
 import tempfile
 from pathlib import Path
-from typing import Dict
+from typing import Dict, List
 
 import numpy as np
 
@@ -32,7 +32,7 @@ def against_pytorch(settings: Settings, name: str) -> Dict[str, Measurement]:
     shape = (settings.batch,) + settings.image_shape(name)
     net = settings.net(name, factors=())
     step = Step(net, shape)
-    losses = {'mxnet': [], 'torch': []}
+    losses: Dict[str, List] = {'mxnet': [], 'torch': []}
     ours = timed(lambda: losses['mxnet'].append(step()))
 
     def theirs() -> float:

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Optional, Sequence, Tuple
+from typing import Dict, Optional, Sequence, Tuple
 
 import mxnet as mx
 from mxnet import gluon
@@ -10,7 +10,7 @@ from mxnet import gluon
 from ..models import architecture, get_model
 
 # Narrow and shallow networks, which show in seconds whether everything works.
-QUICK = {
+QUICK: Dict[str, dict] = {
     'cifar_vgg16': dict(stages=((8, 8), (8, 8), (8, 8, 8), (8, 8, 8), (8, 8, 8))),
     'cifar_resnet20': dict(depths=(2, 1, 1), widths=(8, 8, 16)),
     'cifar_resnet164': dict(depths=(2, 1, 1), widths=(8, 16, 32)),

@@ -43,7 +43,7 @@ class Benchmark(NamedTuple):
 
     def met(self, value: float) -> Optional[bool]:
         """Whether a value is within the bound; None if there is no bound."""
-        if self.kind == REPORT:
+        if self.bound is None:
             return None
         return value <= self.bound if self.kind == AT_MOST else value >= self.bound
 

@@ -9,6 +9,7 @@ import os
 import sys
 import tempfile
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Dict
 
@@ -84,7 +85,7 @@ def measure(settings: Settings, name: str, workers: Workers) -> dict:
 
     arrays = {'tiny': mx.nd.zeros((1,)), 'large': mx.nd.zeros((LARGE,))}
     functions = {key: timed(step) for key, step in steps.items()}
-    functions.update((key, timed(lambda key=key: workers.allreduce(key, arrays[key]))) for key in arrays)
+    functions.update((key, timed(partial(workers.allreduce, key, arrays[key]))) for key in arrays)
 
     def together(key):
         function = functions[key] if key != 'single' or workers.chief else lambda: 0.0

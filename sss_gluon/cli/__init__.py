@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+from typing import Optional
 
 from .._platform import end_at_once
 from ..errors import SSSError
@@ -33,7 +34,8 @@ def main(arguments=None) -> int:
     if hasattr(sys.stdout, 'reconfigure'):      # for γ and λ on a terminal without them; lines appear at once in logs
         sys.stdout.reconfigure(errors='backslashreplace', line_buffering=True)
     program = signal.getsignal(signal.SIGINT) is end_at_once        # not called by other Python code
-    problem, status = None, 0
+    problem: Optional[str] = None
+    status = 0
     try:
         if program:
             sys.unraisablehook = _interrupt_again
@@ -41,9 +43,9 @@ def main(arguments=None) -> int:
         status = options.run(options) or 0
         sys.stdout.flush()
     except Interrupted as error:
-        problem, status = error, 128 + error.signal_number
+        problem, status = str(error), 128 + error.signal_number
     except SSSError as error:
-        problem, status = error, 2
+        problem, status = str(error), 2
     except BrokenPipeError:     # `sss-gluon count resnet50 | head`
         status = 141
     except OSError as error:
@@ -59,7 +61,7 @@ def main(arguments=None) -> int:
     except OSError:     # Python must not try again at the end of the process
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if problem is not None:
-        print(f'sss-gluon {options.verb}: {" ".join(str(problem).splitlines())}', file=sys.stderr)
+        print(f'sss-gluon {options.verb}: {" ".join(problem.splitlines())}', file=sys.stderr)
     return status
 
 

@@ -54,8 +54,8 @@ def describe_evaluation(rows: Sequence, structure: Optional[Structure] = None) -
     if structure is not None:
         lines.append(f'removed: {removed(structure)}')
     small = by_name.get('compact')
-    for row in rows if small else ():
-        if row is not small:
+    for row in rows:
+        if small and row is not small:
             accuracy, speed = _compared(small, row)
             lines.append(f'compact against {row.name}: {accuracy}, params {change(row.params, small.params)}, '
                          f'MACs {change(row.macs, small.macs)}, {speed}')

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from typing import Iterator, Tuple, TypeVar
+from typing import Generator, Iterator, Tuple, TypeVar
 
 import numpy as np
 
@@ -63,7 +63,7 @@ class TrainBatches:
         """Number of images of the global batch of a step that count: all."""
         return self.batch_size
 
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
+    def epoch(self, epoch: int, start: int = 0) -> Generator[Tuple[np.ndarray, np.ndarray], None, None]:
         """The batches of an epoch (0, 1, …) from step ``start`` on.
 
         Yields
@@ -134,7 +134,7 @@ def evaluation_batches(images: ImageSet, batch_size: int,
     return in_background(prepare())
 
 
-def in_background(items: Iterator[Item], ahead: int = _AHEAD) -> Iterator[Item]:
+def in_background(items: Iterator[Item], ahead: int = _AHEAD) -> Generator[Item, None, None]:
     """Iterate over ``items`` in a thread, which prepares at most ``ahead`` items (plus one) in advance.
 
     The thread starts when the first item is requested. It ends with the last item, with an exception, which is raised

@@ -8,7 +8,7 @@ an error in training, but crashes the process in evaluation (it divides by the h
 """
 from __future__ import annotations
 
-from typing import Iterator, Tuple
+from typing import Generator, Iterator, Tuple
 
 import numpy as np
 
@@ -73,7 +73,7 @@ class RecordBatches:
     def _counting(self, size: int, step: int) -> int:
         return min(self._share, max(0, size - step * self._share))
 
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
+    def epoch(self, epoch: int, start: int = 0) -> Generator[Tuple[np.ndarray, np.ndarray], None, None]:
         """The batches of an epoch (0, 1, …) from step ``start`` on.
 
         Yields

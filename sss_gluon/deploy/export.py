@@ -4,6 +4,7 @@ from __future__ import annotations
 import os
 import tempfile
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Callable, Dict, List, NamedTuple, Tuple, Union
 
@@ -166,8 +167,7 @@ def _measured(trained: TrainedRun, nets, differ, folder: Path) -> List[Exported]
     seconds = {}
     for batch in LATENCY_BATCHES:
         images = mx.nd.array(normalise_only(data).normalise(np.resize(data.test.images[:batch], (batch,) + data.shape)))
-        seconds[batch] = median_seconds({i: lambda net=net, images=images: net.net(images)
-                                         for i, net in enumerate(nets)})
+        seconds[batch] = median_seconds({i: partial(net.net, images) for i, net in enumerate(nets)})
     return [Exported(net.name, net.runtime, net.files, sum((folder / file).stat().st_size for file in net.files),
                      evaluate_images(net.net, data.test, normalise_only(data), LATENCY_BATCHES[-1], [mx.cpu()]),
                      differ[i], {batch: seconds[batch][i] for batch in LATENCY_BATCHES})

@@ -39,11 +39,9 @@ def sizes(target: str, structure: Optional[str] = None, size: Optional[int] = No
         if classes:
             raise SSSError(f'{target} is a finished network: leave out classes {classes}')
         net, beside = load(target), Path(target.replace('-symbol.json', '-structure.json'))
-        shape = list(Structure.load(beside).input_shape[1:]) if beside.is_file() else [3]
-        shape[0] = channels or shape[0]
-        if size or not shape[1:]:
-            shape[1:] = _square(size, target)
-        return count(net, (1, *shape)), None
+        image = tuple(Structure.load(beside).input_shape[1:]) if beside.is_file() else (3,)
+        sides = _square(size, target) if size or not image[1:] else image[1:]
+        return count(net, (1, channels or image[0], *sides)), None
     if os.path.isdir(target):
         if size or channels or classes:
             raise SSSError(f'{target} is a run, whose input and classes follow from its data: leave out size, '

@@ -37,7 +37,7 @@ class Node(NamedTuple):
 
     Attributes
     ----------
-    rank, count : int
+    rank, nodes : int
         Number of this node, from 0, and number of nodes.
     workers, servers : int
         Processes on each node.
@@ -47,7 +47,7 @@ class Node(NamedTuple):
         Port of the scheduler.
     """
     rank: int
-    count: int
+    nodes: int
     workers: int
     servers: int
     scheduler: str
@@ -56,10 +56,10 @@ class Node(NamedTuple):
     def processes(self, arguments: Sequence[str]) -> List[Process]:
         """The processes of this node; the workers run sss-gluon with ``arguments``."""
         common = {'DMLC_PS_ROOT_URI': self.scheduler, 'DMLC_PS_ROOT_PORT': str(self.port),
-                  'DMLC_NUM_WORKER': str(self.count * self.workers),
-                  'DMLC_NUM_SERVER': str(self.count * self.servers)}
+                  'DMLC_NUM_WORKER': str(self.nodes * self.workers),
+                  'DMLC_NUM_SERVER': str(self.nodes * self.servers)}
         # Longer arrays are split over all servers. MXNet's default of a million leaves a small network on one server.
-        common[BOUND] = os.environ.get(BOUND) or str(min(10 ** 6, SMALL * self.count * self.servers))
+        common[BOUND] = os.environ.get(BOUND) or str(min(10 ** 6, SMALL * self.nodes * self.servers))
         address = self._address()
         if address:
             common['DMLC_NODE_HOST'] = address
@@ -78,7 +78,7 @@ class Node(NamedTuple):
 
     def _address(self) -> Optional[str]:
         """The address at which the scheduler, and so all others, can reach this node; None: ps-lite finds one."""
-        if self.count == 1:
+        if self.nodes == 1:
             return self.scheduler
         if ADDRESS_VARIABLES & os.environ.keys():
             return None

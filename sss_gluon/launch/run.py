@@ -98,7 +98,7 @@ def _check(arguments: Sequence[str], job: Job) -> None:
     if (job.node_rank is None) != (job.num_nodes is None):
         raise SSSError('--node-rank and --num-nodes go together: the first of two nodes has --node-rank 0 '
                        '--num-nodes 2')
-    if job.num_nodes is not None:
+    if job.node_rank is not None and job.num_nodes is not None:
         if job.hosts:
             raise SSSError('--node-rank says which node this host is, and --hosts starts all of them; leave one out')
         if not 0 <= job.node_rank < job.num_nodes:

@@ -107,11 +107,12 @@ class _Running:
             stopped = bool(arrived) and all(code in STOPPED for code in workers.values())
             if stopped or all(code == 0 for code in workers.values()):
                 return JobExit(None, arrived[0] if stopped else None)
-            expected = (None, 0, *STOPPED) if arrived else (None, 0)
+            expected = (0, *STOPPED) if arrived else (0,)
             if any(code == 0 for name, code in codes.items() if name not in workers):
                 served_until = min(served_until, time.monotonic() + PATIENCE)       # the workers should end as well
             for name, code in codes.items():
-                if code not in expected or (code == 0 and name not in workers and time.monotonic() > served_until):
+                overdue = code == 0 and name not in workers and time.monotonic() > served_until
+                if code is not None and (code not in expected or overdue):
                     return JobExit(f'{name} {self._fate(name, code)}', arrived[0] if arrived else None)
             if len(arrived) > 1:
                 return JobExit('ended without saving, after a second signal', arrived[0])
@@ -140,7 +141,7 @@ class _Running:
 
     def _stop(self, name: str) -> None:
         child, process = self.children[name], self.processes[name]
-        if not process.key:
+        if child.stdin is None:
             child.send_signal(process.signal_number)
             return
         with suppress(OSError):     # the process has ended

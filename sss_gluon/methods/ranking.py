@@ -1,7 +1,7 @@
 """From scores to masks: removes the fewest structures, lowest scores first, that meet a budget of MACs."""
 from __future__ import annotations
 
-from typing import Dict, List, NamedTuple, Sequence, Tuple
+from typing import Dict, List, Sequence, Tuple
 
 import numpy as np
 from mxnet import gluon
@@ -13,12 +13,6 @@ from .layer_graph import PrunableUnit
 from .method import Masks, Scores
 
 BLOCKS = ''     # all blocks of a network are ranked together, as one layer
-
-
-class Selection(NamedTuple):
-    """The masks of a selection, and the share of the MACs of the whole network that remains with them."""
-    masks: Masks
-    macs: float
 
 
 def ranked_layers(kinds: Dict[str, str]) -> Dict[str, List[str]]:
@@ -54,7 +48,7 @@ def removal_order(scores: Scores, kinds: Dict[str, str], scope: str) -> List[Tup
     return [entry for _, entry in rows]
 
 
-def meet_budget(net: gluon.HybridBlock, input_shape, scores: Scores, target: float, scope: str) -> Selection:
+def meet_budget(net: gluon.HybridBlock, input_shape, scores: Scores, target: float, scope: str) -> Masks:
     """Remove the fewest structures that leave at most ``target`` of the MACs: one fewer would leave more.
 
     MACs are counted on the network as it would be pruned, not estimated.
@@ -81,14 +75,13 @@ def meet_budget(net: gluon.HybridBlock, input_shape, scores: Scores, target: flo
             low = middle
         else:
             high = middle
-    return Selection(_masks(scores, rows[:high]), share(high))
+    return _masks(scores, rows[:high])
 
 
-def zero_scores(net: gluon.HybridBlock, input_shape, scores: Scores) -> Selection:
+def zero_scores(net: gluon.HybridBlock, scores: Scores) -> Masks:
     """Remove the structures whose score is exactly 0."""
-    rows = [(name, i) for name, i in removal_order(scores, _kinds(net, scores), 'global') if scores[name][i] == 0]
-    masks = _masks(scores, rows)
-    return Selection(masks, MaskedCounter(net, input_shape).share(masks).macs)
+    rows = removal_order(scores, _kinds(net, scores), 'global')
+    return _masks(scores, [(name, i) for name, i in rows if scores[name][i] == 0])
 
 
 def _kinds(net, scores: Scores) -> Dict[str, str]:

@@ -86,9 +86,9 @@ def select_structures(method: PruningMethod, config: Config, source: RunFolder, 
     scores = method.score(case)
     write_npz(folder / 'scores.npz', scores)
     if target is None:
-        masks = zero_scores(net, shape, scores).masks
+        masks = zero_scores(net, scores)
     else:
-        masks = meet_budget(net, shape, scores, target, case.options.get('scope', method.scope)).masks
+        masks = meet_budget(net, shape, scores, target, case.options.get('scope', method.scope))
     removed = sum(int((~mask).sum()) for mask in masks.values())
     adjusted = method.adjust(case, masks) if method.adjust and removed else None
     for unit in case.units:

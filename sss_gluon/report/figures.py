@@ -115,6 +115,6 @@ def _alive(rows: List[Dict[str, str]], name: str) -> Figure:
         axes.set_xticks(x)
         axes.set_xticklabels(list(bars), rotation=90, fontsize=7 if len(bars) > 30 else 8)
         axes.set_xlim(-1, len(bars))
-        axes.yaxis.get_major_locator().set_params(integer=True)
+        axes.locator_params(axis='y', integer=True)
     axes.legend(frameon=False, loc='upper left', bbox_to_anchor=(1, 1))
     return figure

@@ -61,11 +61,11 @@ def error_figure(section: Section, against: str) -> Figure:
         if len(section.summaries) <= LABELLED:
             labels += [(names[series] if s.setting in shared else s.setting, a, b) for s, a, b in zip(ordered, x, y)]
     for i, (size, error, row) in enumerate(published):
-        x, y = size / scale, float(error)
-        axes.plot([x], [y], marker='o' if row.method in ('none', 'sss') else 'd', color=INK, markerfacecolor='none',
+        place = size / scale, float(error)
+        axes.plot(*place, marker='o' if row.method in ('none', 'sss') else 'd', color=INK, markerfacecolor='none',
                   markersize=9, linestyle='none', zorder=3, label=None if i else 'published (status)')
-        labels.append((f'{row.model} ({row.top1_status})', x, y))
-        busy.append((x, y))
+        labels.append((f'{row.model} ({row.top1_status})', *place))
+        busy.append(place)
     axes.margins(x=0.15, y=0.15)
     for limits, hold in ((axes.get_xlim, axes.set_xlim), (axes.get_ylim, axes.set_ylim)):
         low, high = limits()
@@ -94,7 +94,7 @@ def _write_labels(figure: Figure, axes, labels: List[Label], busy) -> None:
     for text in texts:
         text.set_in_layout(False)
     figure.draw_without_rendering()     # the axes keep their place from here on
-    figure.set_layout_engine('none') if hasattr(figure, 'set_layout_engine') else figure.set_constrained_layout(False)
+    figure.set_layout_engine('none')
     points = axes.transData.transform(busy) if busy else np.zeros((0, 2))
     inside = axes.get_window_extent()
     taken: List[Bbox] = []

@@ -29,7 +29,7 @@ def add_axes(figure: Figure, *position, title: str = '', x: str = '', y: str = '
     axes.spines[['top', 'right']].set_visible(False)
     axes.tick_params(colors=QUIET, labelcolor=INK)
     if x == 'epoch':
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.locator_params(axis='x', integer=True)
     return axes
 
 

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import IO, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple, cast
 
 from ..errors import SSSError
 from ..signals import Interrupted, catch_signals
@@ -128,7 +128,7 @@ class _StepRunner:
     signal makes training stop without saving.)
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.child: Optional[subprocess.Popen] = None
         self.arrived: List[int] = []
 
@@ -155,23 +155,22 @@ class _StepRunner:
         path = [str(Path(__file__).resolve().parents[2]), os.environ.get('PYTHONPATH', '')]     # of this very package
         environment = dict(os.environ, PYTHONUNBUFFERED='1', PYTHONPATH=os.pathsep.join(filter(None, path)))
         last = ''
-        child = subprocess.Popen([sys.executable, '-m', 'sss_gluon.cli.steps', *arguments], stderr=subprocess.PIPE,
-                                 start_new_session=True, env=environment)
-        self.child = child
-        try:
-            if self.arrived:        # between the two lines above
-                self.pass_on(self.arrived[-1])
-            for line in child.stderr:
-                text = line.decode('utf-8', 'replace')
-                sys.stderr.write(text)
-                last = text.strip() or last
-            status = child.wait()
-        except BaseException:       # an error here: the step saves and ends
-            child.terminate()
-            child.wait()
-            raise
-        finally:
-            self.child = None
-            child.stderr.close()
+        with subprocess.Popen([sys.executable, '-m', 'sss_gluon.cli.steps', *arguments], stderr=subprocess.PIPE,
+                              start_new_session=True, env=environment) as child:
+            self.child = child
+            try:
+                if self.arrived:        # between the two lines above
+                    self.pass_on(self.arrived[-1])
+                for line in cast(IO[bytes], child.stderr):
+                    text = line.decode('utf-8', 'replace')
+                    sys.stderr.write(text)
+                    last = text.strip() or last
+                status = child.wait()
+            except BaseException:       # an error here: the step saves and ends
+                child.terminate()
+                child.wait()
+                raise
+            finally:
+                self.child = None
         self.check()
         return status, f'killed by {signal.Signals(-status).name}' if status < 0 else last

@@ -26,7 +26,7 @@ import os
 import re
 from itertools import product
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Union
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Union, cast
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -36,9 +36,9 @@ from ..errors import SSSError, nearest
 from ..train.config import MAPPINGS, load_config, load_yaml
 from .plan import STEPS, Plan, Run
 
-PLAN_KEYS = {'title': str, 'entries': list, 'smoke': dict, 'images': int, 'folder': str}
-ENTRY_KEYS = {'name': str, 'config': str, 'grid': dict, 'set': dict, 'steps': list, 'after': str, 'match': str,
-              'smoke': dict}
+PLAN_KEYS: Dict[str, type] = {'title': str, 'entries': list, 'smoke': dict, 'images': int, 'folder': str}
+ENTRY_KEYS: Dict[str, type] = {'name': str, 'config': str, 'grid': dict, 'set': dict, 'steps': list, 'after': str,
+                               'match': str, 'smoke': dict}
 LINKS = {'after': 'source', 'match': 'match'}       # keys that name an earlier entry, and the settings that they set
 FORMS = {str: 'text', list: '[a, b]', dict: '{a: b}', int: 'a whole number'}
 NAME = r'\w[\w.+-]*'
@@ -175,7 +175,7 @@ def _read(path: Path) -> Dict[str, Any]:
         body = load_yaml(path)
         if not isinstance(body, DictConfig):
             raise SSSError(f'{path} is not a list of key: value')
-        return OmegaConf.to_container(body)
+        return cast(Dict[str, Any], OmegaConf.to_container(body))
     except YAMLError as error:
         mark = getattr(error, 'problem_mark', None)
         line = f'line {mark.line + 1}: ' if mark else ''
@@ -221,7 +221,7 @@ def _overrides(texts: Sequence[str]) -> Dict[str, Any]:
         if key in ('run', 'source', 'match'):
             raise SSSError(f'{key}= is different for each run of a plan; --runs names the folder of all runs')
     try:
-        return OmegaConf.to_container(OmegaConf.from_dotlist(list(texts)))
+        return cast(Dict[str, Any], OmegaConf.to_container(OmegaConf.from_dotlist(list(texts))))
     except (OmegaConfBaseException, YAMLError, ValueError, TypeError) as error:
         raise SSSError(f'the command line: {" ".join(str(error).split())}') from error
 

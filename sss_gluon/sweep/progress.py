@@ -7,7 +7,7 @@ import re
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Iterator, NamedTuple, Tuple
+from typing import Any, Dict, Iterator, NamedTuple, Tuple
 
 from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
@@ -77,9 +77,9 @@ def _planned_epochs(checkpoint: Path) -> int:
 
 def _absolute(config: Config) -> Config:
     """The configuration as training writes it: existing paths are absolute."""
-    names = {key: os.path.abspath(value) for key in OPTIONAL
-             for value in [getattr(config, key)] if isinstance(value, str) and os.path.exists(value)}
-    return replace(config, **names)
+    paths: Dict[str, Any] = {key: os.path.abspath(value) for key in OPTIONAL for value in [getattr(config, key)]
+                             if isinstance(value, str) and os.path.exists(value)}
+    return replace(config, **paths)
 
 
 def _networks(path: Path) -> set:

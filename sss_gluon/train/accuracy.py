@@ -4,7 +4,7 @@ from __future__ import annotations
 from collections import deque
 from contextlib import contextmanager
 from itertools import chain
-from typing import Deque, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Deque, Iterator, List, NamedTuple, Sequence, Tuple, Union
 
 import mxnet as mx
 import numpy as np
@@ -24,13 +24,12 @@ class Accuracy(NamedTuple):
 
 
 def evaluate_images(net: gluon.Block, images: Union[ImageSet, RecordSet], augmentation: Augmentation,
-                    batch_size: int, devices: Sequence[mx.Context], workers: Optional[Workers] = None) -> Accuracy:
+                    batch_size: int, devices: Sequence[mx.Context], workers: Workers = ALONE) -> Accuracy:
     """Run all images through the network in inference mode.
 
     Devices share the batches and workers share the images. All of them use the running statistics of the first
     device of the first worker, which are the ones that a run saves, so the result does not depend on their number.
     """
-    workers = workers or ALONE
     if workers.size == len(devices) == 1:
         return _mean(_sums(net, images, augmentation, batch_size, devices))
     parts, sums = min(workers.size, len(images)), (0.0, 0, 0, 0)

@@ -8,7 +8,7 @@ import time
 from collections import deque
 from contextlib import nullcontext
 from dataclasses import replace
-from typing import Callable, Deque, List, Optional, Tuple
+from typing import Callable, Deque, List, Tuple
 
 import mxnet as mx
 import numpy as np
@@ -32,7 +32,7 @@ from .network import load_data, network_of
 from .run_folder import RunFolder
 from .schedules import make_schedule
 from .trainer import make_trainer
-from .workers import Workers, init_workers
+from .workers import ALONE, Workers, init_workers
 
 ENDING = 30.0       # seconds that workers of an earlier job may need to end, if its launcher could not wait
 IN_FLIGHT = 2       # steps that may be queued before their results are read
@@ -136,10 +136,8 @@ def _longer(difference: str, old: Config, new: Config) -> bool:
 class Training:
     """The state of one run between its steps."""
 
-    def __init__(self, config: Config, method: Method, run: RunFolder, devices, log,
-                 workers: Optional[Workers] = None):
-        self.config, self.run, self.devices, self.log = config, run, devices, log
-        self.workers = workers or Workers()
+    def __init__(self, config: Config, method: Method, run: RunFolder, devices, log, workers: Workers = ALONE):
+        self.config, self.run, self.devices, self.log, self.workers = config, run, devices, log, workers
         self.stop: List[int] = []       # signals that reached this process
         self.stopping = False           # whether any worker was signalled; agreed on after the same step
         self.position = Position()

@@ -129,5 +129,3 @@ class RunFolder:
                 if os.path.isdir(path) and set(os.listdir(path)) <= {'.lock'}:
                     shutil.rmtree(path)
             lock.release()
-
-

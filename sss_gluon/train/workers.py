@@ -108,6 +108,8 @@ class Workers:
     def shutdown(self) -> None:
         """Leave ps-lite at the end of the process. Its processes end together, but its scheduler drops the messages
         that it has not sent when it ends: a worker that misses one would wait forever."""
+        if self.store is None:
+            return
         handle, self.store.handle = self.store.handle, None
         free = threading.Thread(target=_LIB.MXKVStoreFree, args=(handle,), daemon=True)
         free.start()

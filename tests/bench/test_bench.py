@@ -152,7 +152,7 @@ ERRORS = [
     (['--csv', 'file/bench.csv'], 'cannot write file/bench.csv: '),
     (['--csv', '.'], 'cannot write .: it is a folder'),
     (['--baseline', 'nothing.csv'], 'baseline nothing.csv cannot be read: No such file or directory'),
-    (['--baseline', 'file'], 'baseline file is not a CSV of sss-gluon bench'),
+    (['--baseline', 'file'], 'baseline file has no column name, '),
     (['--torch-python', '/nowhere/python'], '--torch-python /nowhere/python cannot be run: No such file or directory'),
     (['--torch-python', 'false'], '--torch-python false cannot import torch: status 1'),
 ]

@@ -3,7 +3,14 @@ import numpy as np
 import pytest
 
 from sss_gluon import SSSError
-from sss_gluon.methods.ranking import meet_budget, normalised, ranked_layers, removal_order, zero_scores
+from sss_gluon.methods.ranking import (
+    MaskedCounter,
+    meet_budget,
+    normalised,
+    ranked_layers,
+    removal_order,
+    zero_scores,
+)
 
 A, B = np.array([3.0, 1.0, 2.0, 4.0]), np.array([0.5, 0.6])
 NEURONS = dict(a='neuron', b='neuron')
@@ -52,7 +59,7 @@ def conv_macs(kept, size=8):
 def test_fewest_that_meet_the_budget(target, make_case):
     case = make_case()
     scores = {unit.name: np.arange(unit.size, dtype='float64') for unit in case.units}
-    selected = meet_budget(case.net, case.input_shape, scores, target, 'global')
+    masks = meet_budget(case.net, case.input_shape, scores, target, 'global')
     rows = removal_order(scores, {unit.name: 'neuron' for unit in case.units}, 'global')
     sizes, share = {unit.name: unit.size for unit in case.units}, []
     whole = conv_macs(list(sizes.values()))
@@ -61,9 +68,9 @@ def test_fewest_that_meet_the_budget(target, make_case):
             sizes[name] -= 1
         share.append(conv_macs(list(sizes.values())) / whole)
     fewest = next(i for i, left in enumerate(share) if left <= target)
-    assert sum(int((~mask).sum()) for mask in selected.masks.values()) == fewest
-    assert selected.macs == pytest.approx(share[fewest], abs=1e-12)
-    assert {name: np.flatnonzero(~mask).tolist() for name, mask in selected.masks.items()} == \
+    assert sum(int((~mask).sum()) for mask in masks.values()) == fewest
+    assert MaskedCounter(case.net, case.input_shape).share(masks).macs == pytest.approx(share[fewest], abs=1e-12)
+    assert {name: np.flatnonzero(~mask).tolist() for name, mask in masks.items()} == \
         {name: sorted(i for n, i in rows[:fewest] if n == name) for name in sizes}
 
 
@@ -78,6 +85,6 @@ def test_zeros_are_exact_and_leave_one(make_case):
     case = make_case()
     scores = {unit.name: np.array([0.0, 1e-30, *np.zeros(unit.size - 2)]) for unit in case.units[:1]}
     scores.update({unit.name: np.zeros(unit.size) for unit in case.units[1:]})
-    selected = zero_scores(case.net, case.input_shape, scores)
-    assert [int(mask.sum()) for mask in selected.masks.values()] == [1, 1, 1]
-    assert selected.masks[case.units[0].name].tolist() == [False, True] + [False] * 6
+    masks = zero_scores(case.net, scores)
+    assert [int(mask.sum()) for mask in masks.values()] == [1, 1, 1]
+    assert masks[case.units[0].name].tolist() == [False, True] + [False] * 6
