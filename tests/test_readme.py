@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from claims import CLAIMS
 
 from sss_gluon import ARCHITECTURES, Structure, count, get_model, load_structure, rebuild
 from sss_gluon.train import load_config
@@ -68,3 +69,9 @@ def test_table_of_structures(name):
     params, macs = re.search(rf'^\| `{name}` \| ([\d,]+) \| ([\d,]+) \|', README, re.MULTILINE).groups()
     counted = count(rebuild(name), load_structure(name).input_shape)
     assert (f'{counted.params_without_bn:,}', f'{counted.macs:,}') == (params, macs)
+
+
+@pytest.mark.parametrize('claim', sorted(CLAIMS))
+def test_tests_that_stand_for_claims_exist(claim):
+    path, _, name = claim.partition('::')
+    assert f'def {name.partition("[")[0]}(' in (ROOT / 'tests' / path).read_text('utf-8')
