@@ -12,13 +12,10 @@ CLAIMS = {
     # an interrupted or killed run continues bit for bit
     'train/test_resume.py::test_continued_run_equals_an_uninterrupted_one[SIGINT in an epoch]',
     'train/test_resume.py::test_continued_run_equals_an_uninterrupted_one[SIGKILL between checkpoints]',
-    # two workers give the run of one; when one dies all end, and the same command continues
+    # two workers give the run of one
     'launch/test_workers.py::test_workers_give_the_run_of_one[2-settings1]',
-    'launch/test_workers.py::test_when_one_dies_all_end_soon_and_the_same_command_continues[worker 1]',
     # a sweep over every method, and its report
     'test_scripts.py::test_every_script_runs_with_smoke_and_writes_its_report[fashion_mnist]',
     # ImageNet's format, at 224 x 224: packed, trained, stopped, continued, cut and evaluated
-    'test_imagenet.py::test_the_whole_way[vgg16]',
-    # bfloat16 beside float32
-    'train/test_bfloat16.py::test_losses_zeros_and_accuracy_are_those_of_float32',
+    'test_imagenet.py::test_the_whole_way[resnet50]',
 }

@@ -10,6 +10,7 @@ import pytest
 from claims import CLAIMS
 
 from sss_gluon import ARCHITECTURES, Structure, count, get_model, load_structure, rebuild
+from sss_gluon.cli import main
 from sss_gluon.train import load_config
 
 ROOT = Path(__file__).parent.parent
@@ -34,17 +35,23 @@ def test_library_example_runs(tmp_path):
 
 
 @pytest.mark.slow
-def test_own_network_goes_through_the_chain(tmp_path):
+def test_own_network_goes_through_the_chain(tmp_path, monkeypatch, capsys):
     (tmp_path / 'mynet.py').write_text(CODE[1], 'utf-8')
     train = next(command for command in COMMANDS if 'mynet' in command and ' train ' in command).split()[1:]
     train[1] = str(ROOT / train[1])
     settings = [setting for setting in train[2:] if not setting.startswith('gamma=')] + ['gamma=1', 'epochs=2']
-    run(['-m', 'sss_gluon.cli', *train[:2], *settings], tmp_path)
-    assert 'removed: ' in run(['-m', 'sss_gluon.cli', 'prune', 'runs/mynet'], tmp_path)
-    assert 'compact' in run(['-m', 'sss_gluon.cli', 'evaluate', 'runs/mynet'], tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(sys.modules, 'mynet', None)     # and out of it again
+    del sys.modules['mynet']
+    assert main([*train[:2], *settings]) == 0
     export = next(command for command in COMMANDS if ' export ' in command).replace('runs/mine', 'runs/mynet')
-    pytest.importorskip('onnxruntime')
-    assert 'model.onnx' in run(['-m', 'sss_gluon.cli', *export.split()[1:]], tmp_path)
+    for command, said in (('prune runs/mynet', 'removed: '), ('evaluate runs/mynet', 'compact'),
+                          (export.partition(' ')[2], 'model.onnx')):
+        if 'onnx' in command:
+            pytest.importorskip('onnxruntime')
+        capsys.readouterr()
+        assert main(command.split()) == 0 and said in capsys.readouterr().out
     structure = Structure.load(tmp_path / 'runs/mynet/compact/model-structure.json')
     assert sum(structure.removed().values()) > 0
 

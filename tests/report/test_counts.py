@@ -6,6 +6,8 @@ import pytest
 from sss_gluon.report.counts import count_published, counts_sheet
 from sss_gluon.report.published import Published, load_published
 
+pytestmark = pytest.mark.xdist_group('counts')
+
 
 @pytest.fixture(scope='module')
 def counted():
