@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from claims import CLAIMS
 
 from sss_gluon.methods import METHODS
 from sss_gluon.sweep import load_plan, progress
@@ -29,6 +30,12 @@ def test_every_table_and_figure_has_a_script_and_a_plan():
     asked = {'table_imagenet', 'table_resnet_structures', 'table_comparison', 'figure_cifar_vgg', 'figure_cifar_resnet',
              'figure_cifar_resnext', 'figure_ssl', 'fashion_mnist'}
     assert asked <= set(PLANS) and all(path.is_file() for path in SCRIPTS.values())
+
+
+@pytest.mark.parametrize('claim', CLAIMS)
+def test_tests_that_stand_for_claims_exist(claim):
+    path, _, name = claim.partition('::')
+    assert f'def {name.partition("[")[0]}' in (ROOT / 'tests' / path).read_text('utf-8')
 
 
 @pytest.mark.parametrize('name', SCRIPTS)
