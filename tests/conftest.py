@@ -145,11 +145,11 @@ def _difference(expected, found):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Mark the tests that stand for claims, and begin with the groups: each keeps one process busy for long."""
+    """Mark the tests that stand for claims, and begin with what takes long, so that all processes end together."""
     for item in items:
         if item.nodeid.partition('/')[2].startswith(CLAIMS):
             item.add_marker('claim')
-    items.sort(key=lambda item: item.get_closest_marker('xdist_group') is None)
+    items.sort(key=lambda item: [item.get_closest_marker(name) is None for name in ('xdist_group', 'slow')])
 
 
 @pytest.fixture(scope='session')
