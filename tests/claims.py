@@ -14,7 +14,7 @@ CLAIMS = (
     # two workers give the run of one
     'launch/test_workers.py::test_workers_give_the_run_of_one[2-settings1]',
     # a sweep over every method, and its report
-    'test_scripts.py::test_every_script_runs_with_smoke_and_writes_its_report[fashion_mnist]',
+    'test_scripts.py::test_every_script_runs_with_smoke_and_writes_its_report[comparison_cifar]',
     # ImageNet's format, at 224 x 224: packed, trained, stopped, continued, cut and evaluated
     'test_imagenet.py::test_the_whole_way[resnet50]',
 )

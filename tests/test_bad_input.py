@@ -551,9 +551,9 @@ def desk(prepared, tmp_path, monkeypatch):
 
 
 def snapshot(folder):
-    """{path: content} of all there is in a folder, except locks, which stay on purpose."""
+    """{path: content} of all there is in a folder, except locks, which stay on purpose, and Python's own files."""
     return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else path.is_symlink()
-            for path in folder.rglob('*') if path.name != '.lock'}
+            for path in folder.rglob('*') if path.name != '.lock' and '__pycache__' not in path.parts}
 
 
 def differing(before, folder):
