@@ -1,5 +1,11 @@
 #!/usr/bin/env bash
-# Makes .venv on the first run, then checks the style and runs the tests. Arguments go to pytest.
+# Makes .venv on the first run, then checks style and types and runs the tests.
+#
+#   bash scripts/test.sh               the fast set: what is not slow, and one slow test for each claim of the README
+#   bash scripts/test.sh --full        every test
+#   bash scripts/test.sh ARGUMENTS     ARGUMENTS go to pytest; with files, -k or -m no test that they select is left out
+#
+# The tests run in one process for each core (8 at most), each with one thread. `-n 0` keeps them in one process.
 set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/setup.sh"
 set_up test
@@ -14,5 +20,14 @@ if [ ! -d /usr/share/datasets/fashion-mnist ] && [ ! -e "$state/fashion-mnist" ]
         echo "dataset-fashion-mnist could not be installed: the tests that need it are skipped"
 fi
 
+selected=
+if [ "${1:-}" = --full ]; then selected=1 && shift; fi
+for argument; do
+    case $argument in -k* | -m* | [!-]*[!0-9]*) selected=1 ;; esac      # not the number in `--maxfail 3`
+done
+[ -n "$selected" ] || set -- -m 'not slow or claim' "$@"
+
 ruff check
-python -m pytest tests "$@"
+case $version in 3.1[12].*) mypy ;; esac        # older Pythons have older types of NumPy, Pillow and others
+export OMP_NUM_THREADS=1        # MXNet reads it when it is imported
+python -m pytest -n logical --maxprocesses 8 --dist loadgroup "$@"

@@ -2,6 +2,8 @@
 import sss_gluon  # noqa: F401  (first: MXNet needs names that NumPy removed)
 
 # isort: split
+import hashlib
+import json
 import os
 import signal
 import subprocess
@@ -11,6 +13,8 @@ from pathlib import Path
 import mxnet as mx
 import numpy as np
 import pytest
+from claims import CLAIMS
+from filelock import FileLock
 
 from sss_gluon.factors import scaling_factors
 from sss_gluon.methods import train
@@ -139,6 +143,15 @@ def _difference(expected, found):
     return worst
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Mark the tests that stand for claims, and begin with what takes long, so that all processes end together."""
+    for item in items:
+        if item.nodeid.partition('/')[2].startswith(CLAIMS):
+            item.add_marker('claim')
+    items.sort(key=lambda item: [item.get_closest_marker(name) is None for name in ('xdist_group', 'slow')])
+
+
 @pytest.fixture(scope='session')
 def narrow():
     """{network: (options that make it small, height and width of its input)}."""
@@ -192,12 +205,40 @@ def configure(tmp_path):
 
 
 @pytest.fixture(scope='session')
-def finished(tmp_path_factory):
+def once(tmp_path_factory):
+    """A function that gives the folder ``name``, which ``fill(folder)`` has filled once for all processes of the tests.
+
+    Copy it before changing anything in it.
+    """
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if 'PYTEST_XDIST_WORKER' in os.environ else base
+
+    def find(name, fill):
+        folder, filled = base / name, base / f'{name}.filled'
+        with FileLock(str(base / f'{name}.lock')):
+            if not filled.exists():
+                folder.mkdir()
+                fill(folder)
+                filled.touch()
+        return folder
+    return find
+
+
+@pytest.fixture(scope='session')
+def trained(once):
+    """A function that gives the folder of a finished run, trained once for each configuration. Copy it to change it."""
+    def find(**settings):
+        settings = dict(SMALL, **settings)
+        key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
+        return once(f'trained-{key}', lambda folder: train(Config(run=str(folder / 'run'), **settings),
+                                                           log=lambda line: None)) / 'run'
+    return find
+
+
+@pytest.fixture(scope='session')
+def finished(trained):
     """Folder of a run that lost some blocks and neurons, but not all. Copy it before changing anything in it."""
-    path = tmp_path_factory.mktemp('finished') / 'run'
-    settings = dict(epochs=3, factors=['neuron', 'block'], gamma=0.04, gamma_mult={'conv2': 2.0}, learning_rate=0.1)
-    train(Config(run=str(path), **dict(SMALL, **settings)), log=lambda line: None)
-    return path
+    return trained(epochs=3, factors=['neuron', 'block'], gamma=0.04, gamma_mult={'conv2': 2.0}, learning_rate=0.1)
 
 
 @pytest.fixture(scope='session')

@@ -322,5 +322,5 @@ def test_factors_must_be_named():
 
 
 def test_a_bound_of_the_gradient_must_be_positive():
-    with pytest.raises(SSSError, match='clip_gradient=-1 must be more than 0'):
+    with pytest.raises(SSSError, match='clip_gradient=-1.*0'):
         mx.optimizer.create('apg', clip_gradient=-1)

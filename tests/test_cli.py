@@ -15,6 +15,8 @@ from sss_gluon.files import write_text
 ROOT = Path(__file__).resolve().parents[1]
 PROGRAM = Path(sys.executable).parent / 'sss-gluon'
 
+pytestmark = pytest.mark.xdist_group('chain')
+
 CONFIG = (ROOT / 'tests/small.yaml').read_text('utf-8')
 
 OWN_NET = '''
@@ -86,12 +88,12 @@ def test_prune_and_evaluate_agree(chain):
 def test_train_again_does_nothing_and_more_epochs_go_on(chain, tmp_path, monkeypatch, capsys):
     shutil.copytree(chain[0] / 'runs/mine', tmp_path / 'mine')
     monkeypatch.chdir(tmp_path)
-    assert main(['train', 'mine']) == 0 and 'mine is finished (2 epochs); nothing to do' in capsys.readouterr().out
+    assert main(['train', 'mine']) == 0 and 'mine is finished' in capsys.readouterr().out
     assert main(['train', 'mine', 'epochs=3']) == 0
     out = capsys.readouterr().out
     assert 'epochs raised from 2 to 3' in out and 'epoch   3/3' in out
     assert main(['train', 'mine', 'gamma=0.5', 'epochs=3']) == 2
-    assert 'was begun with other settings (gamma: 0.1 -> 0.5)' in capsys.readouterr().err
+    assert '(gamma: 0.1 -> 0.5)' in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -124,7 +126,7 @@ def test_export_writes_what_evaluate_reads(chain, tmp_path, capsys):
     assert main(['evaluate', f'{run}/deploy/model-symbol.json']) == 0
     assert capsys.readouterr().out.splitlines()[2].split()[:2] == ['model-symbol.json', top1]
     assert main(['export', run, '--int8', '--calibration', '0']) == 2
-    assert capsys.readouterr().err == 'sss-gluon export: calibration 0 must be at least 1 image\n'
+    assert re.match('sss-gluon export: .*calibration', capsys.readouterr().err)
 
 
 @pytest.mark.slow

@@ -51,21 +51,21 @@ def test_nothing_is_left_behind_by_an_error(tmp_path, error, raised, existing):
 
 def test_a_body_that_removes_its_file_is_an_error(tmp_path):
     path = tmp_path / 'x.json'
-    with pytest.raises(SSSError, match='cannot write .*x.json'), atomic_write(path) as temporary:
+    with pytest.raises(SSSError, match='x.json'), atomic_write(path) as temporary:
         os.unlink(temporary)
     assert listing(tmp_path) == []
 
 
 def test_a_folder_that_is_a_file(tmp_path):
     (tmp_path / 'file').write_text('old')
-    with pytest.raises(SSSError, match='cannot write .*x.json: '):
+    with pytest.raises(SSSError, match='x.json'):
         write_text(tmp_path / 'file' / 'x.json', 'text')
     assert listing(tmp_path) == ['file'] and (tmp_path / 'file').read_text() == 'old'
 
 
 def test_a_path_that_is_a_folder(tmp_path):
     (tmp_path / 'x.json').mkdir()
-    with pytest.raises(SSSError, match='cannot write .*x.json: Is a directory'):
+    with pytest.raises(SSSError, match='x.json: Is a directory'):
         write_text(tmp_path / 'x.json', 'text')
     assert listing(tmp_path) == ['x.json'] and listing(tmp_path / 'x.json') == []
 

@@ -255,7 +255,7 @@ esac
 '''
 STUB_VENV = r'''
 if [[ "$*" == "-m venv "* ]]; then
-    mkdir -p "${!#}/bin" && for name in python sss-gluon ruff; do cp "$0" "${!#}/bin/$name"; done
+    mkdir -p "${!#}/bin" && for name in python sss-gluon ruff mypy; do cp "$0" "${!#}/bin/$name"; done
 fi
 '''
 
@@ -279,13 +279,13 @@ class Machine:
         self.python.write_text(STUB.replace('/usr/bin/python', str(self.python)) + STUB_VENV)
         self.python.chmod(0o755)
 
-    def run(self, script='quickstart.sh', version='3.11.7', fail='', says='', **variables):
+    def run(self, script='quickstart.sh', version='3.11.7', fail='', says='', arguments=(), **variables):
         """Return the finished process; its .calls are the stub's command lines."""
         self.log.write_text('')
         # With id saying 1000, test.sh does not reach for apt-get.
         (self.bin / 'id').write_text('#!/bin/sh\necho 1000\n')
         (self.bin / 'id').chmod(0o755)
-        done = run(['bash', self.clone / 'scripts' / script], PATH=f'{self.bin}:{os.environ["PATH"]}',
+        done = run(['bash', self.clone / 'scripts' / script, *arguments], PATH=f'{self.bin}:{os.environ["PATH"]}',
                    STUB_LOG=self.log, STUB_VERSION=version, STUB_FAIL=fail, STUB_SAYS=says,
                    **dict({'STUB_MXNET': ''}, **variables))
         done.calls = self.log.read_text().splitlines()
@@ -341,9 +341,20 @@ def test_the_test_packages_are_added_once(machine):
     assert first.returncode == 0, first.stderr
     install, = first.installs
     assert install.endswith(f'--require-hashes -r {machine.clone}/scripts/locks/py311-test.txt')
-    assert first.calls[-2:] == ['ruff check', 'python -m pytest tests']
+    assert {'ruff check', 'mypy'} <= set(first.calls) and first.calls[-1].startswith('python -m pytest ')
     for script in ('test.sh', 'quickstart.sh'):
         assert machine.run(script).installs == []
+
+
+@pytest.mark.parametrize('arguments, fast', [
+    ('', True), ('-x --durations=9', True), ('--maxfail 3', True), ('--full', False), ('--full -x', False),
+    ('tests/test_cli.py', False), ('-k resume', False), ('-m launch', False),
+])
+def test_slow_tests_are_left_out_where_nobody_chose(machine, arguments, fast):
+    machine.run('test.sh')
+    last = machine.run('test.sh', arguments=arguments.split()).calls[-1]
+    assert last.startswith('python -m pytest -n ') and ('-m not slow or claim' in last) == fast
+    assert last.endswith(arguments.replace('--full', '').strip())
 
 
 @pytest.mark.parametrize('file, installs', [

@@ -4,16 +4,18 @@ import re
 import shutil
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from claims import CLAIMS
 
+from sss_gluon.methods import METHODS
 from sss_gluon.sweep import load_plan, progress
 
 ROOT = Path(__file__).resolve().parents[1]
 PLANS = {path.stem: path for path in (ROOT / 'configs/plans').glob('*.yaml')}
 SCRIPTS = {name: ROOT / f'scripts/{name}.sh' for name in PLANS}
+EVERY_METHOD = 'comparison_cifar'      # a plan in which each of them has a run
 OTHERS = [ROOT / 'scripts/reproduce.sh', *sorted((ROOT / 'scripts/cluster').glob('*.sh'))]
 
 # Stands in for setup.sh, which installs: the package is the one under test, the output goes to a folder of the test
@@ -28,6 +30,12 @@ def test_every_table_and_figure_has_a_script_and_a_plan():
     asked = {'table_imagenet', 'table_resnet_structures', 'table_comparison', 'figure_cifar_vgg', 'figure_cifar_resnet',
              'figure_cifar_resnext', 'figure_ssl', 'fashion_mnist'}
     assert asked <= set(PLANS) and all(path.is_file() for path in SCRIPTS.values())
+
+
+@pytest.mark.parametrize('claim', CLAIMS)
+def test_tests_that_stand_for_claims_exist(claim):
+    path, _, name = claim.partition('::')
+    assert f'def {name.partition("[")[0]}' in (ROOT / 'tests' / path).read_text('utf-8')
 
 
 @pytest.mark.parametrize('name', SCRIPTS)
@@ -58,6 +66,12 @@ def run(name, folder, *arguments):
                           env=environment, capture_output=True, text=True)
 
 
+@pytest.fixture(scope='session')
+def smoke_folder(once):
+    """Where the runs of all scripts go."""
+    return once('smoke', lambda folder: None)
+
+
 def test_a_dry_run_prints_the_plan_and_writes_nothing(tmp_path):
     done = run('figure_cifar_vgg', tmp_path, '--dry-run', 'seed=[3]')
     assert done.returncode == 0, done.stderr
@@ -66,18 +80,19 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
-def test_every_script_runs_with_smoke_and_writes_its_report(tmp_path):
-    """Two at a time, each on one core. Those that share runs may meet: they do not do the same work twice."""
-    with ThreadPoolExecutor(2) as pool:
-        results = dict(zip(SCRIPTS, pool.map(lambda name: run(name, tmp_path, '--smoke'), SCRIPTS)))
-    for name, done in results.items():
-        assert done.returncode == 0, f'{name}: {done.stdout[-2000:]}\n{done.stderr[-2000:]}'
-        plan = load_plan(PLANS[name], tmp_path / 'runs', smoke=True)
-        assert {progress(run).text for run in plan.runs} == {'finished'}, name
-        assert 'failed' in done.stdout and ' 0 failed' in done.stdout
-        for suffix in ('html', 'csv', 'md', 'png', 'svg'):
-            assert list((plan.folder / 'report').rglob(f'*.{suffix}')), (name, suffix)
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize('name', SCRIPTS)
+def test_every_script_runs_with_smoke_and_writes_its_report(name, smoke_folder):
+    """Side by side. Plans that share runs may meet: they do not do the same work twice."""
+    done = run(name, smoke_folder, '--smoke')
+    assert done.returncode == 0, f'{done.stdout[-2000:]}\n{done.stderr[-2000:]}'
+    plan = load_plan(PLANS[name], smoke_folder / 'runs', smoke=True)
+    assert {progress(run).text for run in plan.runs} == {'finished'}
+    assert 'failed' in done.stdout and ' 0 failed' in done.stdout
+    for suffix in ('html', 'csv', 'md', 'png', 'svg'):
+        assert list((plan.folder / 'report').rglob(f'*.{suffix}')), suffix
+    if name == EVERY_METHOD:
+        assert {run.config.method for run in plan.runs} == set(METHODS)
 
 
 # Programs in the place of those of a cluster.

@@ -103,7 +103,7 @@ def test_prune_of_a_run_that_is_not_finished(configure):
 
 
 def test_prune_while_the_run_is_in_use(run):
-    with run.locked(), pytest.raises(SSSError, match='is in use by another process'):
+    with run.locked(), pytest.raises(SSSError, match='in use'):
         prune(run.path, log=quiet)
     assert not run.compact.parent.exists()
 
@@ -146,7 +146,7 @@ def test_evaluate_against_another_run(pruned, configure, tmp_path, name, shown):
 
 def test_evaluate_against_another_data_set(pruned, configure):
     other = train(configure('other', image_size=16, epochs=1), quiet)
-    with pytest.raises(SSSError, match=r'other was trained on digits \(1, 16, 16\), .* they cannot be compared'):
+    with pytest.raises(SSSError, match=r'other .*digits \(1, 16, 16\)'):
         evaluate(pruned, other.path, log=quiet)
 
 
@@ -172,11 +172,11 @@ def test_folders_that_are_no_finished_run(call, tmp_path, configure):
     with pytest.raises(SSSError, match='there is no folder'):
         call(tmp_path / 'nothing')
     (tmp_path / 'empty').mkdir()
-    with pytest.raises(SSSError, match='is not a run folder: it has no config.yaml'):
+    with pytest.raises(SSSError, match='run folder.*config.yaml'):
         call(tmp_path / 'empty')
     (tmp_path / 'begun').mkdir()
     RunFolder(tmp_path / 'begun').save_config(configure('begun'))
-    with pytest.raises(SSSError, match='has no checkpoint yet; train it first: sss-gluon train .*begun'):
+    with pytest.raises(SSSError, match='no checkpoint.*sss-gluon train .*begun'):
         call(tmp_path / 'begun')
 
 

@@ -170,8 +170,8 @@ def test_int8_is_calibrated_on_training_images_at_random(run, monkeypatch):
 
 
 @pytest.mark.parametrize('arguments, message', [
-    (dict(format='tflite'), "format 'tflite' does not exist; the formats are symbol, onnx"),
-    (dict(int8=True, calibration=0), 'calibration 0 must be at least 1 image'),
+    (dict(format='tflite'), "'tflite'.*symbol, onnx"),
+    (dict(int8=True, calibration=0), 'calibration.*0'),
 ])
 def test_arguments_that_do_not_exist(arguments, message, finished):
     with pytest.raises(SSSError, match=message):
@@ -186,5 +186,5 @@ def test_without_onnx(run, monkeypatch):
 
 
 def test_while_the_run_is_in_use(run):
-    with run.locked(), pytest.raises(SSSError, match='is in use by another process'):
+    with run.locked(), pytest.raises(SSSError, match='in use'):
         export(run.path, log=quiet)

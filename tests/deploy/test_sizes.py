@@ -63,7 +63,7 @@ def test_a_network_of_ones_own(own_nets):
     # 3x3 1->8 at 4 x 4, twice 3x3 8->8 at 4 x 4, dense 128->3
     assert before.macs == 16 * 9 * 8 + 2 * 16 * 9 * 64 + 128 * 3
     assert before.params == 9 * 8 + 8 + 2 * (9 * 64 + 8) + 128 * 3 + 3
-    with pytest.raises(SSSError, match='own_nets:plain: give the height and width of the input: --size'):
+    with pytest.raises(SSSError, match='own_nets:plain.*--size'):
         sizes('own_nets:plain', classes=3)
 
 

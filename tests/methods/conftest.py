@@ -3,7 +3,6 @@ import pytest
 
 from sss_gluon import get_model
 from sss_gluon.data import load
-from sss_gluon.methods import train
 from sss_gluon.methods.method import Case
 from sss_gluon.train import Config
 
@@ -26,16 +25,16 @@ def configure(tmp_path):
 
 
 @pytest.fixture(scope='session')
-def source(tmp_path_factory):
-    """A function that returns the run folder of a trained dense network, by model. No test may write into it."""
-    made, folder = {}, tmp_path_factory.mktemp('source')
+def source(trained):
+    """A function that gives the run folder of a trained network, dense, by model. Nobody writes into it."""
+    return lambda model='cifar_resnet20': str(trained(**dict(GROUPS if model == 'cifar_resnext20' else SMALL,
+                                                             epochs=2)))
 
-    def find(model='cifar_resnet20'):
-        if model not in made:
-            settings = dict(GROUPS if model == 'cifar_resnext20' else SMALL, epochs=2)
-            made[model] = str(train(Config(run=str(folder / model), **settings), quiet).path)
-        return made[model]
-    return find
+
+@pytest.fixture(scope='session')
+def emptied(trained):
+    """The run folder of a network whose blocks are all zero. Nobody writes into it."""
+    return str(trained(**dict(SMALL, factors=['block'], gamma=50.0, learning_rate=0.1)))
 
 
 @pytest.fixture(scope='session')

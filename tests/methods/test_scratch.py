@@ -1,4 +1,6 @@
 """Training the compact network from scratch, with the same epochs or the same compute."""
+import shutil
+
 import numpy as np
 import pytest
 
@@ -63,20 +65,20 @@ def test_equal_compute_trains_more_epochs_and_a_finished_run_none(pruned, config
     assert len(run.metrics.rows()) == epochs
 
 
-def test_from_a_run_with_factors(configure):
-    first = train(configure('first', factors=['block'], gamma=50.0, learning_rate=0.1), quiet)
+def test_from_a_run_with_factors(configure, emptied, tmp_path):
+    first = shutil.copytree(emptied, str(tmp_path / 'first'))
     with pytest.raises(SSSError, match='is not pruned yet.* sss-gluon prune'):
-        train(configure(method='scratch', source=str(first.path)), quiet)
-    small = prune(first.path, quiet)
-    run = train(configure(method='scratch', source=str(first.path)), quiet)
+        train(configure(method='scratch', source=first), quiet)
+    small = prune(first, quiet)
+    run = train(configure(method='scratch', source=first), quiet)
     found = prune(run.path, quiet)
     assert (found.after.macs, found.before.macs) == (small.after.macs, small.before.macs)
     assert found.structure.removed() == {'block': 3}
 
 
 def test_warns_when_nothing_was_removed(configure, source, tmp_path):
-    first = train(configure('first'), quiet)
-    prune(first.path, quiet)
+    first = shutil.copytree(source(), str(tmp_path / 'first'))
+    prune(first, quiet)
     said = []
-    train(configure(method='scratch', source=str(first.path)), said.append)
+    train(configure(method='scratch', source=first), said.append)
     assert [line for line in said if line.startswith('warning: scratch: ')]

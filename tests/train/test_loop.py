@@ -231,7 +231,7 @@ def test_all_checkpoints_damaged(configure):
     for path in run.checkpoints.iterdir():
         path.write_bytes(path.read_bytes()[:1000])
     before = {path: path.read_bytes() for path in run.path.rglob('*') if path.is_file()}
-    with pytest.raises(SSSError, match='all 2 checkpoints in .* damaged'):
+    with pytest.raises(SSSError, match='2 checkpoints .*damaged'):
         train(configure(), quiet)
     assert {path: path.read_bytes() for path in run.path.rglob('*') if path.is_file()} == before
 
@@ -251,7 +251,7 @@ def test_a_full_disk_leaves_the_run_as_it_was(configure, monkeypatch):
         raise OSError(errno.ENOSPC, 'No space left on device')
 
     monkeypatch.setattr(checkpoint, 'write_npz', full_at_the_second)
-    with pytest.raises(SSSError, match='cannot write .*epoch-0002.npz: No space left on device'):
+    with pytest.raises(SSSError, match='epoch-0002.npz.*No space left'):
         train(config, quiet)
     assert os.listdir(f'{config.run}/checkpoints') == ['epoch-0001.npz']
     monkeypatch.undo()
@@ -265,7 +265,7 @@ def test_a_folder_in_use(configure, monkeypatch):
 
     def second(self, epoch, number, x, y):
         if number == 3:
-            with pytest.raises(SSSError, match='is in use by another process'):
+            with pytest.raises(SSSError, match='in use'):
                 train(configure(epochs=1), quiet)
             refused.append(True)
         return step(self, epoch, number, x, y)
@@ -280,7 +280,7 @@ def test_a_folder_that_is_no_run_is_left_alone(configure, tmp_path, content):
     folder = tmp_path / 'run'
     folder.mkdir()
     (folder / content).write_text('mine', 'utf-8')
-    with pytest.raises(SSSError, match='is not empty and not a run folder; name another run='):
+    with pytest.raises(SSSError, match='not a run folder.*run='):
         train(configure(), quiet)
     assert os.listdir(folder) == [content]
 
@@ -294,7 +294,7 @@ def test_an_empty_folder_is_taken(configure, tmp_path):
     (dict(gamma=-1.0), 'gamma=-1'), (dict(devices=['gpu7']), 'gpu7'),
     (dict(model='cifar_resnet21'), "did you mean 'cifar_resnet20'"),
     (dict(data='digit'), 'did you mean digits'), (dict(batch_size=4000), 'batch size 4000'),
-    (dict(batch_size=65, grad_accumulation=2), 'the nearest that can is 64'),
+    (dict(batch_size=65, grad_accumulation=2), '64'),
     (dict(gamma_mult={'stage9': 0.0}), "'stage9' matches no factor"),
     (dict(factors=['group']), "no 'group' structures"),
     (dict(model='no_such_module:net'), "No module named 'no_such_module'"), (dict(model='os:no_such'), 'no_such'),
@@ -345,7 +345,7 @@ def test_a_signal_in_the_last_step_of_an_epoch_stops_after_it(configure, monkeyp
 
     monkeypatch.setattr(Training, 'step', interrupted)
     config = configure(checkpoint_every=5)
-    with pytest.raises(Interrupted, match='stopped by SIGTERM after epoch 1, everything is saved'):
+    with pytest.raises(Interrupted, match='SIGTERM after epoch 1.*saved'):
         train(config, quiet)
     run = RunFolder(config.run)
     assert os.listdir(run.checkpoints) == ['epoch-0001.npz'] and len(run.metrics.rows()) == 1

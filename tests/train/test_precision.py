@@ -54,7 +54,7 @@ def test_gradients_that_are_never_finite_end_the_run():
     for _ in range(30):
         scaler.update(True)
     assert scaler.scale == 2.0 ** -14
-    with pytest.raises(SSSError, match='not finite even with a loss scale of 6.10352e-05: training diverged'):
+    with pytest.raises(SSSError, match='loss scale of 6.10352e-05'):
         scaler.update(True)
 
 

@@ -164,7 +164,7 @@ def test_gamma_multiplier_acts():
 
 
 @pytest.mark.parametrize('arguments, words', [
-    (dict(gamma_mult={'third': 2.0}), "'third' matches no factor; factors: first, norm, last"),
+    (dict(gamma_mult={'third': 2.0}), "'third'.*first, norm, last"),
     (dict(gamma_mult={'(': 2.0}), "'\\(' is not a regular expression"),
     (dict(gamma_mult={'first': -1.0}), 'multiplier -1.0'), (dict(gamma_mult={'first': float('nan')}), 'multiplier nan'),
     (dict(gamma_weighting='flops'), "'uniform' or 'macs'"), (dict(gamma_weighting='macs'), 'needs input_shape'),
@@ -431,7 +431,7 @@ def test_states_on_the_store_are_refused_in_one_sentence(tmp_path):
     np.savez(tmp_path / 'states.npz', num_update=0)
     before = (tmp_path / 'states.npz').read_bytes()
     for call in (trainer.save_states, trainer.load_states):
-        with pytest.raises(SSSError, match='update_on_kvstore=True live on the store and cannot be saved') as error:
+        with pytest.raises(SSSError, match='update_on_kvstore=True.*saved') as error:
             call(str(tmp_path / 'states.npz'))
         assert len(str(error.value).splitlines()) == 1
     assert (tmp_path / 'states.npz').read_bytes() == before
@@ -458,5 +458,5 @@ def test_the_rate_of_a_scheduler_is_taken_over():
     scheduler = mx.lr_scheduler.FactorScheduler(step=10, base_lr=0.5)
     assert make_trainer(net, lr_scheduler=scheduler).learning_rate == 0.5
     assert make_trainer(net).learning_rate == 0.1
-    with pytest.raises(SSSError, match='learning_rate=0.2 and the base_lr=0.5 of lr_scheduler differ'):
+    with pytest.raises(SSSError, match='learning_rate=0.2.*base_lr=0.5'):
         make_trainer(net, learning_rate=0.2, lr_scheduler=scheduler)
