@@ -30,6 +30,9 @@ CASES = {
     'gamma_mult': (dict(gamma=0.004, gamma_mult={1: 5.0, 3: 0.0}), {}, {}, NOISE),
 }
 HALF = ('weight decay', 'rescale, then clip')   # with float16 weights too
+QUICK = {('defaults', 'float32'), ('rescale, then clip', 'float32'), ('negative factors', 'float32'),
+         ('gamma_mult', 'float32'), ('weight decay', 'float16')}
+ALL = [(case, 'float32') for case in CASES] + [(case, 'float16') for case in HALF]
 
 
 def soft(z, alpha):
@@ -115,7 +118,8 @@ def compare(updater, arrays, reference, dtype='float32'):
             np.testing.assert_array_equal(value.asnumpy() == 0, reference.values[i] == 0)
 
 
-@pytest.mark.parametrize('case, dtype', [(case, 'float32') for case in CASES] + [(case, 'float16') for case in HALF])
+@pytest.mark.parametrize('case, dtype', [pytest.param(*each, marks=() if each in QUICK else pytest.mark.slow)
+                                         for each in ALL])
 def test_equals_reference_over_2000_steps(case, dtype):
     arguments, lr_mult, wd_mult, (noise, drift) = CASES[case]
     arguments = dict(dict(gamma=0.01), **arguments)

@@ -10,8 +10,8 @@ from mxnet import autograd, gluon
 import sss_gluon as sss
 from sss_gluon.data import load
 
-SMALL = ['cifar_vgg16', 'cifar_resnet20', 'cifar_resnet164', 'cifar_resnext20', 'cifar_resnext164']
-LARGE = ['vgg16', 'resnet50', 'resnext50_32x4d', 'peleenet']
+SMALL = ['cifar_vgg16', 'cifar_resnet20', 'cifar_resnext20']
+LARGE = ['cifar_resnet164', 'cifar_resnext164', 'vgg16', 'resnet50', 'resnext50_32x4d', 'peleenet']
 CASES = SMALL + [pytest.param(name, marks=pytest.mark.slow) for name in LARGE]
 LOSS = gluon.loss.SoftmaxCrossEntropyLoss()
 

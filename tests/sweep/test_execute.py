@@ -148,6 +148,7 @@ def test_a_run_that_needs_one_in_use_waits_for_it(desk, monkeypatch):
     assert result.finished == ('a', 'b') and lines[0].startswith('waiting')
 
 
+@pytest.mark.slow
 def test_a_folder_of_other_settings_is_not_skipped(desk, capfd):
     desk()
     assert main(['sweep', 'plan.yaml', '--only', 'block-gamma0.1-seed0', 'epochs=1']) == 0
