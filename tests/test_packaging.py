@@ -138,7 +138,7 @@ def test_the_wheel_holds_every_file_of_the_package(build, source):
     with zipfile.ZipFile(str(build(None))) as archive:
         shipped = {n for n in archive.namelist() if n.startswith('sss_gluon/')}
     wanted = {p.relative_to(source).as_posix() for p in (source / 'sss_gluon').rglob('*') if p.is_file()}
-    assert shipped == wanted
+    assert shipped == {name for name in wanted if not name.endswith('.md')}
     assert 'Apache License' in read(build(None), 'LICENSE')
 
 
@@ -341,7 +341,8 @@ def test_the_test_packages_are_added_once(machine):
     assert first.returncode == 0, first.stderr
     install, = first.installs
     assert install.endswith(f'--require-hashes -r {machine.clone}/scripts/locks/py311-test.txt')
-    assert {'ruff check', 'mypy'} <= set(first.calls) and first.calls[-1].startswith('python -m pytest ')
+    assert {'ruff check', 'mypy'} <= {call.strip() for call in first.calls}
+    assert first.calls[-1].startswith('python -m pytest ')
     for script in ('test.sh', 'quickstart.sh'):
         assert machine.run(script).installs == []
 

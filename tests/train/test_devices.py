@@ -19,7 +19,7 @@ def test_names_of_processors(names, expected):
 @no_cuda
 @pytest.mark.parametrize('name', ['gpu', 'gpu0', 'gpu(3)'])
 def test_gpu_without_cuda_is_one_sentence(name):
-    with pytest.raises(SSSError, match='no CUDA; install a GPU build') as error:
+    with pytest.raises(SSSError, match='no CUDA') as error:
         contexts(['cpu', name])
     assert str(error.value).startswith(name) and len(str(error.value).splitlines()) == 1
 
