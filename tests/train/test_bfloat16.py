@@ -223,8 +223,9 @@ def test_without_what_bfloat16_needs(variable, value, command, tmp_path, monkeyp
     monkeypatch.setenv(variable, value)
     done = command(['-m', 'sss_gluon.cli', 'train', 'config.yaml'], start(tmp_path, precision='bfloat16'))
     assert done.returncode == 2 and 'Traceback' not in done.stderr
-    assert done.stderr.splitlines()[-1] == ('sss-gluon train: precision=bfloat16 needs an MXNet with oneDNN and a CPU '
-                                            'with AVX-512, which this one is not; use precision=float32')
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith('sss-gluon train: precision=bfloat16 ')
+    assert all(part in last for part in ('oneDNN', 'AVX-512', 'precision=float32'))
     assert not (tmp_path / 'run').exists()
 
 
