@@ -20,6 +20,8 @@ from sss_gluon.factors import scaling_factors
 from sss_gluon.methods import train
 from sss_gluon.train import Config
 
+pytest.register_assert_rewrite('checks', 'comparison', 'installation', 'trained_net')     # they assert for many tests
+
 # A job in the background (`bash scripts/test.sh &`) ignores Ctrl-C, and so would every process that a test starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

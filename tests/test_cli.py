@@ -172,7 +172,7 @@ def test_count_before_and_after(capsys):
 
 @pytest.mark.slow
 def test_errors_of_a_process_have_no_traceback(tmp_path):
-    """All of them: test_bad_input.py."""
+    """All of them: bad_input."""
     write_text(tmp_path / 'small.yaml', CONFIG)
     done = call(['train', 'small.yaml', 'model=nomodule:net'], tmp_path)
     assert done.returncode == 2 and done.stdout == '' and done.stderr.count('\n') == 1

@@ -6,9 +6,11 @@ import threading
 
 import numpy as np
 import pytest
+from packing import SEED
 from PIL import Image
 
 from sss_gluon.data import ImageSet, digits
+from sss_gluon.data.pack import pack_images
 from sss_gluon.data.recordio import image_record
 
 
@@ -122,3 +124,29 @@ def write_records():
         stem.with_suffix('.lst').write_text(''.join(f'{i}\t{i}\t{i}.jpg\n' for i in range(len(records))))
         return stem
     return write
+
+
+@pytest.fixture(scope='session')
+def source(tmp_path_factory, photograph):
+    """train/ with 12 + 5 images of 2 classes and 4 files that are not images, val/ with 2 + 2 images."""
+    src = tmp_path_factory.mktemp('source')
+    for part, counts in (('train', dict(ant=12, bee=5)), ('val', dict(ant=2, bee=2))):
+        for name, count in counts.items():
+            (src / part / name).mkdir(parents=True)
+            for i in range(count):
+                photograph(i + len(name) * 10, 40 + i, 50 - i).save(src / part / name / f'{i:02}.jpg')
+    damaged = src / 'train/bee'
+    damaged.joinpath('half.jpg').write_bytes((damaged / '03.jpg').read_bytes()[:-200])
+    damaged.joinpath('empty.jpg').write_bytes(b'')
+    damaged.joinpath('notes.txt').write_text('no image')
+    damaged.joinpath('folder').mkdir()
+    damaged.joinpath('.hidden').write_text('passed over')
+    return src
+
+
+@pytest.fixture(scope='session')
+def packed(source, tmp_path_factory):
+    """The result of an uninterrupted packing."""
+    dst = tmp_path_factory.mktemp('packed') / 'dst'
+    pack_images(source, dst, seed=SEED)
+    return dst
