@@ -56,7 +56,7 @@ def export(path: Union[str, Path], format: str = 'symbol', int8: bool = False, c
     path : run folder
         ``prune`` need not have run; zero structures are removed here too.
     format : {'symbol', 'onnx'}
-        Format of the float32 network. ONNX needs the packages of ``pip install "sss_gluon[onnx]"``.
+        Format of the float32 network. ONNX needs the packages of the extra ``onnx``.
     int8 : bool
         Also write a network that computes with 8-bit integers, in MXNet's own format.
     calibration : int

@@ -95,7 +95,7 @@ def packages():
         import onnxruntime
     except ImportError as error:
         raise SSSError('ONNX needs the packages onnx and onnxruntime: '
-                       f'pip install "sss_gluon[onnx]" ({error})') from error
+                       f'pip install "onnx<=1.16.2" onnxruntime ({error})') from error
     return onnx, onnxruntime
 
 

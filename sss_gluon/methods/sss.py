@@ -30,6 +30,8 @@ class ScalingFactors(Regularizer):
     def explain(self, training) -> Optional[str]:
         if not self.factors or not all((factor.values() != 0).all() for factor in self.factors):
             return None
+        if not training.config.gamma:
+            return 'gamma=0: nothing drives a factor to zero, so there is nothing to remove'
         config, trainer, steps = training.config, training.trainer, len(training.batches)
         batches = training.batches.epoch(config.epochs)
         few = [next(batches) for _ in range(min(BATCHES, steps))]

@@ -77,7 +77,8 @@ def _user_model(name: str, classes, factors, in_channels, options) -> gluon.Hybr
     try:
         net = function(**arguments)
     except TypeError as error:
-        raise SSSError(f'model {name!r}: {error}; it is called with {", ".join(sorted(arguments))}') from error
+        hint = ' (factors=null leaves factors out)' if factors is not None else ''
+        raise SSSError(f'model {name!r}: {error}; it is called with {", ".join(sorted(arguments))}{hint}') from error
     if not isinstance(net, gluon.HybridBlock):
         raise SSSError(f'model {name!r} returned {type(net).__name__}, not a HybridBlock')
     return net

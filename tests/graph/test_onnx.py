@@ -170,7 +170,7 @@ def test_a_graph_that_is_not_valid_is_not_kept(fill, tmp_path, monkeypatch):
 def test_without_the_packages(package, fill, tmp_path, monkeypatch):
     program = small(fill)
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(SSSError, match=r'pip install "sss_gluon\[onnx\]"'):
+    with pytest.raises(SSSError, match='pip install .*onnxruntime'):
         ours.write_onnx(program, tmp_path / 'net.onnx')
     assert list(tmp_path.iterdir()) == []
 

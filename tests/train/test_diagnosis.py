@@ -201,3 +201,9 @@ def test_no_diagnosis_without_need(configure, settings):
     said = []
     run = train(configure(epochs=1, **settings), said.append)
     assert len(said) == 1 and not (run.path / 'diagnosis.txt').exists()
+
+
+def test_without_gamma_nothing_is_advised(configure):
+    said = []
+    run = train(configure(epochs=1, gamma=0.0), said.append)
+    assert 'gamma=0' in said[-1] and (run.path / 'diagnosis.txt').read_text('utf-8') == said[-1] + '\n'
