@@ -11,7 +11,8 @@ from ..errors import SSSError, nearest
 from . import batches, cifar, digits, fashion_mnist, folder, imagenet
 from .augment import Augmentation
 from .batches import TrainBatches
-from .images import DataSet, ImageSet
+from .data_set import DataSet
+from .images import ImageSet
 from .record_batches import RecordBatches, record_evaluation_batches
 from .records import RecordSet
 

@@ -18,8 +18,9 @@ from typing import Dict, Optional, Tuple, Union
 import numpy as np
 
 from ..errors import SSSError
+from .data_set import DataSet
 from .download import RemoteFile, data_folder, provide
-from .images import DataSet, ImageSet, check_labels
+from .images import ImageSet, check_labels
 
 _SHAPE = (3, 32, 32)
 _PIXELS = 3 * 32 * 32

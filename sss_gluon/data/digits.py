@@ -15,8 +15,9 @@ from typing import Optional, Union
 import numpy as np
 
 from ..errors import SSSError
+from .data_set import DataSet
 from .idx import read_idx
-from .images import DataSet, ImageSet, hold_out
+from .images import ImageSet, hold_out
 
 FILES = Path(__file__).with_name('files')
 _LARGEST_VALUE = 16

@@ -7,9 +7,10 @@ from typing import Dict, Optional, Union
 import numpy as np
 
 from ..errors import SSSError
+from .data_set import DataSet
 from .download import RemoteFile, data_folder, provide
 from .idx import read_idx
-from .images import DataSet, ImageSet, check_labels
+from .images import ImageSet, check_labels
 
 NAME = 'fashion-mnist'
 DEBIAN_FOLDER = Path('/usr/share/datasets/fashion-mnist')    # Debian's package dataset-fashion-mnist

@@ -9,7 +9,8 @@ import numpy as np
 from PIL import Image, ImageFile, ImageOps
 
 from ..errors import SSSError
-from .images import DataSet, ImageSet
+from .data_set import DataSet
+from .images import ImageSet
 
 # Only formats that Pillow decodes itself; for others (EPS) it would run external programs on the file.
 FORMATS = ('PNG', 'JPEG', 'BMP', 'GIF', 'WEBP', 'TIFF', 'PPM')

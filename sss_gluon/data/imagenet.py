@@ -7,8 +7,9 @@ from typing import Optional, Union
 import numpy as np
 
 from ..errors import SSSError
+from .data_set import DataSet
 from .download import data_folder
-from .images import DataSet, check_count, check_labels
+from .images import check_count, check_labels
 from .recordio import read_classes
 from .records import RecordSet
 
