@@ -40,7 +40,7 @@ class Workers:
     rank, size : int
         Rank of this worker, and number of workers.
     status : int
-        Exit status of this process in case it has to end itself (see ``shutdown``).
+        Exit status of this process in case it has to end itself (see ``shutdown_at_exit``).
     """
 
     def __init__(self, store: Optional[mx.kvstore.KVStoreBase] = None):
@@ -105,17 +105,28 @@ class Workers:
                            f'{len(contexts)}; kvstore=horovod needs one for each worker')
         return [contexts[place]]
 
-    def shutdown(self) -> None:
+    def shutdown_at_exit(self) -> None:
         """Leave ps-lite at the end of the process. Its processes end together, but its scheduler drops the messages
         that it has not sent when it ends: a worker that misses one would wait forever."""
         if self.store is None:
             return
-        handle, self.store.handle = self.store.handle, None
-        free = threading.Thread(target=_LIB.MXKVStoreFree, args=(handle,), daemon=True)
-        free.start()
-        free.join(FAREWELL)
-        if free.is_alive():
-            _end(self.status)
+        store, leaving = self.store, threading.Event()
+
+        def leave() -> None:
+            leaving.wait()
+            handle, store.handle = store.handle, None
+            _LIB.MXKVStoreFree(handle)
+
+        waiting = threading.Thread(target=leave, daemon=True)
+        waiting.start()     # now: from Python 3.12 on, no thread starts at exit
+
+        def shutdown() -> None:
+            leaving.set()
+            waiting.join(FAREWELL)
+            if waiting.is_alive():
+                _end(self.status)
+
+        atexit.register(shutdown)
 
     def abort(self) -> None:
         """After an error, end this process without waiting for the others, as MXNet would do forever."""
@@ -142,7 +153,7 @@ def init_workers(kvstore: str) -> Workers:
             raise SSSError('kvstore=horovod: this job was launched for ps-lite; use: sss-gluon launch --workers 2 '
                            '--backend horovodrun train ...')
         workers = Workers(mx.kv.create(DISTRIBUTED.get(kvstore, kvstore)))
-        atexit.register(workers.shutdown)
+        workers.shutdown_at_exit()
         return workers
     started = max(int(os.environ.get(name, 1)) for name in SIZES)
     if kvstore == 'horovod' or started > 1:

@@ -62,14 +62,14 @@ def test_workers_give_the_run_of_one(workers, settings, alone):
 
 
 DEAF = """
-import atexit, sys, time
+import sys, time
 import sss_gluon
 from types import SimpleNamespace
 from sss_gluon.train import workers
 workers.FAREWELL, workers._LIB = 0.5, SimpleNamespace(MXKVStoreFree=lambda handle: time.sleep({seconds}))
 job = workers.Workers(SimpleNamespace(rank=0, num_workers=2, handle=1))
 job.status = 143
-atexit.register(job.shutdown)
+job.shutdown_at_exit()
 print('done')
 sys.exit(3)
 """
