@@ -5,9 +5,10 @@ Both are registered with ``mx.optimizer``, as ``apg`` (every parameter is a fact
 """
 from __future__ import annotations
 
-from typing import Dict, Iterable, Optional
+from typing import Dict, Iterable, Optional, Union
 
 import mxnet as mx
+import numpy as np
 from mxnet import nd
 
 from .errors import SSSError
@@ -28,8 +29,8 @@ class APG(mx.optimizer.Optimizer):
     non_negative : bool
         λ ← max(0, λ) after eq. 12; the momentum is not changed. Without it a factor overshoots zero, and swings around
         it for some steps before it stays there.
-    gamma_mult : dict of int to float, optional
-        Multiplier of γ by parameter index; 1 where absent.
+    gamma_mult : dict of int to float or numpy.ndarray, optional
+        Multiplier of γ by parameter index, one number or one for each entry; 1 where absent.
     **kwargs
         ``learning_rate``, ``wd``, ``clip_gradient``, ``rescale_grad``, ``lr_scheduler``, ``multi_precision`` of
         ``mx.optimizer.Optimizer``.
@@ -42,7 +43,7 @@ class APG(mx.optimizer.Optimizer):
     """
 
     def __init__(self, gamma: float = 0.01, momentum: float = 0.9, non_negative: bool = True,
-                 gamma_mult: Optional[Dict[int, float]] = None, **kwargs):
+                 gamma_mult: Optional[Dict[int, Union[float, np.ndarray]]] = None, **kwargs):
         super().__init__(**kwargs)
         if not gamma >= 0 or gamma == float('inf'):
             raise SSSError(f'gamma={gamma}: the sparsity strength must be a finite number >= 0')
@@ -52,6 +53,9 @@ class APG(mx.optimizer.Optimizer):
             raise SSSError(f'clip_gradient={self.clip_gradient} must be more than 0, or None for no bound')
         self.gamma, self.momentum, self.non_negative = gamma, momentum, non_negative
         self.gamma_mult = dict(gamma_mult or {})
+        self.held: Dict[int, np.ndarray] = {}       # by parameter index: True where a factor is held at zero
+        self.train_factors = True                   # otherwise they keep their values
+        self.changes = 0        # to be raised whenever ``held`` or ``gamma_mult`` changes
         # The multipliers that remain after pickling; until then MXNet reads those of the parameters.
         self.lr_mult = {index: p.lr_mult for index, p in self.param_dict.items()}
         self.wd_mult = {index: p.wd_mult for index, p in self.param_dict.items()}
@@ -61,12 +65,21 @@ class APG(mx.optimizer.Optimizer):
 
     def update(self, index, weight, grad, state):
         self._update_count(index)
+        if not self.train_factors:
+            return
         lr = self._get_lr(index)
-        self.update_factor(weight, grad, state, lr, self._get_wd(index), self.threshold(index, lr))
+        threshold = self.threshold(index, lr)
+        if np.ndim(threshold):
+            threshold = nd.array(threshold, ctx=weight.context).reshape(weight.shape)
+        self.update_factor(weight, grad, state, lr, self._get_wd(index), threshold)
 
-    def threshold(self, index, lr: float) -> float:
-        """The threshold ηγ of one factor array, which eq. 10 subtracts from |z|."""
-        return lr * self.gamma * self.gamma_mult.get(index, 1.0)
+    def threshold(self, index, lr: float) -> Union[float, np.ndarray]:
+        """The threshold ηγ of one factor array, which eq. 10 subtracts from |z|; an array if its entries differ.
+
+        It is infinite where a factor is held: with λ = 0 and v = 0, eq. 10 to 12 then give 0 for any gradient.
+        """
+        threshold = lr * self.gamma * self.gamma_mult.get(index, 1.0)
+        return np.where(self.held[index], np.inf, threshold) if index in self.held else threshold
 
     def update_factor(self, factor, grad, v, lr: float, wd: float, threshold) -> None:
         """One step of eq. 10-12 on an array of factors; ``threshold`` is ηγ, one number or one per factor.

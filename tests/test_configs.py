@@ -78,7 +78,7 @@ def test_the_published_gamma_and_the_penalty_of_conv1_to_conv4():
     config = load_config(ROOT / 'configs/imagenet/vgg16_neuron.yaml')
     assert config.gamma_mult == {'norm5_.*': 0.0}
     from sss_gluon.factors import scaling_factors
-    from sss_gluon.train.trainer import gamma_multipliers
+    from sss_gluon.train.parameters import gamma_multipliers
     net = get_model('vgg16', factors=config.factors)
     found = gamma_multipliers(net, config.gamma_mult)
     spared = {f.name for f in scaling_factors(net) if found.get(f.name, 1) == 0}

@@ -11,7 +11,7 @@ from ..errors import SSSError
 from ..factors import scaling_factors
 from ..timing import Measurement, interleaved, ratio, timed
 from ..train import make_trainer
-from ..train.trainer import exempt_from_decay
+from ..train.parameters import exempt_from_decay
 from .activation import activation_scaled, copy_parameters
 from .settings import Settings
 

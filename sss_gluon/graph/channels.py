@@ -21,9 +21,13 @@ from .rules import Concat, Linear, Rule
 
 
 class Channels:
-    """Constants, labels and kept channels of one program: the view that operator rules work on (see ``rules``)."""
+    """Constants, labels and kept channels of one program: the view that operator rules work on (see ``rules``).
 
-    def __init__(self, program: Program):
+    With ``training``, a channel counts as constant only if it is 0: other constants follow from running statistics,
+    which training mode does not use.
+    """
+
+    def __init__(self, program: Program, training: bool = False):
         self.program = program
         self.nodes = program.nodes()
         self.shapes = program.shapes()
@@ -37,7 +41,8 @@ class Channels:
         self._constants: Dict[Entry, np.ndarray] = {}
         for node, rule in self.rules.items():
             for i, value in enumerate(rule.constants(node, self)):
-                self._constants[Entry(node, i)] = self._checked('constants', value, Entry(node, i))
+                value = self._checked('constants', value, Entry(node, i))
+                self._constants[Entry(node, i)] = np.where(value == 0, 0.0, np.nan) if training else value
 
     def _rule(self, node: Node) -> Rule:
         rule = RULES.get(node.operator, UNKNOWN)

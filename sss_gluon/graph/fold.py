@@ -40,7 +40,7 @@ def fold(program: Program) -> Program:
     live |= {entry.node.name for user in nodes if user not in constant for entry in user.inputs
              if entry.node.is_variable}
     claim = unique_names(live)
-    values, replacement, same = dict(program.values), {}, {}
+    values, replacement, same, origins = dict(program.values), {}, {}, {}
     numbers = _numbered(nodes, folded)
     for entry, value in zip(frontier, folded_values):
         computation = numbers[entry.node], entry.output
@@ -51,7 +51,7 @@ def fold(program: Program) -> Program:
             if any(node.op in NO_GRADIENT for node in Program([entry], {}, ()).nodes()):
                 attrs['__grad_req__'] = 'null'
             same[computation] = Node('null', name, attrs)
-            values[name] = value
+            values[name], origins[name] = value, entry
         replacement[entry] = same[computation]
 
     def replace(node, inputs):
@@ -59,7 +59,9 @@ def fold(program: Program) -> Program:
             return {i: Entry(new) for (origin, i), new in replacement.items() if origin is node}
         return Node(node.op, node.name, node.attrs, inputs, node.extra)
 
-    return program.derived(rewritten(program.outputs, replace), values)
+    result = program.derived(rewritten(program.outputs, replace), values)
+    result.origins = origins
+    return result
 
 
 def _numbered(nodes, folded):

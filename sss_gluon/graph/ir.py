@@ -64,15 +64,18 @@ class Program:
         Shape of ``data``.
     variables : dict of str to str
         {structural name of a parameter, e.g. ``stage1.0.conv1.weight``: name of its variable}.
-    kept_indices : dict of str to numpy.ndarray
-        For each parameter that was cut along its first axis, the indices before the cut that remain.
+    kept_indices : dict of str to dict of int to numpy.ndarray
+        For each parameter that was cut, {axis: the indices before the cut that remain}.
+    origins : dict of str to Entry
+        The result of ``fold`` that each of its new parameters holds, as an entry of the program before.
     """
     outputs: List[Entry]
     values: Dict[str, np.ndarray]
     input_shape: Tuple[int, ...]
     input_name: str = 'data'
-    kept_indices: Dict[str, np.ndarray] = field(default_factory=dict)
+    kept_indices: Dict[str, Dict[int, np.ndarray]] = field(default_factory=dict)
     variables: Dict[str, str] = field(default_factory=dict)
+    origins: Dict[str, Entry] = field(default_factory=dict, repr=False, compare=False)
     _shapes: Optional[Dict[Entry, Tuple[int, ...]]] = field(default=None, repr=False, compare=False)
 
     def nodes(self) -> List[Node]:
@@ -123,10 +126,10 @@ class Program:
         return [tuple(self.shapes()[entry]) for entry in self.outputs]
 
     def derived(self, outputs: List[Entry], values: Optional[Dict[str, np.ndarray]] = None,
-                kept_indices: Optional[Dict[str, np.ndarray]] = None) -> Program:
+                kept_indices: Optional[Dict[str, Dict[int, np.ndarray]]] = None) -> Program:
         """The program that computes ``outputs``, made from nodes of this one, with the values that they depend on."""
         program = Program(outputs, self.values if values is None else values, self.input_shape, self.input_name,
-                          self.kept_indices if kept_indices is None else kept_indices, self.variables)
+                          self.kept_indices if kept_indices is None else kept_indices, self.variables, self.origins)
         program.values = program.used_values()
         return program
 

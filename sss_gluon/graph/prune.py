@@ -16,13 +16,17 @@ from .rules import Concat
 TOLERANCE = 1e-4        # relative to the largest output: float32 sums in another order differ by less
 
 
-def prune_graph(program: Program, align: int = 1) -> Tuple[Program, List[str]]:
+def prune_graph(program: Program, align: int = 1, training: bool = False) -> Tuple[Program, List[str]]:
     """Prune a folded program; return the compact program and the operators that were not understood.
 
-    Repeated until nothing changes: a grouped convolution with one group left is pruned like a plain one then.
+    Repeated until nothing changes: a grouped convolution with one group left is pruned like a plain one then. With
+    ``training``, only what contributes nothing in training mode is removed: BatchNorms of constants stay, and groups
+    remain whole, because all their channels share a factor.
     """
     while True:
-        reduced, unhandled = slice_parameters(simplify(program), align)
+        reduced, unhandled = slice_parameters(simplify(program, training), align, training)
+        if training:
+            return guard_concats(simplify(reduced, training)), unhandled
         if _size(reduced) == _size(program):
             return guard_concats(reduced), unhandled
         program = reduced
@@ -32,13 +36,13 @@ def _size(program: Program) -> Tuple[int, int]:
     return len(program.nodes()), sum(value.size for value in program.used_values().values())
 
 
-def simplify(program: Program) -> Program:
+def simplify(program: Program, training: bool = False) -> Program:
     """Drop additions of zero, and replace a branch whose result is the same for every input by one constant.
 
     A ReLU of a ReLU, which remains where a block between the two was removed, and a slice over the whole width are
     dropped too.
     """
-    channels = Channels(program)
+    channels = Channels(program, training)
     values = dict(program.values)
     claim = unique_names(values)
 
@@ -82,9 +86,9 @@ def _plus_constant(node, other: Entry, name: str, shape) -> Node:
     return Node('broadcast_add', node.name, {}, [other, Entry(Node('null', name, attrs))])
 
 
-def slice_parameters(program: Program, align: int = 1) -> Tuple[Program, List[str]]:
+def slice_parameters(program: Program, align: int = 1, training: bool = False) -> Tuple[Program, List[str]]:
     """Cut parameters to the channels that are kept, and drop branches without any."""
-    channels = Channels(program)
+    channels = Channels(program, training)
     channels.solve(align)
     attributes = channels.rewrite()
     values, kept = dict(program.values), dict(program.kept_indices)
@@ -92,8 +96,8 @@ def slice_parameters(program: Program, align: int = 1) -> Tuple[Program, List[st
         for axis, keep in cuts.items():
             if not keep.all():
                 values[name] = np.compress(keep, values[name], axis=axis)
-                if axis == 0:
-                    kept[name] = kept.get(name, np.arange(keep.size))[keep]
+                before = kept.get(name, {})
+                kept[name] = {**before, axis: before.get(axis, np.arange(keep.size))[keep]}
 
     def replace(node: Node, inputs):
         if node.is_variable:

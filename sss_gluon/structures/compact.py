@@ -144,7 +144,7 @@ def _survivors(name: str, size: int, program: Program, reduced: Program, constan
             continue
         alive = np.zeros(size, bool)
         if parameter in reduced.values:
-            kept = reduced.kept_indices.get(parameter, np.arange(program.values[parameter].shape[0]))
+            kept = reduced.kept_indices.get(parameter, {}).get(0, np.arange(program.values[parameter].shape[0]))
             alive[kept // (program.values[parameter].shape[0] // size)] = True
         else:
             alive[:] = parameter in constant

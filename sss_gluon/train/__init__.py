@@ -1,7 +1,8 @@
 """Training: configuration, the one loop, trainer, checkpoints, workers. It knows no pruning method by name."""
 from ..signals import Interrupted
 from .config import Config, load_config
+from .factor_trainer import FactorTrainer
 from .run_folder import RunFolder
-from .trainer import FactorTrainer, make_trainer
+from .trainer import make_trainer
 
 __all__ = ['Config', 'FactorTrainer', 'Interrupted', 'RunFolder', 'load_config', 'make_trainer']

@@ -137,15 +137,17 @@ class _Bucket:
 
     def update(self, optimizer: APGNAG) -> None:
         lr, wd = optimizer._get_lr(self.indices[0]), optimizer._get_wd(self.indices[0])
-        if self.factors:
+        if self.factors and optimizer.train_factors:
             optimizer.update_factor(self.weight, self.grad, self.velocity, lr, wd, self._threshold(optimizer, lr))
-        else:
+        elif not self.factors:
             optimizer.update_weight(self.weight, self.grad, self.velocity, lr, wd, self.ahead)
 
     def _threshold(self, optimizer: APGNAG, lr: float) -> nd.NDArray:
-        each = tuple(optimizer.threshold(index, lr) for index in self.indices)
-        if self._thresholds[0] != each:
-            self._thresholds = each, nd.array(np.repeat(each, self.sizes), ctx=self.weight.context)
+        key = optimizer.changes, optimizer.gamma, lr
+        if self._thresholds[0] != key:
+            each = [np.broadcast_to(optimizer.threshold(index, lr), size)
+                    for index, size in zip(self.indices, self.sizes)]
+            self._thresholds = key, nd.array(np.concatenate(each), ctx=self.weight.context)
         return self._thresholds[1]
 
 

@@ -19,7 +19,8 @@ from mxnet import gluon
 from ..errors import SSSError
 from ..files import read_npz, write_npz
 from .config import Config, save_config
-from .trainer import FactorTrainer, named_parameters
+from .factor_trainer import FactorTrainer
+from .parameters import named_parameters
 from .workers import ALONE, Workers
 
 FORMAT = 'sss_gluon checkpoint 1'

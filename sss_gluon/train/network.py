@@ -18,8 +18,8 @@ from ..models.layers import weight_initializer
 from ..structures import Structure, rebuild
 from .config import Config
 from .devices import contexts
+from .parameters import exempt_from_decay, named_parameters
 from .run_folder import RunFolder
-from .trainer import exempt_from_decay, named_parameters
 
 
 def load_data(config: Config) -> DataSet:

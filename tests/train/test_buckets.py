@@ -7,7 +7,8 @@ from mxnet import autograd, gluon, nd
 from sss_gluon import apg
 from sss_gluon.factors import scaling_factors
 from sss_gluon.models import get_model
-from sss_gluon.train.trainer import make_trainer, named_parameters
+from sss_gluon.train.parameters import named_parameters
+from sss_gluon.train.trainer import make_trainer
 
 STEPS = 6
 SETTINGS = dict(gamma=2.0, learning_rate=0.1, wd=1e-2)

@@ -13,7 +13,7 @@ from sss_gluon import get_model, make_trainer, scaling_factors
 from sss_gluon.errors import SSSError
 from sss_gluon.train import Config
 from sss_gluon.train.checkpoint import FORMAT, Position, checkpoints, load_latest, read_checkpoint, save_checkpoint
-from sss_gluon.train.trainer import named_parameters
+from sss_gluon.train.parameters import named_parameters
 
 OPTIONS = dict(classes=4, in_channels=1, depths=(1, 1), widths=(4, 6), factors=('neuron', 'block'))
 CONFIG = Config(seed=5, gamma=0.3)

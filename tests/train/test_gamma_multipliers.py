@@ -8,7 +8,7 @@ from trained_net import assert_equal, make_net, values
 from sss_gluon import ScaledConv2D, get_model, make_trainer, scaling_factors
 from sss_gluon.errors import SSSError
 from sss_gluon.structures.masked_count import mac_weights
-from sss_gluon.train.trainer import gamma_multipliers
+from sss_gluon.train.parameters import gamma_multipliers
 
 
 @pytest.mark.parametrize('gamma_mult, expected', [

@@ -15,8 +15,8 @@ from sss_gluon.train import precision
 from sss_gluon.train.checkpoint import read_checkpoint
 from sss_gluon.train.loop import Interrupted, Training, run_training
 from sss_gluon.train.method import Method, Regularizer
+from sss_gluon.train.parameters import named_parameters
 from sss_gluon.train.precision import LOSS_SCALE, LossScaler, overflow
-from sss_gluon.train.trainer import named_parameters
 
 SIZE, BATCH = 16, 4
 SETTINGS = dict(gamma=2.0, learning_rate=0.1, wd=1e-2, clip_gradient=0.02)

@@ -9,7 +9,7 @@ from sss_gluon.deploy import load_run
 from sss_gluon.errors import SSSError
 from sss_gluon.methods import train
 from sss_gluon.train.network import build_network, load_data, start_from
-from sss_gluon.train.trainer import named_parameters
+from sss_gluon.train.parameters import named_parameters
 
 SMALL = dict(classes=10, in_channels=1, depths=(1, 1, 1), widths=(8, 8, 16))
 

@@ -12,8 +12,8 @@ from sss_gluon.graph import count
 from sss_gluon.methods import train
 from sss_gluon.train import precision
 from sss_gluon.train.config import Config, check, load_config
+from sss_gluon.train.parameters import named_parameters
 from sss_gluon.train.precision import LOSS_SCALE, LossScaler, active, as_float32, mixed
-from sss_gluon.train.trainer import named_parameters
 
 # float16 weights
 

@@ -8,7 +8,8 @@ from trained_net import make_net, train, values
 
 from sss_gluon import ScaledConv2D, get_model, make_trainer
 from sss_gluon.errors import SSSError
-from sss_gluon.train.trainer import FactorTrainer, named_parameters
+from sss_gluon.train.factor_trainer import FactorTrainer
+from sss_gluon.train.parameters import named_parameters
 
 
 def test_parameters_are_in_structural_order():

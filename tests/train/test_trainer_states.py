@@ -7,7 +7,7 @@ from trained_net import assert_equal, make_net, train, values
 
 from sss_gluon import make_trainer, scaling_factors
 from sss_gluon.errors import SSSError
-from sss_gluon.train.trainer import named_parameters
+from sss_gluon.train.parameters import named_parameters
 
 SETTINGS = dict(gamma=0.05, learning_rate=0.1, momentum=0.9, wd=1e-2)
 

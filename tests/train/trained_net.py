@@ -5,7 +5,7 @@ from mxnet import autograd, gluon, nd
 from mxnet.gluon import nn
 
 from sss_gluon import ScaledBatchNorm, ScaledConv2D
-from sss_gluon.train.trainer import named_parameters
+from sss_gluon.train.parameters import named_parameters
 
 BATCH = 16
 ONE = (mx.cpu(0),)

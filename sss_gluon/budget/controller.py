@@ -1,0 +1,230 @@
+"""The controller of a budget: it steers γ while a network trains, until what is left meets the budget."""
+from __future__ import annotations
+
+from typing import List, Optional, Sequence
+
+import numpy as np
+from mxnet import gluon
+
+from ..errors import SSSError
+from .holder import Holder, Measure
+
+POINTS = 200        # control points of a search
+PRESSES = 40        # a structure is pressed to zero within this part of the search
+
+
+class Budget(Holder):
+    """Steers γ until what is left of a network meets a budget; step it after every step of the trainer.
+
+    All structures feel the γ that the trainer starts with. The search removes one after the other, evenly over its
+    steps: when the next is due, the structure that needs the least γ to reach zero in time is pressed with that γ, and
+    is held once its factor is exactly zero. When the budget is met, γ becomes 0 and the factors are folded into the
+    weights: the structure is fixed, and the rest of the training trains it.
+
+    The force that a structure needs follows from how it moves. With momentum μ and rate η, equations 10 to 12 move a
+    factor by −η(γ + g)/(1 − μ) a step once its velocity has settled; so its movement shows the resistance −g of the
+    loss, and γ = −g + λ(1 − μ)/(ηT) brings it to zero within T steps. This is computed anew at every control point.
+
+    Parameters
+    ----------
+    net : mxnet.gluon.HybridBlock
+        With scaling factors, initialised.
+    trainer : FactorTrainer
+        Of ``make_trainer``. ``gamma_mult`` and ``gamma_weighting`` keep their effect.
+    input_shape : sequence of int
+        Batch first.
+    target : float
+        In (0, 1]: the share that may be left, of the MACs or of what ``measure`` measures.
+    steps : int
+        Length of the search.
+    measure : callable, optional
+        As for ``Holder``.
+    what : str
+        What ``measure`` measures, for messages.
+
+    Attributes
+    ----------
+    met : bool
+    planned : float
+        The share that should be left by now.
+
+    Raises
+    ------
+    SSSError
+        The budget is smaller than what remains without all structures that can go.
+    """
+    SCALARS: List[str] = [*Holder.SCALARS, 'passed', 'weight', 'due', 'deadline', 'met', 'highest', 'strength']
+    VECTORS: List[str] = [*Holder.VECTORS, 'values', 'moved', 'chosen', 'pressure']
+
+    def __init__(self, net: gluon.HybridBlock, trainer, input_shape: Sequence[int], target: float, steps: int,
+                 measure: Optional[Measure] = None, what: str = 'MACs'):
+        super().__init__(net, trainer, input_shape, measure)
+        if not 0 < target <= 1:
+            raise SSSError(f'a budget of {target} is impossible: it is the share of the {what} to keep, above 0 and '
+                           f'at most 1')
+        if steps < 1:
+            raise SSSError(f'a search of {steps} steps is impossible; give it at least 1')
+        self.target, self.steps, self.what = target, steps, what
+        self.multiplier = np.concatenate([np.full(part.size, trainer.gamma_multipliers[name])
+                                          for name, part in self.split(self.held).items()])
+        floor = self.left(self._may_go(np.ones(self.held.size)))
+        if floor > target:
+            raise SSSError(f'a budget of {target:g} of the {what} cannot be met: without all structures that can be '
+                           f'removed, {floor:.3f} remain; raise it, or give more kinds of structures a factor')
+        self.interval = max(1, steps // POINTS)
+        self.press_steps = max(1.0, steps / PRESSES)
+        self.memory = float(np.exp(-self.interval / max(20.0, self.press_steps)))
+        self.base = trainer.gamma
+        self.values = self.read()
+        self.moved, self.pressure = np.zeros(self.held.size), np.ones(self.held.size)
+        self.passed = self.weight = 0.0         # sums of learning rates: since the last control point, and remembered
+        self.chosen = np.zeros(self.held.size, bool)
+        self.due = self.deadline = -1.0
+        self.met, self.highest, self.strength = target == 1, self.base, self.base
+        self.cost = self._costs()
+        if self.met:
+            self._finish()
+
+    @property
+    def done(self) -> bool:
+        return bool(self.met)
+
+    @property
+    def planned(self) -> float:
+        return 1 - (1 - self.target) * min(1.0, self.steps_done / self.steps)
+
+    def step(self) -> None:
+        if self.met:
+            return
+        self.steps_done += 1
+        self.passed += self.trainer.learning_rate
+        if self.steps_done % self.interval == 0:
+            self._control()
+
+    def _may_go(self, values: np.ndarray) -> np.ndarray:
+        """Booleans: alive, driven by γ, and not the last of its layer."""
+        if values.all():        # all but one of each layer, the first
+            first = np.append(True, self.layer[1:] != self.layer[:-1]) & ~self.may_vanish
+            return ~first & (self.multiplier > 0)
+        return (values != 0) & (self.multiplier > 0) & ~self.needed(values)
+
+    def _costs(self) -> np.ndarray:
+        """The share that each structure costs while all others are there; those of a layer cost the same."""
+        cost = np.zeros(self.held.size)
+        for layer in range(len(self.names)):
+            inside = self.layer == layer
+            without = np.zeros(self.held.size, bool)
+            without[np.argmax(inside)] = True
+            cost[inside] = max(0.0, 1 - self.left(without))
+        return cost
+
+    def _control(self) -> None:
+        now, trainer = self.read(), self.trainer
+        friction = 1 - trainer.optimizer.momentum
+        self.moved = self.memory * self.moved + (now - self.values) * friction + \
+            self.strength * self.multiplier * self.pressure * self.passed
+        self.weight = self.memory * self.weight + self.passed
+        self.passed = 0.0
+        resistance = self.moved / self.weight if self.weight else self.moved
+        held = self._hold_zeros(now, resistance)
+        if self.met:
+            self._finish()
+            return
+        candidates = self._may_go(np.where(self.held, 0.0, 1.0))
+        rate = max(trainer.learning_rate, 1e-12)
+
+        def force(steps: float) -> np.ndarray:
+            """γ that brings each structure to zero within some steps."""
+            needed = (resistance + now * friction / (rate * steps)) / np.maximum(self.multiplier, 1e-12)
+            return np.where(candidates, needed, np.inf)
+
+        left = max(self.steps - self.steps_done, self.press_steps)
+        order = np.argsort(force(left))[:candidates.sum()]
+        going = 1 + int(np.searchsorted(np.cumsum(self.cost[order]), self.share - self.target))
+        if held or self.due < 0:
+            self.due = self.steps_done + left / going
+        self.chosen &= candidates
+        if self.due - self.steps_done > self.press_steps:       # too early for the next
+            self.chosen[:] = False
+        else:
+            self._choose(force(self.press_steps), max(1, int(round(going * self.press_steps / left))))
+        self.strength = self.base
+        if self.chosen.any():
+            single = self.chosen.sum() == 1
+            time = self.deadline - self.steps_done if single else self.press_steps
+            wanted = force(max(time, 2.0 * self.interval))[self.chosen].max()
+            if single and time < 0:
+                wanted = max(wanted, 1.1 * trainer.gamma)       # late: the resistance grew as the factor shrank
+            growth = 1.25 * trainer.gamma + friction / (rate * self.press_steps)
+            self.strength = float(np.clip(wanted, self.base, max(self.base, growth)))
+        self.highest = max(self.highest, self.strength)
+        self.pressure = np.where(self.chosen, 1.0, self.base / self.strength if self.strength else 1.0)
+        self._apply()
+
+    def _apply(self) -> None:
+        self.trainer.gamma = self.strength
+        self.trainer.press(self.split(self.pressure))
+
+    def _hold_zeros(self, now: np.ndarray, resistance: np.ndarray) -> bool:
+        """Hold what has become zero, as long as the budget asks for it; the rest gets its last values back."""
+        new = np.flatnonzero((now == 0) & ~self.held)
+        new = new[np.argsort(resistance[new], kind='stable')]
+        last = self.needed(np.where(self.held, 0.0, np.where(now == 0, 1e-6 * self.values, now)))
+        spared = [i for i in new if last[i]]
+        new = np.array([i for i in new if not last[i]], int)
+
+        def left(count: int) -> float:
+            held = self.held.copy()
+            held[new[:count]] = True
+            return self.left(held)
+
+        count = new.size
+        if count and left(count) <= self.target:
+            low, count = 0, new.size            # the fewest that meet the budget
+            while count - low > 1:
+                middle = (low + count) // 2
+                low, count = (low, middle) if left(middle) <= self.target else (middle, count)
+            self.met = True
+        spared += list(new[count:])
+        self.revive(spared, self.values)
+        now[spared] = np.maximum(self.values[spared], 1e-3)
+        self.hold(new[:count])
+        self.values = now
+        return bool(count)
+
+    def _choose(self, force: np.ndarray, count: int) -> None:
+        """Choose the structures to press; a single one stays chosen unless another needs half of its γ."""
+        best = np.argsort(force)[:count]
+        best = best[np.isfinite(force[best])]
+        if count == 1 and self.chosen.sum() == 1 and best.size and force[best[0]] > 0.5 * force[self.chosen][0]:
+            return
+        if count == 1:
+            self.deadline = self.steps_done + self.press_steps
+        self.chosen[:] = False
+        self.chosen[best] = True
+
+    def _finish(self) -> None:
+        self.strength, self.pressure = 0.0, np.ones(self.held.size)
+        self.chosen[:] = False
+        self._apply()
+        self.trainer.fold_factors()
+
+    def set_states(self, states, source: str = 'the state') -> None:
+        super().set_states(states, source)
+        self._apply()
+        self.trainer.optimizer.train_factors = not self.met
+
+    def would_fit(self) -> Optional[str]:
+        """Name of the factor with the largest removed structure that could come back within the budget; None if none.
+
+        Counted in the network that is left.
+        """
+        found = {}
+        for layer, name in enumerate(self.names):
+            inside = np.flatnonzero(self.held & (self.layer == layer))
+            if inside.size:
+                without = self.held.copy()
+                without[inside[0]] = False
+                found[name] = self.left(without)
+        fits = {name: share for name, share in found.items() if share <= self.target}
+        return max(fits, key=lambda name: fits[name]) if fits else None

@@ -1,0 +1,94 @@
+"""A network without the structures that are held at zero, which trains in place of the whole network."""
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Dict, Mapping, Sequence, Tuple
+
+import mxnet as mx
+import numpy as np
+from mxnet import gluon
+
+from ..errors import SSSError
+from ..factors import scaling_factors
+from ..graph.block import to_block
+from ..graph.fold import fold
+from ..graph.prune import prune_graph
+from ..graph.trace import structural_names, trace
+from ..graph.unfold import unfold
+from .factor_values import factor_variable, fill_nonzero
+
+Index = Tuple[np.ndarray, ...]      # what np.ix_ returns: the part of an array that remains
+
+
+class Shrunk:
+    """The network that is left while structures are held at zero; it trains exactly as the whole network would.
+
+    In training mode a BatchNorm of a channel that is always 0 returns β and learns β, so that channel stays until
+    ``compact`` removes it. Everything else that ``compact`` would remove is removed.
+
+    Parameters
+    ----------
+    whole : mxnet.gluon.HybridBlock
+        Initialised, with scaling factors. It keeps all its arrays.
+    input_shape : sequence of int
+        Batch first.
+    removed : dict of str to numpy.ndarray
+        {factor name: booleans, shape (size,)}; True where the factor is 0 and stays 0. Absent factors lose nothing.
+
+    Attributes
+    ----------
+    net : mxnet.gluon.SymbolBlock
+        Trains on the devices of ``whole``, factors included.
+    parameters : dict of str to mxnet.gluon.Parameter
+        Those of ``net`` under the structural names of ``whole``.
+    kept : dict of str to tuple
+        For each of them, the index (``numpy.ix_``) of its values in the array of ``whole``.
+
+    Raises
+    ------
+    SSSError
+        A factor that is to be removed is not 0, or the network computes a weight in a way that cannot be cut.
+    """
+
+    def __init__(self, whole: gluon.HybridBlock, input_shape: Sequence[int], removed: Mapping[str, np.ndarray]):
+        self.whole = whole
+        self.removed = {name: np.array(mask, bool) for name, mask in removed.items() if np.any(mask)}
+        program = trace(whole, input_shape)
+        filled = replace(program, values=dict(program.values))
+        fill_nonzero(filled, whole)     # a weight that happens to be 0 may train to another value
+        for factor in scaling_factors(whole):
+            mask = self.removed.get(factor.name, np.zeros(factor.parameter.shape, bool))
+            if factor.values()[mask].any():
+                raise SSSError(f'factor {factor.name} is not 0 where its structures are to be removed; hold it at 0 '
+                               f'first')
+            filled.values[factor_variable(program, factor)] = (~mask).astype('float32')
+        smaller = unfold(prune_graph(fold(filled), training=True)[0], program)
+        origin = {variable: name for name, variable in program.variables.items()}
+        mine = {structural: parameter for parameter, structural in _structural(whole)}
+        self.net = to_block(smaller, next(iter(mine.values())).list_ctx())
+        self.parameters: Dict[str, gluon.Parameter] = {}
+        self.kept: Dict[str, Index] = {}
+        for variable, parameter in self.net.collect_params().items():
+            name = origin[variable]
+            parameter.grad_req = mine[name].grad_req
+            self.parameters[name] = parameter
+            cut = smaller.kept_indices[variable]
+            self.kept[name] = np.ix_(*(cut.get(axis, np.arange(size)) for axis, size in enumerate(mine[name].shape)))
+
+    def restore(self) -> gluon.HybridBlock:
+        """Copy the parameters and running statistics back into the whole network, on every device; return it."""
+        mx.nd.waitall()     # with static_shape, parameters could otherwise be read as an earlier step left them
+        for parameter, name in _structural(self.whole):
+            if name in self.parameters:
+                for array, part in zip(parameter.list_data(), self.parameters[name].list_data()):
+                    value = array.asnumpy()
+                    value[self.kept[name]] = part.asnumpy()
+                    array[:] = value
+        mx.nd.waitall()
+        return self.whole
+
+
+def _structural(net: gluon.HybridBlock):
+    """(parameter, structural name) pairs."""
+    names = structural_names(net)
+    return [(parameter, names[name]) for name, parameter in net.collect_params().items()]

@@ -1,0 +1,171 @@
+"""What a controller may do with the factors of a trainer between steps: steer γ, hold, fold, and remove structures."""
+from __future__ import annotations
+
+from typing import Any, Dict, List, Mapping, Tuple
+
+import mxnet as mx
+import numpy as np
+from mxnet import gluon
+
+from ..errors import SSSError
+from ..structures.shrink import Index
+
+
+class FactorControl:
+    """The part of ``FactorTrainer`` that acts on factors; all its arrays are in the shapes of the whole network."""
+    names: List[str]
+    factors: Dict[str, int]
+    gamma_multipliers: Dict[str, float]
+    held: Dict[str, np.ndarray]
+    removed: Dict[str, np.ndarray]
+    optimizer: Any
+    _params: List[gluon.Parameter]
+    _updaters: List[Any]
+    _kvstore_params: Dict[str, Any]
+    _whole: List[Tuple[gluon.Parameter, bool]]    # before rebind, and whether they are trained
+    _kept: Dict[str, Index]
+
+    @property
+    def gamma(self) -> float:
+        """The sparsity strength γ; it may be set between steps."""
+        return self.optimizer.gamma
+
+    @gamma.setter
+    def gamma(self, value: float) -> None:
+        self._refuse_on_kvstore('γ cannot be set')
+        self.optimizer.gamma = value
+
+    def hold(self, masks: Mapping[str, np.ndarray]) -> None:
+        """Hold structures at zero from now on, whatever their gradient.
+
+        Parameters
+        ----------
+        masks : dict of str to numpy.ndarray
+            {factor name: booleans, shape (size,)}; True sets a factor to 0 and holds it. What is held stays held.
+        """
+        self._refuse_on_kvstore('no structure can be held at zero')
+        for name, mask in masks.items():
+            index = self.factors[name]
+            self.held[name] = np.asarray(mask, bool) | self.held.get(name, False)
+            if not self._present(name):
+                continue
+            held = self._part(index, self.held[name])
+            self.optimizer.held[index] = held
+            for device, updater in enumerate(self._updaters):
+                array = self._params[index]._data[device]
+                keep = mx.nd.array(~held, ctx=array.context)
+                for values in (array, updater.states.get(index)):
+                    if values is not None:
+                        values *= keep
+        self.optimizer.changes += 1
+
+    def press(self, pressure: Mapping[str, np.ndarray]) -> None:
+        """Multiply γ for single structures, on top of ``gamma_multipliers``.
+
+        Parameters
+        ----------
+        pressure : dict of str to numpy.ndarray
+            {factor name: multiplier of each structure, shape (size,)}.
+        """
+        for name, array in pressure.items():
+            if self._present(name):
+                index = self.factors[name]
+                self.optimizer.gamma_mult[index] = self.gamma_multipliers[name] * self._part(index, array)
+        self.optimizer.changes += 1
+
+    def factor_values(self) -> Dict[str, np.ndarray]:
+        """{factor name: float32 array, shape (size,)}; 0 where a smaller network lacks the structure."""
+        mx.nd.waitall()
+        return {name: self._restored(i, self._params[i].list_data()[0]) if self._present(name)
+                else np.zeros(self._whole[i][0].shape, 'float32') for name, i in self.factors.items()}
+
+    def set_factor_values(self, values: Mapping[str, np.ndarray]) -> None:
+        """Set factors, {factor name: array, shape (size,)}, on all devices; their momenta become 0."""
+        for name, array in values.items():
+            if self._present(name):
+                self._restart(self.factors[name], self._part(self.factors[name], array))
+
+    def fold_factors(self) -> None:
+        """Multiply the factors into the parameters that they scale, set them to 1, and train them no more.
+
+        The function stays the same. A weight W behind a small λ learns λ² times as slowly as λ·W does, and pruning
+        multiplies the two anyway. Factors that are 0 stay 0, and their weights stay as they are.
+        """
+        mx.nd.waitall()
+        index = {name: i for i, name in enumerate(self.names)}
+        for name, i in self.factors.items():
+            if not self._present(name):
+                continue
+            scale = self._params[i].list_data()[0].asnumpy()
+            prefix = self.names[i][:-len('factor')]
+            for other in (index.get(prefix + suffix) for suffix in ('weight', 'bias', 'gamma', 'beta')):
+                if other is None or self.names[other] not in self._kept and self._kept:
+                    continue
+                value = self._params[other].list_data()[0].asnumpy()
+                each = np.repeat(np.where(scale == 0, 1, scale), len(value) // scale.size)
+                self._restart(other, value * each.reshape((-1,) + (1,) * (value.ndim - 1)))
+            self._restart(i, scale != 0)
+        self.optimizer.train_factors = False
+
+    def _restart(self, index: int, value: np.ndarray) -> None:
+        """Set a parameter on all devices, and its momentum to 0."""
+        self._params[index].set_data(mx.nd.array(value, dtype=self._params[index].dtype))
+        for updater in self._updaters:
+            state = updater.states.get(index)
+            master, momentum = state if isinstance(state, tuple) else (None, state)
+            if master is not None:
+                master[:] = value
+            if momentum is not None:
+                momentum[:] = 0
+
+    def _present(self, name: str) -> bool:
+        """Whether the network still has any of the structures of a factor."""
+        return not self._kept or self.names[self.factors[name]] in self._kept
+
+    def _part(self, index: int, array: np.ndarray) -> np.ndarray:
+        """The entries of a whole parameter that its present form holds."""
+        return array[self._kept[self.names[index]]] if self._kept else array
+
+    def _restored(self, index: int, array: mx.nd.NDArray) -> np.ndarray:
+        """An array in the shape of the whole parameter, with zeros where the smaller network lacks it."""
+        if not self._kept:
+            return array.asnumpy()
+        whole = np.zeros(self._whole[index][0].shape, array.dtype)
+        whole[self._kept[self.names[index]]] = array.asnumpy()
+        return whole
+
+    def rebind(self, parameters: Mapping[str, gluon.Parameter], kept: Mapping[str, Index],
+               removed: Mapping[str, np.ndarray]) -> None:
+        """Go on with a smaller network: momenta, number of updates, schedule and multipliers carry over.
+
+        Parameters
+        ----------
+        parameters : dict of str to mxnet.gluon.Parameter
+            By structural name; those that are absent are trained no more.
+        kept : dict of str to tuple
+            For each of them, the index of its entries in the whole parameter.
+        removed : dict of str to numpy.ndarray
+            {factor name: mask of the structures that the smaller network lacks}; they are held at zero.
+        """
+        states = self.states()
+        self.hold(removed)
+        self.removed, self._kept = {name: np.array(mask) for name, mask in removed.items()}, dict(kept)
+        for i, (name, (whole, _)) in enumerate(zip(self.names, self._whole)):
+            new = parameters.get(name)
+            if new is None:
+                new = gluon.Parameter(whole.name, grad_req='null', shape=whole.shape)
+            else:
+                new.lr_mult, new.wd_mult = whole.lr_mult, whole.wd_mult
+            new._set_trainer(self)
+            self._params[i] = self.optimizer.param_dict[i] = new
+        self._param2idx = {parameter.name: i for i, parameter in enumerate(self._params)}
+        for updater in self._updaters:
+            updater.states.clear()
+        self.set_states(states)
+        self._make_buckets()
+        self._bind()
+
+    def _refuse_on_kvstore(self, what: str = 'its states cannot be saved or loaded'):
+        if self._kvstore_params['update_on_kvstore']:
+            raise SSSError(f'with update_on_kvstore=True the optimizer and its states live on the store, so {what}; '
+                           f'use update_on_kvstore=False')
