@@ -2,9 +2,7 @@
 from __future__ import annotations
 
 from collections import deque
-from contextlib import contextmanager
-from itertools import chain
-from typing import Deque, Iterator, List, NamedTuple, Sequence, Tuple, Union
+from typing import Deque, Iterator, NamedTuple, Sequence, Tuple, Union
 
 import mxnet as mx
 import numpy as np
@@ -27,15 +25,14 @@ def evaluate_images(net: gluon.Block, images: Union[ImageSet, RecordSet], augmen
                     batch_size: int, devices: Sequence[mx.Context], workers: Workers = ALONE) -> Accuracy:
     """Run all images through the network in inference mode.
 
-    Devices share the batches and workers share the images. All of them use the running statistics of the first
-    device of the first worker, which are the ones that a run saves, so the result does not depend on their number.
+    Devices share the batches and workers share the images, with the running statistics that each of them has: see
+    ``average_statistics``, which makes them equal.
     """
-    if workers.size == len(devices) == 1:
+    if workers.size == 1:
         return _mean(_sums(net, images, augmentation, batch_size, devices))
     parts, sums = min(workers.size, len(images)), (0.0, 0, 0, 0)
-    with _first_statistics(net, devices, workers):
-        if workers.rank < parts:
-            sums = _sums(net, images.part(workers.rank, parts), augmentation, batch_size, devices)
+    if workers.rank < parts:
+        sums = _sums(net, images.part(workers.rank, parts), augmentation, batch_size, devices)
     return _mean(workers.total('accuracy', sums))
 
 
@@ -70,27 +67,3 @@ def _outputs(net, images, augmentation, batch_size, devices) -> Iterator[Tuple[m
         if len(working) == len(devices):
             yield working.popleft()
     yield from working
-
-
-@contextmanager
-def _first_statistics(net: gluon.Block, devices: Sequence[mx.Context], workers: Workers) -> Iterator[None]:
-    """Use the running statistics of the first device everywhere: they are saved, so they are evaluated."""
-    parameters = [p for p in net.collect_params().values() if p.grad_req == 'null']
-    if not parameters:
-        yield
-        return
-    running = [[p.data(device) for p in parameters] for device in devices]
-    own = [[array.asnumpy() for array in arrays] for arrays in running]
-    flat = np.concatenate([array.ravel() for array in own[0]])
-    first = workers.allgather('statistics', flat)[0]
-    _fill(running, [np.split(first, np.cumsum([array.size for array in own[0]])[:-1])] * len(devices))
-    try:
-        yield
-    finally:
-        _fill(running, own)
-
-
-def _fill(running: List[List[mx.nd.NDArray]], values: List[List[np.ndarray]]) -> None:
-    for array, value in zip(chain(*running), chain(*values)):
-        array[:] = value.reshape(array.shape)
-    mx.nd.waitall()     # a network with static_shape would not wait for them

@@ -1,8 +1,8 @@
 """Checkpoints: weights, factors, optimizer state, position and configuration of a run in one .npz file.
 
 ``param:NAME`` and ``state:NAME`` hold arrays under structural names, ``device1:NAME`` the running statistics of further
-devices (numbered over all workers), and ``position`` JSON text as bytes. The file is written under a temporary name and
-renamed; nothing in it is ever executed.
+devices (numbered over all workers) within an epoch, and ``position`` JSON text as bytes. The file is written under a
+temporary name and renamed; nothing in it is ever executed.
 """
 from __future__ import annotations
 
@@ -48,7 +48,8 @@ def save_checkpoint(folder: Path, net: gluon.Block, trainer: FactorTrainer, posi
     arrays = {f'state:{name}': array for name, array in trainer.states().items()}
     for name, parameter in named_parameters(net):
         arrays[f'param:{name}'] = parameter.list_data()[0].asnumpy()
-    arrays.update(_statistics(net, workers))
+    if position.step:       # at the end of an epoch, all devices have the same
+        arrays.update(_statistics(net, workers))
     broken = [name for name, array in arrays.items() if not np.isfinite(array).all()]
     if broken:
         where = f'epoch {position.epoch + 1}, step {position.step}' if position.step else f'epoch {position.epoch}'

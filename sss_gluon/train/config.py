@@ -69,6 +69,7 @@ class Config:
     gamma_mult: Dict[str, float] = field(default_factory=dict)  # {regular expression of factor names: multiplier}
     gamma_weighting: str = 'uniform'            # or macs: γ proportional to the MACs that a structure costs
     non_negative: bool = True
+    statistics_batches: int = 10                # that BatchNorm statistics are estimated from after an epoch; 0: not
 
     # machine
     devices: List[str] = field(default_factory=lambda: ['cpu'])     # cpu, cpu0, cpu1, gpu0, ...
@@ -96,7 +97,8 @@ PROBLEMS = (OmegaConfBaseException, YAMLError, ValueError, OSError, TypeError, I
 LARGEST_FILE = 10 ** 5      # values
 LARGEST = 2 ** 31 - 1       # products of two or three such numbers still fit float32
 MINIMA = {'epochs': 1, 'batch_size': 1, 'grad_accumulation': 1, 'gamma': 0, 'weight_decay': 0, 'learning_rate': 0,
-          'warmup_epochs': 0, 'augment_pad': 0, 'checkpoint_every': 1, 'keep_checkpoints': 1, 'seed': 0}
+          'warmup_epochs': 0, 'augment_pad': 0, 'checkpoint_every': 1, 'keep_checkpoints': 1, 'seed': 0,
+          'statistics_batches': 0}
 
 
 def load_config(path: Union[str, Path, None], overrides: Sequence[str] = ()) -> Config:

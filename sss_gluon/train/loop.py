@@ -31,6 +31,7 @@ from .metrics import MetricsLogger
 from .network import load_data, network_of
 from .run_folder import RunFolder
 from .schedules import make_schedule
+from .statistics import settle_statistics
 from .trainer import make_trainer
 from .workers import ALONE, Workers, init_workers
 
@@ -224,10 +225,7 @@ class Training:
 
     def step(self, epoch: int, step: int, x: np.ndarray, y: np.ndarray):
         """Make one update from a global batch; return arrays of [loss sum, correct, stop], still being computed."""
-        if self.random_operators:   # a run that resumes in the middle of an epoch must draw the same masks
-            rank = (self.workers.rank,) if self.workers.rank else ()
-            entropy = np.random.SeedSequence((self.config.seed, epoch, step + 1) + rank)
-            mx.random.seed(int(entropy.generate_state(1)[0] % 2 ** 31))
+        self.seed_operators(epoch, step)
         share = len(self.devices) * self.config.grad_accumulation
         counting = self.batches.images_in(step)
         results = []
@@ -255,6 +253,13 @@ class Training:
         if self.config.grad_accumulation > 1:
             self.net.collect_params().zero_grad()
         return results
+
+    def seed_operators(self, epoch: int, step: int) -> None:
+        """Make random operators draw what belongs to a step, so that a resumed run has the same masks."""
+        if self.random_operators:
+            rank = (self.workers.rank,) if self.workers.rank else ()
+            entropy = np.random.SeedSequence((self.config.seed, epoch, step + 1) + rank)
+            mx.random.seed(int(entropy.generate_state(1)[0] % 2 ** 31))
 
     def collect(self, epoch: int, step: int, results) -> None:
         """Add up the results of a step; refuse a loss that is not finite."""
@@ -297,6 +302,7 @@ class Training:
         """Evaluate, log and save."""
         mx.nd.waitall()     # with static_shape, parameters could otherwise be read as an earlier step left them
         begin = time.monotonic()
+        settle_statistics(self)
         held = self.data.validation or self.data.test
         result = evaluate_images(self.net, held, self.augmentation, self.config.batch_size, self.devices,
                                  self.workers)

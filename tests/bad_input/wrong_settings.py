@@ -29,6 +29,8 @@ KEYS = settings(
     ('epochs=99999999999999999999', 'epochs…99999999999999999999…1'),
     ('batch_size=1198', '1198…training images…1197'),
     ('batch_size=0', 'batch_size…0'), ('grad_accumulation=7', '63'),
+    ('statistics_batches=-1', 'statistics_batches…-1…0'), ('statistics_batches=all', "statistics_batches…'all'"),
+    ('statistics_batches=2.5', 'statistics_batches'),
     ('lr_mode=cosin', 'lr_mode…cosine'), ('lr_decay_epochs=a', "lr_decay_epochs…'a'…[a, b]"),
     ('lr_decay_epochs=[a]', 'lr_decay_epochs[0]'), ('image_size=0', 'size=0 must be at least that of the images, 8 '
                                                                     '(image_size: in a configuration)'),

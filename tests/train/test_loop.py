@@ -86,14 +86,6 @@ def test_devices_make_the_same_step(configure, own_nets):
         assert_close(arrays(train(configure(name, **settings, **more), quiet)), arrays(one))
 
 
-def test_two_devices_keep_their_own_statistics(configure):
-    run = train(configure(devices=['cpu0', 'cpu1'], epochs=1), quiet)
-    found = arrays(run)
-    statistics = [key[len('device1:'):] for key in found if key.startswith('device1:')]
-    assert statistics and all('running' in name for name in statistics)
-    assert all((found[f'device1:{name}'] != found[f'param:{name}']).any() for name in statistics)
-
-
 def test_a_finished_run_does_nothing(configure):
     config, said = configure(epochs=1), []
     run = train(config, quiet)
