@@ -1,12 +1,32 @@
 """Results as text tables, followed by lines on what was removed and what it cost."""
 from __future__ import annotations
 
-from typing import List, Optional, Sequence, Tuple
+import textwrap
+from typing import Any, List, Optional, Sequence, Tuple
 
 from tabulate import tabulate
 
 from ..graph import Count
 from ..structures import Compact, Structure
+from ..train.setting import sections
+
+WIDTH = 80          # columns of a line
+COLUMN = 24         # of the words on a setting
+
+
+def describe_settings(config_class: Any) -> str:
+    """The settings in sections: 'gamma=0.01  sparsity strength γ'."""
+    lines = []
+    for title, rows in sections(config_class).items():
+        lines += ['', f'{title}:']
+        for row in rows:
+            head = f'  {row.name}={row.default}'
+            words = textwrap.wrap(row.text, WIDTH - COLUMN, break_on_hyphens=False)
+            if len(head) + 2 > COLUMN:
+                lines.append(head)
+                head = ''
+            lines += [f'{start:{COLUMN}}{line}' for start, line in zip([head] + [''] * len(words), words)]
+    return '\n'.join(lines)
 
 
 def change(before: float, after: float) -> str:

@@ -10,6 +10,10 @@ from ..errors import SSSError
 
 
 def _train_arguments(parser):
+    from ..train import Config
+    from .tables import describe_settings
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = f'settings, with their defaults:\n{describe_settings(Config)}'.replace('%', '%%')
     parser.add_argument('config', help='configuration file (YAML), a run folder to continue, or the first key=value')
     parser.add_argument('overrides', nargs='*', metavar='key=value', help='settings that override the file')
 

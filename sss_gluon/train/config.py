@@ -4,7 +4,7 @@ from __future__ import annotations
 import json
 import os
 from contextlib import suppress
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Union
 
@@ -16,6 +16,7 @@ from yaml import YAMLError
 from ..data.augment import KINDS as AUGMENTATIONS
 from ..errors import SSSError, nearest
 from .precision import PRECISIONS, check_devices
+from .setting import setting, text_of
 
 
 @dataclass
@@ -24,62 +25,54 @@ class Config:
 
     Batch size and learning rate apply to the whole job, whatever the number of devices and workers.
     """
-    # output
-    run: str = ''                               # run folder; default runs/<dataset>/<name of the config file>
-    seed: int = 0
+    run: str = setting('', 'run folder; default runs/<dataset>/<name of the config file>', section='output')
+    seed: int = setting(0, 'of the initial weights, the order of the images and their augmentation')
 
-    # network
-    model: str = 'cifar_resnet20'               # a name of get_model, or package.module:function
-    model_options: Dict[str, Any] = field(default_factory=dict)
-    factors: Optional[List[str]] = None         # neuron, group, block; [] for none; default as in the paper
-    structure: Optional[str] = None             # structure.json or shipped name: train that compact network
-    init: Optional[str] = None                  # .params file or checkpoint with initial weights; λ starts at 1
+    model: str = setting('cifar_resnet20', 'a name of get_model, or package.module:function', section='network')
+    model_options: Dict[str, Any] = setting({}, 'arguments of the network: depths, widths, stages, groups, ...')
+    factors: Optional[List[str]] = setting(None, 'neuron, group, block; [] for none; default as in the paper')
+    structure: Optional[str] = setting(None, 'structure.json or shipped name: train that compact network')
+    init: Optional[str] = setting(None, '.params file or checkpoint with initial weights; λ starts at 1')
 
-    # pruning method
-    method: str = 'sss'                         # a name of sss_gluon.methods.METHODS
-    method_options: Dict[str, Any] = field(default_factory=dict)    # strength, images, kinds, ...
-    source: Optional[str] = None                # run folder of the trained network that is pruned
-    target_macs: Optional[float] = None         # share of the MACs of the dense network to keep
-    match: Optional[str] = None                 # or: run folder whose compact network sets that share
+    method: str = setting('sss', 'a name of sss_gluon.methods.METHODS', section='pruning method')
+    method_options: Dict[str, Any] = setting({}, 'strength, images, kinds, ...; each method has its own')
+    source: Optional[str] = setting(None, 'run folder of the trained network that is pruned')
+    target_macs: Optional[float] = setting(None, 'share of the MACs of the dense network to keep')
+    match: Optional[str] = setting(None, 'or: run folder whose compact network sets that share')
 
-    # data
-    data: str = 'digits'                        # digits, fashion-mnist, cifar10, cifar100, folder, imagenet
-    data_root: Optional[str] = None
-    validation: Optional[int] = None            # number of training images to hold out
-    image_size: Optional[int] = None            # for digits, folder and imagenet (default 224)
-    augmentation: Optional[str] = None          # pad-crop; for imagenet facebook (default) or resized-crop
-    augment_pad: int = 4                        # pixels of padding before the random crop of pad-crop
-    augment_flip: bool = True
+    data: str = setting('digits', 'digits, fashion-mnist, cifar10, cifar100, folder, imagenet', section='data')
+    data_root: Optional[str] = setting(None, 'folder of the data set; default: found or downloaded')
+    validation: Optional[int] = setting(None, 'number of training images to hold out')
+    image_size: Optional[int] = setting(None, 'for digits, folder and imagenet (default 224)')
+    augmentation: Optional[str] = setting(None, 'pad-crop; for imagenet facebook (default) or resized-crop')
+    augment_pad: int = setting(4, 'pixels of padding before the random crop of pad-crop')
+    augment_flip: bool = setting(True, 'mirror half of the training images')
 
-    # optimization
-    epochs: int = 240
-    batch_size: int = 64
-    grad_accumulation: int = 1                  # micro-batches per step
-    learning_rate: float = 0.1
-    momentum: float = 0.9
-    weight_decay: float = 1e-4                  # on weights and BatchNorm.gamma; not on biases, beta and factors
-    clip_gradient: Optional[float] = None
-    lr_mode: str = 'step'                       # step, cosine, constant; evaluated every iteration
-    lr_decay_epochs: List[int] = field(default_factory=lambda: [120, 160, 200])
-    lr_decay: float = 0.1
-    warmup_epochs: float = 0.0                  # linear, from 0
+    epochs: int = setting(240, 'passes over the training images', section='optimization')
+    batch_size: int = setting(64, 'of the whole job, over all devices, workers and micro-batches')
+    grad_accumulation: int = setting(1, 'micro-batches per step')
+    learning_rate: float = setting(0.1, 'of the whole job, at the start')
+    momentum: float = setting(0.9, 'of weights and factors')
+    weight_decay: float = setting(1e-4, 'on weights and BatchNorm.gamma; not on biases, beta and factors')
+    clip_gradient: Optional[float] = setting(None, 'largest absolute value of an entry of a gradient')
+    lr_mode: str = setting('step', 'step, cosine, constant; evaluated every iteration')
+    lr_decay_epochs: List[int] = setting([120, 160, 200], 'with lr_mode=step: after these epochs the rate falls')
+    lr_decay: float = setting(0.1, 'by this factor')
+    warmup_epochs: float = setting(0.0, 'the rate rises linearly from 0')
 
-    # sparsity
-    gamma: float = 0.01                         # sparsity strength γ
-    gamma_mult: Dict[str, float] = field(default_factory=dict)  # {regular expression of factor names: multiplier}
-    gamma_weighting: str = 'uniform'            # or macs: γ proportional to the MACs that a structure costs
-    non_negative: bool = True
-    statistics_batches: int = 10                # that BatchNorm statistics are estimated from after an epoch; 0: not
+    gamma: float = setting(0.01, 'sparsity strength γ', section='sparsity')
+    gamma_mult: Dict[str, float] = setting({}, '{regular expression of factor names: multiplier of γ}')
+    gamma_weighting: str = setting('uniform', 'or macs: γ proportional to the MACs that a structure costs')
+    non_negative: bool = setting(True, 'project factors to at least 0')
+    statistics_batches: int = setting(10, 'that BatchNorm statistics are estimated from after an epoch; 0: not')
 
-    # machine
-    devices: List[str] = field(default_factory=lambda: ['cpu'])     # cpu, cpu0, cpu1, gpu0, ...
-    kvstore: str = 'device'                     # with several workers: dist_sync, dist_device_sync, horovod
-    precision: str = 'float32'                  # or float16 on GPUs, bfloat16 on CPUs (inside layers)
+    devices: List[str] = setting(['cpu'], 'cpu, cpu0, cpu1, gpu0, ...', section='machine')
+    kvstore: str = setting('device', 'or local; with several workers: dist_sync, dist_device_sync, horovod')
+    precision: str = setting('float32', 'or float16 on GPUs, bfloat16 on CPUs (inside layers)')
 
-    # files
-    checkpoint_every: int = 1                   # epochs
-    keep_checkpoints: int = 2
-    tensorboard: bool = False                   # needs the extra: pip install "sss_gluon[tensorboard]"
+    checkpoint_every: int = setting(1, 'epochs between two checkpoints', section='files')
+    keep_checkpoints: int = setting(2, 'number of newest checkpoints to keep')
+    tensorboard: bool = setting(False, 'needs the extra: pip install "sss_gluon[tensorboard]"')
 
 
 # Settings that may change when a run is resumed, because its result does not depend on them.
@@ -265,14 +258,19 @@ def _parse(source: str, read, key: str = ''):
         raise SSSError(f'{source}: {where}{" ".join(text.split())}') from error
 
 
+def _told(key: str) -> str:
+    """"'gamma' (sparsity strength γ)"."""
+    return f'{key!r} ({text_of(Config, key)})'
+
+
 def _check_keys(layer: DictConfig, source: str) -> None:
     """Refuse unknown keys, and scalars, lists and mappings in each other's place."""
     settings: Any = OmegaConf.to_container(layer)       # interpolations stay unresolved
     for key, value in settings.items():
         if key not in KEYS:
-            raise SSSError(f'{source}: there is no setting {str(key)!r}; did you mean {nearest(key, KEYS)!r}?')
+            raise SSSError(f'{source}: there is no setting {str(key)!r}; did you mean {_told(nearest(key, KEYS))}?')
         if value == '???' or value is None and key not in OPTIONAL:
-            raise SSSError(f'{source}: {key} needs a value')
+            raise SSSError(f'{source}: {key} needs a value: {text_of(Config, key)}')
         if key in ('factors', 'devices') and isinstance(value, str) and '$' not in value:
             layer[key] = value = [value]        # factors: block means factors: [block]
         for keys, kind, form in ((LISTS, list, '[a, b]'), (MAPPINGS, dict, '{a: b}')):

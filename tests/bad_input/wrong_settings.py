@@ -14,7 +14,7 @@ def settings(*rows):
 
 KEYS = settings(
     ('gama=1', "the command line…'gama'…'gamma'"),
-    ('gämma=1', "did you mean 'gamma'?"), ('=1', "''"), ('base=x.yaml', "'base'"),
+    ('gämma=1', "did you mean 'gamma'…sparsity"), ('=1', "''"), ('base=x.yaml', "'base'"),
     ('[=1', 'the command line'), ('gamma', "'gamma'…key=value"),
     ('gamma=', 'gamma needs a value'), ('gamma=null', 'gamma needs a value'), ('gamma=???', 'gamma needs a value'),
     ('gamma=-1', 'gamma…-1.0…0…2147483647'), ('gamma=nan', 'gamma…nan'),
