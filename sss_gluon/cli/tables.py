@@ -61,6 +61,18 @@ def removed(structure: Structure) -> str:
     return ', '.join(parts)
 
 
+def describe_gamma(found) -> str:
+    """The γ that are predicted to leave some shares of the MACs, and those worth sweeping."""
+    end, rows = found.ramp[-1], [[f'{size.gamma:.2g}', f'{size.macs:.1%}', f'{size.params:.1%}',
+                                  ', '.join(f'{some}/{total} {kind}s' for kind, (some, total) in size.alive.items())]
+                                 for size in found.steps_down()]
+    table = tabulate(rows, headers=['γ', 'MACs left', 'params left', 'alive'], disable_numparse=True,
+                     colalign=('left', 'right', 'right', 'left'))
+    return '\n'.join([f'the ramp left {end.macs:.1%} of the MACs after {len(found.ramp)} steps, at γ {end.gamma:.2g}',
+                      f'predicted for a run of {found.epochs} epochs:', table,
+                      f'worth sweeping: gamma: [{", ".join(f"{gamma:g}" for gamma in found.sweep)}]'])
+
+
 def describe_evaluation(rows: Sequence, structure: Optional[Structure] = None) -> str:
     """Table of networks; what was removed, and how the compact network compares with the others."""
     batches = list(rows[0].seconds)

@@ -18,24 +18,52 @@ def _train_arguments(parser):
     parser.add_argument('overrides', nargs='*', metavar='key=value', help='settings that override the file')
 
 
-def _train(options):
-    from ..methods import train
-    from ..report.figures import draw
+def _configuration(options):
+    """The configuration of a file, of a run folder, or of key=value alone."""
     from ..train import RunFolder, load_config
     path = Path(options.config)
     if os.path.isdir(path):
-        run = RunFolder.open(path)
-        if any(text.startswith('run=') for text in options.overrides):
-            raise SSSError(f'run= cannot be changed while {path} is continued; name the configuration file instead')
-        config = load_config(run.config_file, options.overrides)
+        config = load_config(RunFolder.open(path).config_file, options.overrides)
         config.run = str(path)
-    elif '=' in options.config and not os.path.exists(path):
-        config = load_config(None, [options.config, *options.overrides])
-    else:
-        config = load_config(path, options.overrides)
-    run = train(config)
+        return config
+    if '=' in options.config and not os.path.exists(path):
+        return load_config(None, [options.config, *options.overrides])
+    return load_config(path, options.overrides)
+
+
+def _train(options):
+    from ..methods import train
+    from ..report.figures import draw
+    if os.path.isdir(options.config) and any(text.startswith('run=') for text in options.overrides):
+        raise SSSError(f'run= cannot be changed while {options.config} is continued; name the configuration file '
+                       f'instead')
+    run = train(_configuration(options))
     for figure in draw(run) if run.chief else ():
         print(f'figure: {figure}')
+
+
+def _find_gamma_arguments(parser):
+    _train_arguments(parser)
+    parser.add_argument('--steps', type=int, default=300, metavar='N',
+                        help='let gamma rise for N steps, or until 10 %% of the MACs are left (default 300)')
+    parser.add_argument('--out', metavar='DIR', help='folder for the tables and the figure (default: the name of the '
+                                                     'run folder followed by -gamma)')
+
+
+def _find_gamma(options):
+    from ..methods import find_gamma
+    from ..report.gamma import write_gamma
+    from .tables import describe_gamma
+    if any(text.startswith('gamma=') for text in [options.config, *options.overrides]):
+        raise SSSError('gamma= is what find-gamma looks for; leave it out')
+    config = _configuration(options)
+    folder = Path(options.out or f'{config.run or "runs/find"}-gamma')
+    if os.path.lexists(folder) and not os.path.isdir(folder):
+        raise SSSError(f'{folder} is not a folder; name another with --out')
+    found = find_gamma(config, options.steps)
+    print(describe_gamma(found))
+    for path in write_gamma(found, folder, f'{config.model} on {config.data}'):
+        print(f'written: {path}')
 
 
 def _run_argument(parser):
@@ -255,6 +283,7 @@ def _report(options):
 
 VERBS = {
     'train': (_train, _train_arguments, 'train a configuration, or continue an interrupted run'),
+    'find-gamma': (_find_gamma, _find_gamma_arguments, 'find the values of gamma worth sweeping, in a short run'),
     'prune': (_prune, _run_argument, 'remove zero structures from a trained network, verify the result and export it'),
     'evaluate': (_evaluate, _evaluate_arguments, 'measure accuracy, size and latency of the networks of a run'),
     'export': (_export, _export_arguments, 'write a verified network for inference: MXNet symbol, ONNX or INT8'),

@@ -12,7 +12,8 @@ from typing import Callable, Dict
 from ..errors import SSSError, nearest
 from ..train import Config, RunFolder
 from ..train.loop import run_training
-from . import apoz, ista, l1, lasso, random_pruning, scratch, slimming, ssl, sss, taylor, thinet, uniform
+from . import apoz, gamma_range, ista, l1, lasso, random_pruning, scratch, slimming, ssl, sss, taylor, thinet, uniform
+from .gamma_range import GammaRange
 from .method import PruningMethod
 from .method_run import MethodRun
 
@@ -20,7 +21,7 @@ METHODS: Dict[str, PruningMethod] = {module.METHOD.name: module.METHOD for modul
                                      (sss, ssl, slimming, l1, taylor, apoz, ista, thinet, lasso, random_pruning,
                                       uniform, scratch)}
 
-__all__ = ['METHODS', 'PruningMethod', 'train']
+__all__ = ['GammaRange', 'METHODS', 'PruningMethod', 'find_gamma', 'train']
 
 
 def train(config: Config, log: Callable[[str], None] = print) -> RunFolder:
@@ -44,6 +45,36 @@ def train(config: Config, log: Callable[[str], None] = print) -> RunFolder:
     if method.kinds:
         config = replace(config, factors=method.structure_kinds(config))
     return run_training(config, MethodRun(method), log)
+
+
+def find_gamma(config: Config, steps: int = gamma_range.STEPS, log: Callable[[str], None] = print) -> GammaRange:
+    """Find the γ worth sweeping, in a short run in which γ rises exponentially (``gamma_range.py``).
+
+    Parameters
+    ----------
+    config : Config
+        The run to find γ for. Its network, data, batch size, learning rate, momentum, gamma_mult and gamma_weighting
+        are used as they are; its epochs and schedule decide what is predicted; its gamma and run folder are ignored.
+    steps : int
+        Steps of the optimizer, at most. The ramp ends before if 10 % of the MACs are left or the loss is not finite.
+
+    Returns
+    -------
+    GammaRange
+        Nothing is written; ``sss_gluon.report.gamma.write_gamma`` does that.
+
+    Raises
+    ------
+    SSSError
+        For wrong settings or files, a method without γ, a network without factors, or a loss that is not finite
+        before any structure was zero.
+    """
+    method = find(config.method)
+    if not method.trains_factors:
+        raise SSSError(f'method={config.method} has no γ to find: its strength is method_options.strength; use '
+                       f'method=sss')
+    _check(config, method)
+    return gamma_range.measure(config, steps, log)
 
 
 def find(name: str) -> PruningMethod:

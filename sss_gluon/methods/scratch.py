@@ -56,7 +56,7 @@ def stretched(config: Config, macs_before: int, macs_after: int) -> Config:
     """The configuration with as many epochs as the same compute allows."""
     factor = min(MOST, macs_before / macs_after)
     return replace(config, epochs=round(config.epochs * factor), warmup_epochs=config.warmup_epochs * factor,
-                   lr_decay_epochs=[round(epoch * factor) for epoch in config.lr_decay_epochs])
+                   lr_decay_epochs=[epoch if epoch < 1 else round(epoch * factor) for epoch in config.lr_decay_epochs])
 
 
 METHOD = PruningMethod('scratch', (), dict(budget='epochs'))

@@ -11,7 +11,7 @@ from typing import Optional
 
 from ..factors import factor_values, scaling_factors
 from ..train.method import Regularizer
-from ..train.schedules import make_schedule
+from ..train.schedules import learning_rates
 from . import diagnosis
 from .method import PruningMethod
 
@@ -38,9 +38,7 @@ class ScalingFactors(Regularizer):
         batches.close()
         gradients = diagnosis.mean_gradients(self.net, training.loss, few, training.devices[0], trainer.loss_scale)
         entries = diagnosis.smallest(self.net, gradients, config.gamma, trainer.gamma_multipliers)
-        schedule = make_schedule(config, steps)     # a new one, because schedulers only run forwards
-        rates = [schedule(update) if schedule else config.learning_rate
-                 for update in range(1, steps * config.epochs + 1)]
+        rates = learning_rates(config, steps)
         return diagnosis.explain(entries, max(rates), sum(rates), config.momentum)
 
 

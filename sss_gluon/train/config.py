@@ -56,7 +56,8 @@ class Config:
     weight_decay: float = setting(1e-4, 'on weights and BatchNorm.gamma; not on biases, beta and factors')
     clip_gradient: Optional[float] = setting(None, 'largest absolute value of an entry of a gradient')
     lr_mode: str = setting('step', 'step, cosine, constant; evaluated every iteration')
-    lr_decay_epochs: List[int] = setting([120, 160, 200], 'with lr_mode=step: after these epochs the rate falls')
+    lr_decay_epochs: List[Union[int, float]] = setting(
+        [1 / 2, 2 / 3, 5 / 6], 'with lr_mode=step: after these epochs, or shares of epochs below 1, the rate falls')
     lr_decay: float = setting(0.1, 'by this factor')
     warmup_epochs: float = setting(0.0, 'the rate rises linearly from 0')
 
@@ -196,9 +197,25 @@ def check(config: Config) -> None:
         possible = max(share, round(config.batch_size / share) * share)
         raise SSSError(f'batch_size={config.batch_size} cannot be split over {len(config.devices)} devices x '
                        f'{config.grad_accumulation} accumulated micro-batches; the nearest that can is {possible}')
-    steps = config.lr_decay_epochs
-    if config.lr_mode == 'step' and (sorted(set(steps)) != list(steps) or min(steps, default=1) < 1):
-        raise SSSError(f'lr_decay_epochs={steps} must be increasing epochs, at least 1')
+    if config.lr_mode == 'step':
+        _check_decay_epochs(config)
+
+
+def _check_decay_epochs(config: Config) -> None:
+    given = config.lr_decay_epochs
+    numbers = all(isinstance(number, (int, float)) for number in given)     # OmegaConf lets lists in lists pass
+    found = decay_epochs(config) if numbers else []
+    if not numbers or not all(a < b for a, b in zip([0, *found], found)):
+        raise SSSError(f'lr_decay_epochs={given} must be increasing epochs, at least 1, or shares of epochs, below 1')
+    if found and found[-1] >= config.epochs:
+        raise SSSError(f'lr_decay_epochs={given}: the rate cannot fall at {found[-1]:g} when a run ends at '
+                       f'epochs={config.epochs}; write shares of epochs, such as lr_decay_epochs=[0.5,0.75], or '
+                       f'lr_mode=constant')
+
+
+def decay_epochs(config: Config) -> List[float]:
+    """``lr_decay_epochs`` in epochs; numbers below 1 are shares of ``epochs``."""
+    return [round(number * config.epochs, 9) if number < 1 else number for number in config.lr_decay_epochs]
 
 
 def differences(old: Config, new: Config) -> List[str]:

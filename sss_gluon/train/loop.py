@@ -24,13 +24,13 @@ from ..signals import Interrupted, catch_signals
 from . import precision
 from .accuracy import Accuracy, evaluate_images
 from .checkpoint import Position, checkpoints, load_latest, recovery_hint, save_checkpoint
-from .config import PATHS, Config, check, differences
+from .config import PATHS, Config, check, decay_epochs, differences
 from .devices import contexts
 from .method import Method
 from .metrics import MetricsLogger
 from .network import load_data, network_of
 from .run_folder import RunFolder
-from .schedules import make_schedule
+from .schedules import make_schedule, why_not_longer
 from .statistics import settle_statistics
 from .trainer import make_trainer
 from .workers import ALONE, Workers, init_workers
@@ -121,17 +121,19 @@ def _check_folder(run: RunFolder, config: Config, log) -> None:
             raise SSSError(f"{run} holds a config.yaml that is not a run's; name another run= ({error})") from error
     if checkpoints(run.checkpoints) and run.config_file.exists():
         old = run.config()
-        changed = [d for d in differences(old, config) if not _longer(d, old, config)]
+        why = why_not_longer(old, config)
+        changed = [d for d in differences(old, config) if why or not _longer(d, old, config)]
         if changed:
-            raise SSSError(f'{run} was begun with other settings ({"; ".join(changed)}); name another run=, or '
-                           f'delete the folder')
+            raise SSSError(f'{run} was begun with other settings ({"; ".join(changed)}){why}; name another '
+                           f'run=, or delete the folder')
         if old.epochs != config.epochs:
             log(f'{run}: epochs raised from {old.epochs} to {config.epochs}')
 
 
 def _longer(difference: str, old: Config, new: Config) -> bool:
-    """Whether only the number of epochs grows, which no schedule but cosine stretches with."""
-    return difference.startswith('epochs:') and new.epochs > old.epochs and new.lr_mode != 'cosine'
+    """Whether only the number of epochs grows, or shares of epochs are written as the epochs that they were."""
+    return difference.startswith('epochs:') and new.epochs > old.epochs \
+        or difference.startswith('lr_decay_epochs:') and decay_epochs(new) == decay_epochs(old)
 
 
 class Training:

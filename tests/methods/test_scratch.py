@@ -22,6 +22,7 @@ def quiet(line):
 def test_stretched_to_the_same_compute(before, after, epochs, steps, warmup):
     config = stretched(Config(epochs=240, lr_decay_epochs=[120, 160, 200], warmup_epochs=5), before, after)
     assert (config.epochs, config.lr_decay_epochs) == (epochs, steps)
+    assert stretched(Config(), before, after).lr_decay_epochs == Config().lr_decay_epochs      # shares stretch anyway
     assert config.warmup_epochs == pytest.approx(warmup)
 
 

@@ -37,6 +37,7 @@ def test_values_come_from_base_file_and_overrides_in_this_order(tmp_path):
     ('factors=[group,block]', 'factors', ['group', 'block']), ('factors=block', 'factors', ['block']),
     ('devices=cpu1', 'devices', ['cpu1']),
     ('devices=[cpu0,cpu1]', 'devices', ['cpu0', 'cpu1']), ('lr_decay_epochs=[1,2,3]', 'lr_decay_epochs', [1, 2, 3]),
+    ('lr_decay_epochs=[0.5,15]', 'lr_decay_epochs', [0.5, 15]),
     ('augment_flip=false', 'augment_flip', False), ('clip_gradient=5', 'clip_gradient', 5.0),
     ('model_options.depths=[1,1,1]', 'model_options', dict(depths=[1, 1, 1])),
     ('gamma_mult={"norm5_.*":0}', 'gamma_mult', {'norm5_.*': 0.0}), ('run=a/b=c', 'run', 'a/b=c'),
@@ -79,6 +80,8 @@ def test_values_of_the_wrong_type_name_the_setting(setting):
     'weight_decay=-1', 'learning_rate=-0.1', 'learning_rate=.nan', 'momentum=1', 'momentum=-0.1', 'momentum=.nan',
     'warmup_epochs=-1', 'warmup_epochs=240', 'augment_pad=-1', 'checkpoint_every=0', 'keep_checkpoints=0', 'seed=-1',
     'seed=2147483648', 'devices=[]', 'lr_decay_epochs=[2,1]', 'lr_decay_epochs=[1,1]', 'lr_decay_epochs=[0,1]',
+    'lr_decay_epochs=[0.9,200]', 'lr_decay_epochs=[-0.5]', 'lr_decay_epochs=[.nan]', 'lr_decay_epochs=[[1]]',
+    'lr_decay_epochs=[240]', 'lr_decay_epochs=[120,.inf]',
     'lr_decay=0', 'lr_decay=-0.1', 'lr_decay=1.5', 'lr_decay=.nan', 'clip_gradient=0',
     'clip_gradient=-1', 'clip_gradient=.nan',
 ])
@@ -86,6 +89,16 @@ def test_values_out_of_range_name_the_setting(setting):
     key = setting.split('=')[0]
     with pytest.raises(SSSError, match=key):
         load_config(None, [setting])
+
+
+def test_a_rate_that_would_fall_after_the_end_is_refused():
+    """And what the sentence says to write instead is accepted; without steps in the schedule nobody asks."""
+    with pytest.raises(SSSError) as error:
+        load_config(None, ['epochs=30', 'lr_decay_epochs=[120,160,200]'])
+    assert all(word in str(error.value) for word in ('200', 'epochs=30', 'lr_decay_epochs=[0.5,0.75]', 'constant'))
+    assert load_config(None, ['epochs=30', 'lr_decay_epochs=[0.5,0.75]']).lr_decay_epochs == [0.5, 0.75]
+    for mode in ('constant', 'cosine'):
+        assert load_config(None, ['epochs=30', 'lr_decay_epochs=[120,160,200]', f'lr_mode={mode}']).epochs == 30
 
 
 @pytest.mark.parametrize('setting, nearest', [('lr_mode=steps', 'step'), ('lr_mode=cos', 'cosine'),

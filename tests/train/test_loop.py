@@ -128,10 +128,25 @@ def test_settings_that_no_result_depends_on_may_change(configure):
     assert run.config().keep_checkpoints == 5 and len(run.metrics.rows()) == 2
 
 
-def test_a_cosine_run_is_not_made_longer(configure):
-    train(configure(lr_mode='cosine', epochs=1), quiet)
-    with pytest.raises(SSSError, match='epochs: 1 -> 2'):
-        train(configure(lr_mode='cosine', epochs=2), quiet)
+@pytest.mark.parametrize('schedule, words', [
+    (dict(lr_mode='cosine'), 'lr_mode=cosine'),
+    (dict(lr_mode='step'), r'lr_decay_epochs=\[1.0,1.333333333,1.666666667\]'),
+])
+def test_a_schedule_that_spreads_over_all_epochs_is_not_made_longer(configure, schedule, words):
+    run = train(configure(epochs=2, **schedule), quiet)
+    before = run.config_file.read_bytes()
+    with pytest.raises(SSSError, match='epochs: 2 -> 3.*' + words):
+        train(configure(epochs=3, **schedule), quiet)
+    assert run.config_file.read_bytes() == before
+
+
+@pytest.mark.parametrize('begun', [[1], [0.5]])
+def test_a_schedule_of_epochs_is_made_longer(configure, begun):
+    """Shares too, once they are written as the epochs that they were; the rates are those of one long run."""
+    train(configure(epochs=2, lr_mode='step', lr_decay_epochs=begun), quiet)
+    run = train(configure(epochs=3, lr_mode='step', lr_decay_epochs=[1]), quiet)
+    whole = train(configure('whole', epochs=3, lr_mode='step', lr_decay_epochs=[1]), quiet)
+    assert run.metrics.rows() == whole.metrics.rows() and run.config().lr_decay_epochs == [1]
 
 
 def test_checkpoints_every_so_many_epochs_and_at_the_end(configure):

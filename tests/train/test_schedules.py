@@ -7,7 +7,8 @@ from mxnet import autograd
 
 from sss_gluon import make_trainer
 from sss_gluon.train import Config
-from sss_gluon.train.schedules import make_schedule
+from sss_gluon.train.config import decay_epochs
+from sss_gluon.train.schedules import learning_rates, make_schedule
 
 STEPS = 7       # an epoch
 
@@ -15,8 +16,8 @@ STEPS = 7       # an epoch
 def step(t, config, warmup):
     if t < warmup:
         return config.learning_rate * t / warmup
-    epoch = (t - 1) // STEPS        # 0, 1, ...: update t is made in it
-    return config.learning_rate * config.lr_decay ** sum(epoch >= e for e in config.lr_decay_epochs)
+    at = [e if e >= 1 else e * config.epochs for e in config.lr_decay_epochs]
+    return config.learning_rate * config.lr_decay ** sum(t - 1 >= round(e * STEPS) for e in at)
 
 
 def cosine(t, config, warmup):
@@ -34,6 +35,8 @@ CASES = {
     'step, factor': (step, dict(lr_decay_epochs=[2], lr_decay=0.3), 0),
     'step, warm-up': (step, dict(lr_decay_epochs=[3, 6], warmup_epochs=1.5), 10),       # 10.5 rounds to even
     'no step': (step, dict(lr_decay_epochs=[]), 0),
+    'step, the default': (step, {}, 0),                             # after 35, 46.67 and 58.33 of 70 updates
+    'step, shares and epochs': (step, dict(lr_decay_epochs=[0.25, 5, 0.9]), 0),
     'cosine': (cosine, {}, 0),
     'cosine, warm-up': (cosine, dict(warmup_epochs=2), 14),
     'constant': (constant, {}, 0),
@@ -55,6 +58,17 @@ def test_rate_of_every_iteration(case):
         schedule = make_schedule(config, STEPS)
         found = [schedule(t) if schedule else config.learning_rate for t in range(first, 71)]
         assert found == pytest.approx(expected[first - 1:], rel=1e-12, abs=1e-15)
+
+
+def test_the_default_fits_any_length():
+    """The paper's 120, 160 and 200 of 240 epochs, and the same shares of one epoch of one step."""
+    assert decay_epochs(Config()) == [120, 160, 200]
+    assert decay_epochs(Config(epochs=30)) == [15, 20, 25]
+    for epochs, steps, rates in ((240, 2, {240: 0.1, 241: 0.01, 320: 0.01, 321: 1e-3, 400: 1e-3, 401: 1e-4}),
+                                 (1, 6, {3: 0.1, 4: 0.01, 5: 1e-3, 6: 1e-4}), (1, 1, {1: 0.1})):
+        found = learning_rates(Config(epochs=epochs), steps)
+        assert len(found) == epochs * steps
+        assert {update: found[update - 1] for update in rates} == pytest.approx(rates, rel=1e-9)
 
 
 def test_nothing_is_scheduled_without_need():
