@@ -214,6 +214,21 @@ class Budget(Holder):
         self._apply()
         self.trainer.optimizer.train_factors = not self.met
 
+    def columns(self):
+        """Also γ, the highest since the last call, and what was planned."""
+        found = dict(gamma=f'{self.highest:.9g}', planned_left=f'{self.planned:.6f}', **super().columns())
+        self.highest = self.strength
+        return found
+
+    def summary(self) -> str:
+        kept = f'{self.share:.1%} of the {self.what} are left of the {self.target:.1%} asked for'
+        if not self.met:
+            return (f'the budget was not met: {kept} after {self.steps_done} steps, {self.steps} of them planned for '
+                    f'the search; train for more epochs, or with a higher learning_rate')
+        back = self.would_fit()
+        return f'budget met after {self.steps_done} steps: {kept}' + (
+            f'; one structure of {back} would still fit' if back else '')
+
     def would_fit(self) -> Optional[str]:
         """Name of the factor with the largest removed structure that could come back within the budget; None if none.
 

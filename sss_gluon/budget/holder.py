@@ -99,6 +99,14 @@ class Holder:
         self.cut_share = self.share
         return self.split(self.held)
 
+    def columns(self) -> Dict[str, str]:
+        """What it did, as columns of a table with one row per epoch."""
+        return dict(held=str(int(self.held.sum())), held_left=f'{self.share:.6f}')
+
+    def summary(self) -> str:
+        """One sentence on what it achieved."""
+        return f'{int(self.held.sum())} of {self.held.size} structures are held at zero; {self.share:.1%} are left'
+
     @property
     def done(self) -> bool:
         """Whether nothing more will be held."""

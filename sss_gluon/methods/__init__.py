@@ -11,6 +11,7 @@ from typing import Callable, Dict
 
 from ..errors import SSSError, nearest
 from ..train import Config, RunFolder
+from ..train.config import TARGETS
 from ..train.loop import run_training
 from . import apoz, gamma_range, ista, l1, lasso, random_pruning, scratch, slimming, ssl, sss, taylor, thinet, uniform
 from .gamma_range import GammaRange
@@ -87,10 +88,14 @@ def find(name: str) -> PruningMethod:
 def _check(config: Config, method: PruningMethod) -> None:
     name, prunes = method.name, config.source is not None
     if method.trains_factors:
-        for key in ('method_options', 'source', 'target_macs', 'match'):
+        for key in ('method_options', 'source'):
             if getattr(config, key):
                 raise SSSError(f'{key} is not a setting of method={name}; set another method=, or leave {key} out')
+        _check_budget(config)
         return
+    for key in ('target_params', 'target_latency', 'shrink', 'patience'):
+        if getattr(config, key) is not None:
+            raise SSSError(f'{key} is a setting of method=sss, not of method={name}; leave it out')
     method.settings(config)
     budget = config.target_macs is not None or config.match is not None
     if not prunes and method.regularizer is None:
@@ -109,3 +114,15 @@ def _check(config: Config, method: PruningMethod) -> None:
     for key in ('structure', 'init') if prunes else ('structure',):
         if getattr(config, key):
             raise SSSError(f'{name} builds its network itself; leave {key}= out')
+
+
+def _check_budget(config: Config) -> None:
+    asked = next((key for key in TARGETS if getattr(config, key) is not None), None)
+    if config.patience is not None and (asked or not config.shrink):
+        raise SSSError(f'patience={config.patience} belongs to shrink=true without a target; ' + (
+            f'leave it out: {asked} holds every structure as soon as it is zero' if asked else 'set shrink=true'))
+    if (asked or config.shrink) and config.structure:
+        raise SSSError(f'{asked or "shrink"} needs factors, but structure={config.structure} names a compact network, '
+                       f'which has none; leave one of them out')
+    if asked and not config.gamma:
+        raise SSSError(f'{asked} steers gamma, which has to start above 0; leave gamma=0 out')

@@ -1,8 +1,8 @@
 """Checkpoints: weights, factors, optimizer state, position and configuration of a run in one .npz file.
 
 ``param:NAME`` and ``state:NAME`` hold arrays under structural names, ``device1:NAME`` the running statistics of further
-devices (numbered over all workers) within an epoch, and ``position`` JSON text as bytes. The file is written under a
-temporary name and renamed; nothing in it is ever executed.
+devices (numbered over all workers) within an epoch, ``method:NAME`` the state of the pruning method, and ``position``
+JSON text as bytes. The file is written under a temporary name and renamed; nothing in it is ever executed.
 """
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from ..errors import SSSError
 from ..files import read_npz, write_npz
 from .config import Config, save_config
 from .factor_trainer import FactorTrainer
+from .method import Regularizer
 from .parameters import named_parameters
 from .workers import ALONE, Workers
 
@@ -39,13 +40,14 @@ class Position:
 
 
 def save_checkpoint(folder: Path, net: gluon.Block, trainer: FactorTrainer, position: Position,
-                    config: Config, keep: int, workers: Workers = ALONE) -> Path:
+                    config: Config, keep: int, workers: Workers = ALONE, method: Optional[Regularizer] = None) -> Path:
     """Write a checkpoint and delete all but the newest ``keep``; values that are not finite are refused.
 
     Every worker has to call it; the first one writes.
     """
     mx.nd.waitall()     # with static_shape, parameters could otherwise be read as an earlier step left them
     arrays = {f'state:{name}': array for name, array in trainer.states().items()}
+    arrays.update((f'method:{name}', array) for name, array in (method.states() if method else {}).items())
     for name, parameter in named_parameters(net):
         arrays[f'param:{name}'] = parameter.list_data()[0].asnumpy()
     if position.step:       # at the end of an epoch, all devices have the same
@@ -95,14 +97,14 @@ def checkpoints(folder: Path) -> List[Path]:
     return sorted(folder.glob('epoch-*.npz'), key=lambda path: [int(n) for n in re.findall(r'\d+', path.stem)])
 
 
-def load_latest(folder: Path, net, trainer: Optional[FactorTrainer], log=print,
-                workers: Workers = ALONE) -> Optional[Position]:
+def load_latest(folder: Path, net, trainer: Optional[FactorTrainer], log=print, workers: Workers = ALONE,
+                method: Optional[Regularizer] = None) -> Optional[Position]:
     """Restore the newest intact checkpoint and return its position; None if there is no checkpoint.
 
     Damaged checkpoints are skipped with a line in the log. It is an error if all are damaged, or if a worker does not
     see the checkpoint that the first worker sees.
     """
-    position = _load_latest(folder, net, trainer, log, workers)
+    position = _load_latest(folder, net, trainer, log, workers, method)
     seen = workers.allgather('position', np.array([position.epoch, position.step] if position else [-1, -1], 'float64'))
     other = np.flatnonzero((seen != seen[0]).any(axis=1))
     if other.size:
@@ -111,7 +113,7 @@ def load_latest(folder: Path, net, trainer: Optional[FactorTrainer], log=print,
     return position
 
 
-def _load_latest(folder, net, trainer, log, workers):
+def _load_latest(folder, net, trainer, log, workers, method):
     found = checkpoints(folder)
     for path in reversed(found):
         try:
@@ -119,7 +121,7 @@ def _load_latest(folder, net, trainer, log, workers):
         except SSSError as error:
             log(f'{error}; trying the checkpoint before it')
             continue
-        restore(path, arrays, net, trainer, workers.rank)
+        restore(path, arrays, net, trainer, workers.rank, method)
         return position
     if found:
         raise SSSError(f'all {len(found)} checkpoints in {folder} are damaged or of another version; delete them to '
@@ -148,8 +150,9 @@ def read_checkpoint(path: Path) -> Tuple[Dict[str, np.ndarray], Position]:
     return arrays, position
 
 
-def restore(path: Path, arrays: Dict[str, np.ndarray], net, trainer: Optional[FactorTrainer], rank: int = 0) -> None:
-    """Copy the arrays of a checkpoint into a network of the same model and into the trainer of this worker."""
+def restore(path: Path, arrays: Dict[str, np.ndarray], net, trainer: Optional[FactorTrainer], rank: int = 0,
+            method: Optional[Regularizer] = None) -> None:
+    """Copy the arrays of a checkpoint into a network of the same model, the trainer of this worker, and the method."""
     named = named_parameters(net)
     stored = {key[len('param:'):] for key in arrays if key.startswith('param:')}
     strange = stored.symmetric_difference(name for name, _ in named)
@@ -168,5 +171,10 @@ def restore(path: Path, arrays: Dict[str, np.ndarray], net, trainer: Optional[Fa
             if f'device{i}:{name}' in arrays:
                 copy[:] = arrays[f'device{i}:{name}']
     if trainer is not None:
-        trainer.set_states({key[len('state:'):]: array for key, array in arrays.items()
-                            if key.startswith('state:')}, str(path))
+        trainer.set_states(_part(arrays, 'state:'), str(path))
+    if method is not None:
+        method.set_states(_part(arrays, 'method:'), str(path))
+
+
+def _part(arrays: Dict[str, np.ndarray], prefix: str) -> Dict[str, np.ndarray]:
+    return {key[len(prefix):]: array for key, array in arrays.items() if key.startswith(prefix)}

@@ -39,6 +39,13 @@ class Config:
     source: Optional[str] = setting(None, 'run folder of the trained network that is pruned')
     target_macs: Optional[float] = setting(None, 'share of the MACs of the dense network to keep')
     match: Optional[str] = setting(None, 'or: run folder whose compact network sets that share')
+    target_params: Optional[float] = setting(None, 'or, with method=sss: share of the parameters to keep')
+    target_latency: Optional[float] = setting(None, 'or, with method=sss: share of the latency to keep, as measured')
+    latency_batch: int = setting(1, 'images in the batch that target_latency measures')
+    search: float = setting(0.3, 'share of the epochs in which a target is to be met')
+    shrink: Optional[bool] = setting(None, 'cut the network while it trains; default: with a target')
+    patience: Optional[int] = setting(None, 'with shrink and no target: steps at zero before a structure is cut out; '
+                                            'default one epoch')
 
     data: str = setting('digits', 'digits, fashion-mnist, cifar10, cifar100, folder, imagenet', section='data')
     data_root: Optional[str] = setting(None, 'folder of the data set; default: found or downloaded')
@@ -92,7 +99,8 @@ LARGEST_FILE = 10 ** 5      # values
 LARGEST = 2 ** 31 - 1       # products of two or three such numbers still fit float32
 MINIMA = {'epochs': 1, 'batch_size': 1, 'grad_accumulation': 1, 'gamma': 0, 'weight_decay': 0, 'learning_rate': 0,
           'warmup_epochs': 0, 'augment_pad': 0, 'checkpoint_every': 1, 'keep_checkpoints': 1, 'seed': 0,
-          'statistics_batches': 0}
+          'statistics_batches': 0, 'latency_batch': 1}
+TARGETS = ('target_macs', 'match', 'target_params', 'target_latency')      # at most one
 
 
 def load_config(path: Union[str, Path, None], overrides: Sequence[str] = ()) -> Config:
@@ -175,12 +183,16 @@ def check(config: Config) -> None:
         raise SSSError(f'lr_decay={config.lr_decay} must be more than 0 and at most 1')
     if config.clip_gradient is not None and not 0 < config.clip_gradient <= LARGEST:
         raise SSSError(f'clip_gradient={config.clip_gradient} must be a number more than 0, at most {LARGEST}, or null')
-    if config.target_macs is not None and not 0 < config.target_macs < 1:
-        raise SSSError(f'target_macs={config.target_macs} must be more than 0 and less than 1: it is the share of the '
-                       f'MACs to keep')
-    if config.match is not None and config.target_macs is not None:
-        raise SSSError(f'target_macs={config.target_macs} and match={config.match} both set the share of the MACs to '
-                       f'keep; leave one of them out')
+    targets = [key for key in TARGETS if getattr(config, key) is not None]
+    for key in targets:
+        if key != 'match' and not 0 < getattr(config, key) <= 1:
+            raise SSSError(f'{key}={getattr(config, key)} must be more than 0 and at most 1: it is the share to keep')
+    if len(targets) > 1:
+        raise SSSError(f'{targets[0]} and {targets[1]} both say how much to keep; leave one of them out')
+    if not 0 < config.search <= 1:
+        raise SSSError(f'search={config.search} must be more than 0 and at most 1: it is a share of the epochs')
+    if config.patience is not None and not 1 <= config.patience <= LARGEST:
+        raise SSSError(f'patience={config.patience} must be a number of steps from 1 to {LARGEST}, or null')
     if config.warmup_epochs >= config.epochs:
         raise SSSError(f'warmup_epochs={config.warmup_epochs:g} must be less than epochs={config.epochs}')
     given = sorted({'name', 'classes', 'factors', 'in_channels'} & set(config.model_options))

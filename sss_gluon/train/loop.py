@@ -25,6 +25,7 @@ from . import precision
 from .accuracy import Accuracy, evaluate_images
 from .checkpoint import Position, checkpoints, load_latest, recovery_hint, save_checkpoint
 from .config import PATHS, Config, check, decay_epochs, differences
+from .cut_network import CutNetwork
 from .devices import contexts
 from .method import Method
 from .metrics import MetricsLogger
@@ -147,9 +148,10 @@ class Training:
         self.data = load_data(config)
         self.input_shape = (1,) + tuple(self.data.shape)
         begun = replace(config, init=None) if checkpoints(run.checkpoints) else config
-        self.net = precision.mixed(network_of(run, begun, self.data), config.precision)
-        self.regularizer = method.regularizer(begun, self.net, self.input_shape)
-        self.net.hybridize(static_alloc=True, static_shape=True)
+        whole = precision.mixed(network_of(run, begun, self.data), config.precision)
+        self.regularizer = method.regularizer(begun, whole, self.input_shape)
+        whole.hybridize(static_alloc=True, static_shape=True)
+        self.network = CutNetwork(whole, self.input_shape, config.precision)
         self.loss = gluon.loss.SoftmaxCrossEntropyLoss()
         self.loss.hybridize(static_alloc=True, static_shape=True)
         augmentation = Augmentation(pad=config.augment_pad, flip=config.augment_flip, mean=self.data.mean,
@@ -163,27 +165,35 @@ class Training:
                            f'images, which cannot be split over {len(devices)} devices x {config.grad_accumulation} '
                            f'accumulated micro-batches; make it a multiple of {self.workers.size * parts}')
         self.augmentation = augmentation
-        self.factors = scaling_factors(self.net)
         self.trainer = make_trainer(
-            self.net, gamma=config.gamma, learning_rate=config.learning_rate, momentum=config.momentum,
+            whole, gamma=config.gamma, learning_rate=config.learning_rate, momentum=config.momentum,
             wd=config.weight_decay, kvstore=self.workers.store or config.kvstore, gamma_mult=config.gamma_mult,
             gamma_weighting=config.gamma_weighting, input_shape=self.input_shape,
             lr_scheduler=make_schedule(config, len(self.batches)), non_negative=config.non_negative,
             clip_gradient=config.clip_gradient, loss_scaler=precision.loss_scaler(config.precision))
-        self.random_operators = _draws_random_numbers(self.net, self.input_shape)
+        self.random_operators = _draws_random_numbers(whole, self.input_shape)
         if config.grad_accumulation > 1:
-            for parameter in self.net.collect_params().values():
+            for parameter in whole.collect_params().values():
                 if parameter.grad_req != 'null':
                     parameter.grad_req = 'add'
-        self.metrics = MetricsLogger(run, config, self.net, self.factors, self.input_shape, self.regularizer.values,
+        self.metrics = MetricsLogger(run, config, whole, scaling_factors(whole), self.input_shape, self.regularizer,
                                      self.trainer.loss_scaler)
+        self.regularizer.start(self)
+
+    @property
+    def net(self) -> gluon.HybridBlock:
+        """The network that computes, which may be smaller than the whole."""
+        return self.network.net
 
     # Resuming and saving
 
     def resume(self) -> None:
         """Restore the newest checkpoint and drop what was logged after it."""
-        position = load_latest(self.run.checkpoints, self.net, self.trainer, self.log, self.workers)
+        position = load_latest(self.run.checkpoints, self.network.whole, self.trainer, self.log, self.workers,
+                               self.regularizer)
         if position is not None:
+            if self.trainer.removed:
+                self.network.cut(self.trainer, self.trainer.removed)
             if position.step >= len(self.batches):
                 raise SSSError(f'{checkpoints(self.run.checkpoints)[-1]} was written at step {position.step}, but an '
                                f'epoch has {len(self.batches)} steps: it belongs to other data')
@@ -196,8 +206,8 @@ class Training:
             self.metrics.measure(self.regularizer.values())
 
     def save(self) -> None:
-        save_checkpoint(self.run.checkpoints, self.net, self.trainer, self.position, self.config,
-                        self.config.keep_checkpoints, self.workers)
+        save_checkpoint(self.run.checkpoints, self.network.restore(), self.trainer, self.position, self.config,
+                        self.config.keep_checkpoints, self.workers, self.regularizer)
 
     # One epoch
 
@@ -304,10 +314,14 @@ class Training:
         """Evaluate, log and save."""
         mx.nd.waitall()     # with static_shape, parameters could otherwise be read as an earlier step left them
         begin = time.monotonic()
+        removed = self.regularizer.to_remove() if epoch + 1 < self.config.epochs else None
+        if removed:
+            self.network.cut(self.trainer, removed)
         settle_statistics(self)
         held = self.data.validation or self.data.test
         result = evaluate_images(self.net, held, self.augmentation, self.config.batch_size, self.devices,
                                  self.workers)
+        self.network.restore()
         evaluation_seconds = time.monotonic() - begin
         trained = Accuracy(self.position.loss_sum / self.images, self.position.correct / self.images, float('nan'),
                            self.images)

@@ -16,6 +16,9 @@ class Regularizer:
     It is made before the trainer, which may move arrays: fetch them anew in every call (``parameter.data()``).
     """
 
+    def start(self, training) -> None:
+        """Called once before training, with the ``Training`` whose trainer now exists."""
+
     def before_update(self, batch_size: float) -> None:
         """Called with fresh gradients: sums over images, ``batch_size`` times as large as their mean."""
 
@@ -25,6 +28,21 @@ class Regularizer:
     def values(self) -> Dict[str, np.ndarray]:
         """{factor name: size of every structure}, 0 for a removed one; logged every epoch."""
         return {}
+
+    def columns(self) -> Dict[str, str]:
+        """More columns of metrics.csv for an epoch."""
+        return {}
+
+    def to_remove(self) -> Optional[Dict[str, np.ndarray]]:
+        """{factor name: mask} of all structures to be cut out of the training network; None to leave it as it is."""
+        return None
+
+    def states(self) -> Dict[str, np.ndarray]:
+        """What a checkpoint needs to continue bit for bit."""
+        return {}
+
+    def set_states(self, states: Dict[str, np.ndarray], source: str) -> None:
+        """Restore ``states()``; called after the parameters and the trainer were restored."""
 
     def explain(self, training) -> Optional[str]:
         """Why a finished run changed nothing; None where it did."""

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from ..graph import Count, count, load
 from ..structures import remaining
 from .accuracy import Accuracy
 from .config import Config
+from .method import Regularizer
 from .precision import LossScaler
 from .run_folder import RunFolder
 
@@ -30,10 +31,12 @@ class MetricsLogger:
     """Writes the tables of a run. A rerun repeats metrics.csv bit for bit; wall times go into timing.csv."""
 
     def __init__(self, run: RunFolder, config: Config, net, factors: List[ScalingFactor], input_shape,
-                 values: Optional[Callable[[], Dict[str, np.ndarray]]] = None,
+                 regularizer: Optional[Regularizer] = None,
                  loss_scaler: Optional[LossScaler] = None):
         self.run, self.config, self.net, self.factors, self.input_shape = run, config, net, factors, input_shape
-        self.values = values or partial(factor_values, net)     # a regularizer may measure structures differently
+        self.regularizer = regularizer or Regularizer()
+        # a regularizer may measure structures differently
+        self.values = regularizer.values if regularizer else partial(factor_values, net)
         self.loss_scaler = loss_scaler
         self.before = count(load(run.source), input_shape) if run.has_selection() else None
         self.text = ''              # 'x of y alive', for the progress bar
@@ -64,6 +67,7 @@ class MetricsLogger:
             top1=f'{result.top1:.6f}', top5=f'{result.top5:.6f}')
         for kind, (some, total) in alive(self.factors, values).items():
             row.update({f'{kind}s_alive': some, f'{kind}s': total})
+        row.update(self.regularizer.columns())
         row.update(params=dense.params, params_left=left.params, macs=dense.macs, macs_left=left.macs)
         scale = ''
         if self.loss_scaler:
