@@ -69,7 +69,7 @@ class Config:
     gamma_mult: Dict[str, float] = field(default_factory=dict)  # {regular expression of factor names: multiplier}
     gamma_weighting: str = 'uniform'            # or macs: γ proportional to the MACs that a structure costs
     non_negative: bool = True
-    statistics_batches: int = 10                # that BatchNorm statistics are estimated from after an epoch; 0: not
+    statistics_batches: int = 10                # after an epoch, estimate BatchNorm statistics from them; 0: do not
 
     # machine
     devices: List[str] = field(default_factory=lambda: ['cpu'])     # cpu, cpu0, cpu1, gpu0, ...
