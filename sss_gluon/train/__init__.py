@@ -3,6 +3,7 @@ from ..signals import Interrupted
 from .config import Config, load_config
 from .factor_trainer import FactorTrainer
 from .run_folder import RunFolder
+from .statistics import estimate_statistics
 from .trainer import make_trainer
 
-__all__ = ['Config', 'FactorTrainer', 'Interrupted', 'RunFolder', 'load_config', 'make_trainer']
+__all__ = ['Config', 'FactorTrainer', 'Interrupted', 'RunFolder', 'estimate_statistics', 'load_config', 'make_trainer']

@@ -72,7 +72,7 @@ class Config:
     gamma_mult: Dict[str, float] = setting({}, '{regular expression of factor names: multiplier of γ}')
     gamma_weighting: str = setting('uniform', 'or macs: γ proportional to the MACs that a structure costs')
     non_negative: bool = setting(True, 'project factors to at least 0')
-    statistics_batches: int = setting(10, 'that BatchNorm statistics are estimated from after an epoch; 0: not')
+    statistics_batches: int = setting(10, 'after an epoch, BatchNorm statistics are estimated from them; 0: not')
 
     devices: List[str] = setting(['cpu'], 'cpu, cpu0, cpu1, gpu0, ...', section='machine')
     kvstore: str = setting('device', 'or local; with several workers: dist_sync, dist_device_sync, horovod')

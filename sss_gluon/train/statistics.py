@@ -1,8 +1,8 @@
 """BatchNorm's running statistics: averaged over devices and workers, or estimated anew from training batches.
 
 In training, MXNet keeps them as exponential averages, on every device those of its own images. They lag behind weights
-that move fast, and behind scaling factors that come and go. Only inference reads them, so that whatever becomes of
-them, a run has the same losses and weights.
+that move fast, and behind scaling factors that come and go. Only inference reads them: whatever becomes of them, a run
+has the same losses and weights.
 """
 from __future__ import annotations
 
@@ -51,12 +51,13 @@ def average_statistics(net: gluon.HybridBlock, workers: Workers = ALONE) -> None
     The mean of the running means, and that of the running variances, as the authors' code takes them after every
     epoch. Every worker must call it.
     """
+    mx.nd.waitall()     # with static_shape, parameters could otherwise be read as an earlier step left them
     parameters = net.collect_params()
     names = net(mx.sym.var('data')).list_auxiliary_states()
     devices = len(parameters[names[0]].list_data()) if names else 1
     if not names or devices * workers.size == 1:
         return
-    own = [sum(array.asnumpy().astype('float64') for array in parameters[name].list_data()) for name in names]
+    own = [sum(array.asnumpy().astype('float64').ravel() for array in parameters[name].list_data()) for name in names]
     total = workers.total('running statistics', np.concatenate(own))
     parts = np.split(total / (devices * workers.size), np.cumsum([array.size for array in own])[:-1])
     _set(parameters, dict(zip(names, parts)))
@@ -85,6 +86,7 @@ def estimate_statistics(net: gluon.HybridBlock, batches: Iterable[mx.nd.NDArray]
         return
     for layer in layers:
         layer.attrs['output_mean_var'] = 'True'     # outputs 1 and 2: mean of the batch, and 1 / √(variance + eps)
+    mx.nd.waitall()
     symbol = mx.sym.load_json(to_json([Entry(layer, output) for output in (1, 2) for layer in layers]))
     parameters = net.collect_params()
     names = [[layer.inputs[i].node.name for layer in layers] for i in (3, 4)]
@@ -119,5 +121,5 @@ def _results(symbol: mx.sym.Symbol, parameters: gluon.ParameterDict, batches: It
 def _set(parameters: gluon.ParameterDict, values: Dict[str, np.ndarray]) -> None:
     for name, value in values.items():
         for array in parameters[name].list_data():
-            array[:] = value
+            array[:] = value.reshape(array.shape)
     mx.nd.waitall()     # a network with static_shape would not wait for them
