@@ -19,7 +19,7 @@ BATCHES = 20        # the diagnosis averages gradients over these
 
 
 class ScalingFactors(Regularizer):
-    """Reads the factors, which the optimizer trains (``make_trainer``), and explains why none is zero."""
+    """Reads the factors, which the optimizer trains (``make_trainer``), and explains why none is zero, or all."""
 
     def __init__(self, net, input_shape, options):
         self.net, self.factors = net, scaling_factors(net)
@@ -28,6 +28,8 @@ class ScalingFactors(Regularizer):
         return factor_values(self.net)
 
     def explain(self, training) -> Optional[str]:
+        if training.metrics.collapsed:
+            return diagnosis.explain_collapse(training.metrics.collapsed, 'gamma', training.config.gamma)
         if not self.factors or not all((factor.values() != 0).all() for factor in self.factors):
             return None
         if not training.config.gamma:

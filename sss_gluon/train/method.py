@@ -27,7 +27,7 @@ class Regularizer:
         return {}
 
     def explain(self, training) -> Optional[str]:
-        """Why a finished run changed nothing; None where it did."""
+        """Why a finished run changed nothing, or left nothing of use; None otherwise."""
 
 
 class Method:
