@@ -61,7 +61,7 @@ class Config:
     clip_gradient: Optional[float] = None
     lr_mode: str = 'step'                       # step, cosine, constant; evaluated every iteration
     # epochs, or shares of epochs below 1; the default is the paper's 120, 160 and 200 of 240
-    lr_decay_epochs: List[Union[int, float]] = field(default_factory=lambda: [1 / 2, 2 / 3, 5 / 6])
+    lr_decay_epochs: List[float] = field(default_factory=lambda: [1 / 2, 2 / 3, 5 / 6])
     lr_decay: float = 0.1
     warmup_epochs: float = 0.0                  # linear, from 0
 
@@ -207,10 +207,8 @@ def check(config: Config) -> None:
 
 
 def _check_decay_epochs(config: Config) -> None:
-    given = config.lr_decay_epochs
-    numbers = all(isinstance(number, (int, float)) for number in given)     # OmegaConf lets lists in lists pass
-    found = decay_epochs(config) if numbers else []
-    if not numbers or not all(a < b for a, b in zip([0, *found], found)):
+    given, found = config.lr_decay_epochs, decay_epochs(config)
+    if not all(a < b for a, b in zip([0, *found], found)):
         raise SSSError(f'lr_decay_epochs={given} must be increasing epochs, at least 1, or shares of epochs, below 1')
     if found and found[-1] >= config.epochs:
         raise SSSError(f'lr_decay_epochs={given}: the rate cannot fall at {found[-1]:g} when a run ends at '

@@ -43,7 +43,6 @@ def true_gamma(pull, rates, momentum):
 
 PULLS = {
     'none': lambda value: 0.0,
-    'helps': lambda value: -0.002,
     'constant': lambda value: 0.02,
     'grows as the factor shrinks': lambda value: 0.05 * (1 - value),
     'most in the middle': lambda value: 0.2 * value * (1 - value),
@@ -65,6 +64,13 @@ def test_a_short_ramp_tells_the_gamma_of_a_run(run, momentum):
         assert gamma == pytest.approx(true_gamma(pull, RUNS[run], momentum), rel=0.3, abs=1e-4), name
 
 
+def test_a_gradient_that_helps_is_not_counted_on():
+    """γ = (1 − μ)/Σ η moves a factor from 1 to 0 by itself."""
+    values, gradients = np.linspace(1, 0, 50)[:, None], np.full((50, 1), 0.3)
+    found = least_gammas(resistances(values, gradients, 0.9), np.ones(1), 20.0, 0.9)
+    assert found == pytest.approx(0.1 / 20)
+
+
 def test_the_run_is_told_in_closed_form():
     """Half of the way resists by 0.01, half by 0.03; γ acts twice as strongly on the second, not at all on the last."""
     resistance = np.repeat([[0.01], [0.03]], 3, axis=1)
@@ -76,7 +82,7 @@ def test_the_run_is_told_in_closed_form():
 
 def test_resistances_are_means_over_the_parts_of_the_way():
     values = np.array([[1, 1], [0.9, 0.9], [0.7, 1.1], [0.5, 1.0], [0.3, 0.9], [0.1, 0.9], [0, 0.9]])
-    gradients = -np.arange(14.0).reshape(7, 2)
+    gradients = -np.arange(14.0).reshape(7, 2)      # resistances 0, 2, 4, … and 1, 3, 5, …
     found = resistances(values, gradients, 0.0)
     assert LEVELS == 5 and found[:, 0].tolist() == [2.0, 5.0, 7.0, 9.0, 11.0]       # the last steps of each, both ends
     assert found[:, 1].tolist() == [7.0] * 5        # it never leaves the first part
