@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from typing import Optional
 
 from .._platform import end_at_once
@@ -39,6 +40,7 @@ def main(arguments=None) -> int:
     try:
         if program:
             sys.unraisablehook = _interrupt_again
+            warnings.formatwarning = lambda text, *place, **line: f'sss-gluon {options.verb}: warning: {text}\n'
             signal.signal(signal.SIGINT, signal.default_int_handler)
         status = options.run(options) or 0
         sys.stdout.flush()

@@ -4,6 +4,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import warnings
 from pathlib import Path
 from typing import Union
 
@@ -23,7 +24,12 @@ def prune(path: Union[str, Path], log=print) -> Compact:
         trained = load_run(path, log=log)
         if trained.epochs < trained.config.epochs:
             log(f'note: {run} is at epoch {trained.epochs} of {trained.config.epochs}')
-        result = compact(trained.net, trained.input_shape)
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')     # the log says it, with the way out
+            result = compact(trained.net, trained.input_shape)
+        if result.collapsed:
+            said = run.path / 'diagnosis.txt'
+            log(said.read_text('utf-8').rstrip() if said.exists() else f'warning: {result.collapsed}')
         if run.has_selection():
             _count_from_source(result, run)
         target = run.compact.parent

@@ -95,6 +95,18 @@ class Channels:
             self._constants[entry] = constant
         return self._constants[entry]
 
+    def outputs_follow_input(self) -> bool:
+        """Does any output depend on the input? It does not where every way between them passes a constant."""
+        follows = {node for node in self.nodes if node.name == self.program.input_name}
+
+        def varies(entry: Entry) -> bool:
+            return entry.node in follows and bool(np.isnan(self.constant(entry)).any())
+
+        for node in self.nodes:
+            if any(map(varies, node.inputs)):
+                follows.add(node)
+        return any(map(varies, self.program.outputs))
+
     # Labels
 
     def solve(self, align: int = 1) -> None:

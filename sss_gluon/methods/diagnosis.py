@@ -91,8 +91,16 @@ def explain(entries: List[Pressure], learning_rate: float, rate_sum: float, mome
             f'A factor shrinks only if γ exceeds minus its gradient; {advice}.')
 
 
-def explain_penalty(regularizer: Regularizer, method: str, strength: float) -> Optional[str]:
-    """Advise on the strength of a penalty that drove no structure to zero; None if one is zero."""
+def explain_collapse(collapsed: str, setting: str, value: float) -> str:
+    """Advise on the strength of a run of which too much is gone: half of it, as it acts within a factor of 2 to 4."""
+    advice = ', or let sss-gluon find-gamma look for it' if setting == 'gamma' else ''
+    return f'warning: {collapsed}, so this network is of little use: try {setting}={value / 2:.2g}{advice}'
+
+
+def explain_penalty(regularizer: Regularizer, method: str, strength: float, training) -> Optional[str]:
+    """Advise on the strength of a penalty that drove no structure to zero, or too many; None otherwise."""
+    if training.metrics.collapsed:
+        return explain_collapse(training.metrics.collapsed, 'method_options.strength', strength)
     least = min(float(values.min()) for values in regularizer.values().values())
     return f'{method}: no structure reached zero, the smallest value is {least:.2g}; raise strength, now ' \
            f'{strength:g}, or train longer' if least else None

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import tempfile
 from dataclasses import dataclass, replace
-from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Dict, Generator, List, NamedTuple, Optional, Tuple
 
 import mxnet as mx
 import numpy as np
@@ -86,14 +86,12 @@ class Probe(Method, Regularizer):
 
     def regularizer(self, config, net, input_shape):
         self.parameters = [factor.parameter for factor in scaling_factors(net)]
-        self.values: List[np.ndarray] = []
-        self.gradients: List[np.ndarray] = []
+        self.seen: List[Tuple[np.ndarray, np.ndarray]] = []     # factors and gradients of every step
         return self
 
     def before_update(self, batch_size: float) -> None:
         gradients = [mx.nd.add_n(*(g.as_in_context(mx.cpu()) for g in p.list_grad())) for p in self.parameters]
-        self.values.append(self.now())
-        self.gradients.append(_flat(gradients) / batch_size)
+        self.seen.append((self.now(), _flat(gradients) / batch_size))
 
     def now(self) -> np.ndarray:
         """(structures,) present values of all factors."""
@@ -175,7 +173,7 @@ class _Ramp:
         batches.close()
         return self.result()
 
-    def _batches(self) -> Iterator[tuple]:
+    def _batches(self) -> Generator[tuple, None, None]:
         epoch = 0
         while True:
             batches = self.training.batches.epoch(epoch)
@@ -195,7 +193,7 @@ class _Ramp:
 
     def result(self) -> GammaRange:
         config, used = self.config, len(self.ramp)
-        values, gradients = (np.array(rows[:used]) for rows in (self.probe.values, self.probe.gradients))
+        values, gradients = (np.array(rows) for rows in zip(*self.probe.seen[:used]))
         finite = np.isfinite(gradients).all(axis=1)      # float16 skips steps while it looks for its loss scale
         if config.clip_gradient is not None:
             gradients = gradients.clip(-config.clip_gradient, config.clip_gradient)

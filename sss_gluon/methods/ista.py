@@ -38,7 +38,7 @@ class SoftThreshold(bn_gamma.GammaPenalty):
                 data[:] = nd.sign(data) * nd.relu(nd.abs(data) - threshold)
 
     def explain(self, training):
-        return explain_penalty(self, 'ista', self.strength)
+        return explain_penalty(self, 'ista', self.strength, training)
 
 
 def rescale(net, input_shape, alpha: float) -> None:

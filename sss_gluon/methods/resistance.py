@@ -7,9 +7,9 @@ end of the run if γ > r on every part of the way, and
 
     Σ over the parts of  (1 − μ)·Δλ/(γ − r)  ≤  Σ_t η_t                                                            (1)
 
-A long run, in which the right side is large, needs γ only a little above the largest resistance; a short one needs
-about λ(1 − μ)/Σ_t η_t more. So a ramp of some hundred steps, which removes structures only at a much larger γ,
-still tells the γ of a long run.
+A gradient that helps γ counts as no resistance, because it passes as the network learns. A long run, in which the
+right side is large, needs γ only a little above the largest resistance; a short one needs about (1 − μ)/Σ_t η_t more.
+So a ramp of some hundred steps, which removes structures only at a much larger γ, still tells the γ of a long run.
 """
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def resistances(values: np.ndarray, gradients: np.ndarray, momentum: float) -> n
     Returns
     -------
     numpy.ndarray
-        Shape (LEVELS, structures). A part that a factor does not reach has the resistance of the one before.
+        Shape (LEVELS, structures), at least 0. A part that a factor does not reach has the resistance of the one before.
     """
     pull, mean, weight = np.empty(gradients.shape), np.zeros(gradients.shape[1]), 0.0
     for step, gradient in enumerate(gradients):
@@ -52,7 +52,7 @@ def resistances(values: np.ndarray, gradients: np.ndarray, momentum: float) -> n
         if level:
             found[level] = np.where(inside, found[level], found[level - 1])
         first, inside = end, passed.any(axis=0)
-    return found
+    return np.maximum(found, 0)
 
 
 def least_gammas(resistance: np.ndarray, multipliers: np.ndarray, rate_sum: float, momentum: float) -> np.ndarray:
@@ -74,7 +74,7 @@ def least_gammas(resistance: np.ndarray, multipliers: np.ndarray, rate_sum: floa
         Shape (structures,).
     """
     step = (1 - momentum) / len(resistance)
-    low = np.maximum(resistance.max(axis=0), 0)
+    low = resistance.max(axis=0)
     high = low + (1 - momentum) / rate_sum      # each part then takes at most its share of the sum
     for _ in range(60):
         middle = (low + high) / 2

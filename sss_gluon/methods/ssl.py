@@ -43,7 +43,7 @@ class GroupLasso(Regularizer):
         return {name: norms(size, parameters) for name, (size, parameters) in self.groups.items()}
 
     def explain(self, training):
-        return explain_penalty(self, 'ssl', self.strength)
+        return explain_penalty(self, 'ssl', self.strength, training)
 
 
 def norms(size, parameters) -> np.ndarray:

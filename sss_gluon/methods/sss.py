@@ -27,7 +27,8 @@ BATCHES = 20        # the diagnosis averages gradients over these
 
 
 class ScalingFactors(Regularizer):
-    """Reads the factors, which the optimizer trains (``make_trainer``), and steers or holds them where asked to."""
+    """Reads the factors, which the optimizer trains (``make_trainer``), steers or holds them where asked to, and
+    explains why none is zero, or all."""
 
     def __init__(self, net, input_shape, options):
         self.net, self.factors = net, scaling_factors(net)
@@ -60,6 +61,8 @@ class ScalingFactors(Regularizer):
             self.holder.set_states(states, source)
 
     def explain(self, training) -> Optional[str]:
+        if training.metrics.collapsed:
+            return diagnosis.explain_collapse(training.metrics.collapsed, 'gamma', training.config.gamma)
         if isinstance(self.holder, Budget):
             return None if self.holder.met else self.holder.summary()
         if not self.factors or not all((factor.values() != 0).all() for factor in self.factors):

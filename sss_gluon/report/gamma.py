@@ -1,8 +1,9 @@
 """What a ramp of γ found, as CSV files and a figure."""
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import Dict, List, Union
+from typing import Callable, Dict, List, Tuple, Union
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
@@ -34,15 +35,20 @@ def _row(size: Size) -> Dict[str, object]:
     return row
 
 
+def _alive_share(kind: str, size: Size) -> float:
+    some, total = size.alive[kind]
+    return some / total
+
+
 def _figure(found: GammaRange, title: str) -> Figure:
     """Share of the MACs, and of the structures of each kind, over γ; the values worth sweeping are marked."""
     figure = Figure(figsize=(10, 4), dpi=110, layout='constrained')
     figure.suptitle(title, x=0.01, ha='left', color=INK, fontweight='bold')
     whole = Size(min(found.ramp[0].gamma, found.sweep[0], found.predicted[0].gamma) / 2, 1.0, 1.0,
                  {kind: (total, total) for kind, (_, total) in found.ramp[0].alive.items()})
-    parts = (('MACs left, %', {'': lambda size: size.macs}),
-             ('structures alive, %', {kind: lambda size, kind=kind: size.alive[kind][0] / size.alive[kind][1]
-                                      for kind in whole.alive}))
+    parts: List[Tuple[str, Dict[str, Callable[[Size], float]]]] = [
+        ('MACs left, %', {'': lambda size: size.macs}),
+        ('structures alive, %', {kind: partial(_alive_share, kind) for kind in whole.alive})]
     for i, (name, lines) in enumerate(parts, 1):
         axes = add_axes(figure, 1, 2, i, title=name, x='γ')
         for gamma in found.sweep:

@@ -1,6 +1,7 @@
 """From a network with factors that are zero to the compact network, its size and its structure."""
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Dict, List, Optional, Sequence, Set, Tuple
 
@@ -17,6 +18,7 @@ from ..graph.fold import fold
 from ..graph.ir import Program
 from ..graph.prune import prune_graph, verify
 from ..graph.trace import trace
+from .collapse import collapse
 from .structure import Structure
 
 
@@ -36,6 +38,9 @@ class Compact:
     unhandled : list of str
         Operators that kept all their channels because the pass does not know them, as ``operator(name)``; see
         ``register_rule``.
+    collapsed : str
+        What has collapsed, where the output hardly depends on the input: all blocks are gone, or a layer without a
+        way around it has nothing left. '' for a network that may be of use.
     """
     net: gluon.SymbolBlock
     before: Count
@@ -44,6 +49,7 @@ class Compact:
     structure: Structure
     unhandled: List[str]
     program: Program
+    collapsed: str = ''
 
     def export(self, prefix) -> List[str]:
         """Write ``prefix-symbol.json``, ``prefix-0000.params`` and ``prefix-structure.json``; return the names.
@@ -82,6 +88,11 @@ def compact(net: gluon.HybridBlock, input_shape: Sequence[int], ctx: Optional[mx
     SSSError
         The outputs of both networks differ by more than rounding (1e-4 of the largest output), in float32 and
         inference mode.
+
+    Warns
+    -----
+    UserWarning
+        So much is gone that the output hardly depends on the input (``Compact.collapsed``).
     """
     traced = trace(net, input_shape)
     folded = fold(traced)
@@ -89,8 +100,11 @@ def compact(net: gluon.HybridBlock, input_shape: Sequence[int], ctx: Optional[mx
     difference = verify(traced, reduced)
     if ctx is None:
         ctx = next((parameter.list_ctx()[0] for parameter in net.collect_params().values()), mx.cpu())
+    collapsed = collapse(net, folded, {factor.name: factor.values() for factor in scaling_factors(net)})
+    if collapsed:
+        warnings.warn(f'this compact network is of little use: {collapsed}', stacklevel=2)
     return Compact(to_block(reduced, ctx), count_program(folded), count_program(reduced), difference,
-                   describe(net, folded, reduced), unhandled, reduced)
+                   describe(net, folded, reduced), unhandled, reduced, collapsed)
 
 
 def remaining(net: gluon.HybridBlock, input_shape: Sequence[int]) -> Tuple[Count, Count]:

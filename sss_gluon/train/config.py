@@ -63,7 +63,7 @@ class Config:
     weight_decay: float = setting(1e-4, 'on weights and BatchNorm.gamma; not on biases, beta and factors')
     clip_gradient: Optional[float] = setting(None, 'largest absolute value of an entry of a gradient')
     lr_mode: str = setting('step', 'step, cosine, constant; evaluated every iteration')
-    lr_decay_epochs: List[Union[int, float]] = setting(
+    lr_decay_epochs: List[float] = setting(
         [1 / 2, 2 / 3, 5 / 6], 'with lr_mode=step: after these epochs, or shares of epochs below 1, the rate falls')
     lr_decay: float = setting(0.1, 'by this factor')
     warmup_epochs: float = setting(0.0, 'the rate rises linearly from 0')
@@ -214,10 +214,8 @@ def check(config: Config) -> None:
 
 
 def _check_decay_epochs(config: Config) -> None:
-    given = config.lr_decay_epochs
-    numbers = all(isinstance(number, (int, float)) for number in given)     # OmegaConf lets lists in lists pass
-    found = decay_epochs(config) if numbers else []
-    if not numbers or not all(a < b for a, b in zip([0, *found], found)):
+    given, found = config.lr_decay_epochs, decay_epochs(config)
+    if not all(a < b for a, b in zip([0, *found], found)):
         raise SSSError(f'lr_decay_epochs={given} must be increasing epochs, at least 1, or shares of epochs, below 1')
     if found and found[-1] >= config.epochs:
         raise SSSError(f'lr_decay_epochs={given}: the rate cannot fall at {found[-1]:g} when a run ends at '

@@ -338,7 +338,7 @@ class Training:
             raise self.interruption(f'after epoch {epoch + 1}')
 
     def finish(self) -> None:
-        """Say why, if nothing became zero."""
+        """Say why, if nothing became zero, or too much."""
         if not self.workers.chief:
             return
         self.metrics.close()

@@ -45,7 +45,7 @@ class Regularizer:
         """Restore ``states()``; called after the parameters and the trainer were restored."""
 
     def explain(self, training) -> Optional[str]:
-        """Why a finished run changed nothing; None where it did."""
+        """Why a finished run changed nothing, or left nothing of use; None otherwise."""
 
 
 class Method:

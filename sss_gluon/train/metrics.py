@@ -9,7 +9,7 @@ import numpy as np
 from ..errors import SSSError
 from ..factors import ScalingFactor, factor_values
 from ..graph import Count, count, load
-from ..structures import remaining
+from ..structures import collapse_now, remaining
 from .accuracy import Accuracy
 from .config import Config
 from .method import Regularizer
@@ -40,6 +40,7 @@ class MetricsLogger:
         self.loss_scaler = loss_scaler
         self.before = count(load(run.source), input_shape) if run.has_selection() else None
         self.text = ''              # 'x of y alive', for the progress bar
+        self.collapsed = ''         # what has collapsed
         self._writer = _tensorboard(run) if config.tensorboard else None
 
     def keep_epochs(self, epochs: int) -> None:
@@ -54,13 +55,15 @@ class MetricsLogger:
         counts = [f'{some}/{total} {kind}s' for kind, (some, total) in alive(self.factors, values).items()]
         if counts:
             self.text = f'{", ".join(counts)} alive, {left.macs / dense.macs:.1%} of MACs'
+        self.collapsed = collapse_now(self.net, self.input_shape, values)
         return dense, left
 
     def write(self, epoch: int, learning_rate: float, trained: Accuracy, part: str, result: Accuracy,
               train_seconds: float, images_per_second: float, evaluation_seconds: float) -> str:
         """Write one row into every table and return the line for the log."""
-        values = self.values()
+        values, before = self.values(), self.collapsed
         dense, left = self.measure(values)
+        warning = f'\nwarning: after epoch {epoch} {self.collapsed}' if self.collapsed not in ('', before) else ''
         row: Dict[str, Any] = dict(
             epoch=epoch, learning_rate=f'{learning_rate:.9g}', train_loss=f'{trained.loss:.9g}',
             train_top1=f'{trained.top1:.6f}', evaluated_on=part, loss=f'{result.loss:.9g}',
@@ -90,7 +93,7 @@ class MetricsLogger:
             self._writer.flush()
         return (f'epoch {epoch:3d}/{self.config.epochs}  loss {trained.loss:.4f}  accuracy {trained.top1:.1%}  '
                 f'{part} {result.top1:.1%}  rate {learning_rate:.3g}  {images_per_second:.0f} images/s'
-                + scale + (f'  {self.text}' if self.text else ''))
+                + scale + (f'  {self.text}' if self.text else '') + warning)
 
     def close(self) -> None:
         if self._writer:
