@@ -22,6 +22,7 @@ def _train(options):
     from ..methods import train
     from ..report.figures import draw
     from ..train import RunFolder, load_config
+    from .steps import tell_next
     path = Path(options.config)
     if os.path.isdir(path):
         run = RunFolder.open(path)
@@ -34,8 +35,10 @@ def _train(options):
     else:
         config = load_config(path, options.overrides)
     run = train(config)
-    for figure in draw(run) if run.chief else ():
-        print(f'figure: {figure}')
+    if run.chief:
+        for figure in draw(run):
+            print(f'figure: {figure}')
+        tell_next(run.path)
 
 
 def _run_argument(parser):
@@ -43,8 +46,9 @@ def _run_argument(parser):
 
 
 def _prune(options):
-    from .steps import prune
+    from .steps import prune, tell_next
     prune(options.run_folder)
+    tell_next(options.run_folder)
 
 
 def _evaluate_arguments(parser):
