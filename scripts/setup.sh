@@ -55,15 +55,19 @@ print(os.path.dirname(os.path.dirname(u.find_spec("mxnet").origin)))' 2>/dev/nul
         die "SSS_GLUON_MXNET=none uses the MXNet of $python ($executable), and it has none"
 }
 
+# pip says much; it is shown when the installation fails.
 pip_install() {
-    PIP_USER=0 "$venv/bin/python" -m pip install --disable-pip-version-check --no-deps "$@" ||
-        die "the installation failed, pip's message is above (MXNet exists for Linux and for macOS on Intel)"
+    PIP_USER=0 "$venv/bin/python" -m pip install --disable-pip-version-check --no-deps "$@" >"$state/pip.log" 2>&1 || {
+        tail -n 30 -- "$state/pip.log" >&2
+        die "the installation failed, pip's message is above and in $state/pip.log (MXNet exists for Linux and for" \
+            "macOS on Intel)"
+    }
 }
 
 install_run() {
     local link chosen=()
     # First the tools: an old pip does not know today's wheels, and the others are built with setuptools and wheel.
-    pip_install --quiet --require-hashes -r <(awk '/^[^ #]/ { tool = /^(pip|setuptools|wheel)==/ } tool' "$lock.txt")
+    pip_install --require-hashes -r <(awk '/^[^ #]/ { tool = /^(pip|setuptools|wheel)==/ } tool' "$lock.txt")
     pip_install --no-build-isolation --require-hashes -r "$lock.txt"
     [ "$mxnet" = none ] || chosen=("$mxnet")
     pip_install --no-build-isolation ${chosen[@]+"${chosen[@]}"} -e "$repo"
@@ -106,10 +110,10 @@ set_up() {
                 "$executable" -c 'import ensurepip, venv' 2>/dev/null ||
                     die "$python ($version) cannot make virtual environments: on Debian or Ubuntu," \
                         "\`apt-get install python3-venv\` (or python${version%.*}-venv)"
-                echo "Making $venv with Python $version; about 200 MB are downloaded once."
-                mkdir -p "$state"
+                echo "Making $venv with Python $version; about 200 MB are downloaded once, which takes minutes."
                 "$executable" -m venv "$venv"
             fi
+            mkdir -p "$state"
             rm -f -- "$state/identity" "$state/imported"        # not finished from here on
             "install_$part"
             echo "$sum" >"$state/$part"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from sss_gluon import __version__
 from sss_gluon.cli import VERBS, main
 from sss_gluon.files import write_text
 
@@ -60,7 +61,9 @@ def test_train_prints_a_line_an_epoch_and_leaves_a_run(chain):
     folder, done = chain
     lines = done['train'].stdout.splitlines()
     assert [line.split()[:2] for line in lines[:2]] == [['epoch', '1/2'], ['epoch', '2/2']]
-    assert lines[-3:] == [f'figure: runs/mine/figures/{name}.png' for name in ('training', 'factors', 'alive')]
+    assert lines[-4:] == [*(f'figure: runs/mine/figures/{name}.png' for name in ('training', 'factors', 'alive')),
+                          'next: sss-gluon prune runs/mine']
+    assert done['dense'].stdout.splitlines()[-1] == 'next: sss-gluon evaluate runs/dense'
     assert done['train'].stderr == ''           # no progress bar where nobody looks
     assert {path.name for path in (folder / 'runs/mine').iterdir()} - {'.lock', 'diagnosis.txt'} \
         == {'config.yaml', 'metrics.csv', 'factors.csv', 'timing.csv', 'checkpoints', 'figures', 'compact',
@@ -72,16 +75,18 @@ def test_prune_and_evaluate_agree(chain):
     folder, done = chain
     lines = done['prune'].stdout.splitlines()
     assert lines[0].startswith('removed: ') and ' of 32 neurons' in lines[0]
-    assert lines[-1] == 'written: runs/mine/compact/model-symbol.json, model-0000.params, model-structure.json'
+    assert lines[-1] == 'next: sss-gluon evaluate runs/mine'
     with open(folder / 'runs/mine/evaluation.csv', newline='', encoding='utf-8') as file:
         rows = {row['network']: row for row in csv.DictReader(file)}
-    assert list(rows) == ['dense', 'compact', 'dense (against)']
-    dense, small = rows['dense'], rows['compact']
-    assert dense['top1'] == small['top1'] and int(small['macs']) < int(dense['macs'])
+    assert list(rows) == ['unpruned', 'compact', 'dense']
+    whole, small = rows['unpruned'], rows['compact']
+    assert whole['top1'] == small['top1'] and int(small['macs']) < int(whole['macs'])
     for name, row in rows.items():
         assert f'{int(row["params"]):,}' in done['evaluate'].stdout and name in done['evaluate'].stdout
     assert f'{int(rows["compact"]["macs"]):,}' in done['prune'].stdout
     assert lines[0] in done['evaluate'].stdout
+    for process in done.values():
+        assert max(map(len, process.stdout.splitlines())) <= 80
 
 
 @pytest.mark.slow
@@ -119,12 +124,12 @@ def test_export_writes_what_evaluate_reads(chain, tmp_path, capsys):
     run = str(tmp_path / 'mine')
     assert main(['export', run, '--format', 'onnx', '--int8', '--calibration', '100', '--max-drop', '50']) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[:2] for line in lines[2:5]] == [['float32', 'MXNet'], ['float32', 'ONNX'], ['int8', 'MXNet']]
-    assert lines[-1] == f'written: {run}/deploy/model.onnx, model-int8-symbol.json, model-int8-0000.params'
+    assert [line.split()[:2] for line in lines[3:6]] == [['float32', 'MXNet'], ['float32', 'ONNX'], ['int8', 'MXNet']]
+    assert 'model.onnx, model-int8-symbol.json, model-int8-0000.params' in ' '.join(' '.join(lines).split())
     assert main(['export', run]) == 0
-    top1 = capsys.readouterr().out.splitlines()[2].split()[3]
+    top1 = capsys.readouterr().out.splitlines()[3].split()[3]
     assert main(['evaluate', f'{run}/deploy/model-symbol.json']) == 0
-    assert capsys.readouterr().out.splitlines()[2].split()[:2] == ['model-symbol.json', top1]
+    assert capsys.readouterr().out.splitlines()[3].split()[:2] == ['model-symbol.json', top1]
     assert main(['export', run, '--int8', '--calibration', '0']) == 2
     assert re.match('sss-gluon export: .*calibration', capsys.readouterr().err)
 
@@ -179,7 +184,43 @@ def test_errors_of_a_process_have_no_traceback(tmp_path):
     assert done.stderr.startswith("sss-gluon train: model 'nomodule:net': No module named 'nomodule'")
 
 
-@pytest.mark.parametrize('arguments', ['', 'fly', 'train', 'prune', 'count resnet50 --size big', 'prune a b'])
+def test_alone_it_prints_its_help(capsys):
+    assert main([]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith('usage: sss-gluon') and all(verb in out for verb in VERBS)
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(['--version'])
+    assert stop.value.code == 0 and capsys.readouterr().out.startswith(f'sss-gluon {__version__} with MXNet 1.9')
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('module', ['sss_gluon', 'sss_gluon.cli'])
+def test_python_m_is_the_program(module, command, tmp_path):
+    done = command(['-m', module, '--version'], tmp_path)
+    assert (done.returncode, done.stderr) == (0, '') and done.stdout.startswith(f'sss-gluon {__version__}')
+    assert command(['-m', module, 'prune', 'nothing'], tmp_path).returncode == 2
+
+
+@pytest.mark.parametrize('arguments, hint', [
+    ('train c.yaml --epochs 3', '; settings have no dashes: epochs=3'),
+    ('train --epochs 3 c.yaml', '; settings have no dashes: epochs=3'),
+    ('train c.yaml --learning-rate=0.1', '; settings have no dashes: learning_rate=0.1'),
+    ('train c.yaml gamma=1 --epoch 3', '; settings have no dashes: epochs=3'),
+    ('train c.yaml --epochs', '; settings have no dashes: epochs=...'),
+    ('sweep p.yaml --batch-size 3', '; settings have no dashes: batch_size=3'),
+    ('sweep p.yaml --dryrun', 'unrecognized arguments: --dryrun'),
+    ('train c.yaml -x', 'unrecognized arguments: -x'), ('prune run --epochs 3', 'unrecognized arguments: --epochs 3'),
+])
+def test_settings_given_as_options(arguments, hint, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(arguments.split())
+    assert stop.value.code == 2 and capsys.readouterr().err.endswith(f'{hint}\n')
+
+
+@pytest.mark.parametrize('arguments', ['fly', 'train', 'prune', 'count resnet50 --size big', 'prune a b'])
 def test_wrong_usage(arguments, capsys):
     with pytest.raises(SystemExit) as stop:
         main(arguments.split())

@@ -10,10 +10,11 @@ from sss_gluon.structures import Compact
 from sss_gluon.train.accuracy import Accuracy
 
 
-def structure(**factors):
-    """Of rows (kind, size, kept)."""
+def structure(layers=(), **factors):
+    """Of rows (kind, size, kept), and of layers (outputs before, after)."""
+    layers = {str(i): dict(before=[before, 3], after=after and [after, 3]) for i, (before, after) in enumerate(layers)}
     return Structure(None, (1, 3, 32, 32), {name.replace('_', '.'): dict(kind=kind, size=size, kept=kept)
-                                            for name, (kind, size, kept) in factors.items()}, {})
+                                            for name, (kind, size, kept) in factors.items()}, layers)
 
 
 BEFORE = Count(1_000_000, 900_000, 2_500_000_000, [
@@ -47,8 +48,8 @@ def test_removed(factors, text):
     assert removed(structure(**factors)) == text
 
 
-def make_compact(unhandled=()):
-    kept = structure(a=('block', 1, []), b=('block', 1, [0]))
+def make_compact(unhandled=(), layers=()):
+    kept = structure(layers, a=('block', 1, []), b=('block', 1, [0]))
     return Compact(None, BEFORE, AFTER, 3.21e-7, kept, list(unhandled), None)
 
 
@@ -59,8 +60,9 @@ def test_describe_compact():
                     'MACs': ['MACs', '2,500,000,000', '500,000,000', '-80.0', '%']}
     assert text.startswith('removed: 1 of 2 blocks (a)\n')
     assert 'same outputs: the largest difference is 3.2e-07 of the largest output' in text
-    assert text.endswith('written: runs/mine/compact/model-symbol.json, model-0000.params, model-structure.json')
-    assert 'unknown' not in text
+    assert ' '.join(text.split()).endswith(
+        'written: runs/mine/compact/model-symbol.json, model-0000.params, model-structure.json')
+    assert 'unknown' not in text and '--align' not in text and max(map(len, text.splitlines())) <= 80
 
 
 def test_describe_compact_names_unknown_operators():
@@ -68,31 +70,69 @@ def test_describe_compact_names_unknown_operators():
         in describe_compact(make_compact(['Custom', 'topk']), 'r')
 
 
-ROWS = [Row('dense', Accuracy(0.1, 0.95, 0.999, 300), 1_000_000, 2_500_000_000, {1: 0.004, 64: 0.128}),
+ROWS = [Row('unpruned', Accuracy(0.1, 0.95, 0.999, 300), 1_000_000, 2_500_000_000, {1: 0.004, 64: 0.128}),
         Row('compact', Accuracy(0.1, 0.9533333, 0.999, 300), 250_000, 500_000_000, {1: 0.002, 64: 0.032}),
         Row('baseline', Accuracy(0.2, 0.96, 1.0, 300), 1_000_000, 2_500_000_000, {1: 0.003, 64: 0.128})]
 
 
 def test_describe_evaluation():
     text = describe_evaluation(ROWS, structure(a=('block', 1, [])))
-    table = {line.split()[0]: line.split() for line in text.splitlines()[2:5]}
+    lines = text.splitlines()
+    table = {line.split()[0]: line.split() for line in lines[3:6]}
     assert table == {
-        'dense': ['dense', '95.00%', '99.90%', '1,000,000', '2,500,000,000', '4.00', '128.00'],
+        'unpruned': ['unpruned', '95.00%', '99.90%', '1,000,000', '2,500,000,000', '4.00', '128.00'],
         'compact': ['compact', '95.33%', '99.90%', '250,000', '500,000,000', '2.00', '32.00'],
         'baseline': ['baseline', '96.00%', '100.00%', '1,000,000', '2,500,000,000', '3.00', '128.00']}
-    assert 'ms, batch 1' in text.splitlines()[0] and 'ms, batch 64' in text.splitlines()[0]
-    assert text.splitlines()[5:] == [
-        'accuracy on 300 test images: one image is 0.33 points',
-        'removed: 1 of 1 blocks (a)',
-        'compact against dense: accuracy +0.33 points, params -75.0 %, MACs -80.0 %, '
-        'speed 2.00 x at batch 1, 4.00 x at batch 64',
-        'compact against baseline: accuracy -0.67 points, params -75.0 %, MACs -80.0 %, '
-        'speed 1.50 x at batch 1, 4.00 x at batch 64']
+    assert lines[1].split()[-4:] == ['for', '1', 'for', '64']
+    assert lines[6:9] == ['accuracy on 300 test images: one image is 0.33 points; ms for a batch',
+                          'removed: 1 of 1 blocks (a)', '']
+    assert [line.split() for line in lines[12:]] == [
+        ['unpruned', '+0.33', 'points', '-75.0', '%', '-80.0', '%', '2.00', 'x', '4.00', 'x'],
+        ['baseline', '-0.67', 'points', '-75.0', '%', '-80.0', '%', '1.50', 'x', '4.00', 'x']]
+
+
+def test_the_longest_evaluation_fits_a_terminal():
+    """VGG-16 on ImageNet beside another run, and twelve blocks with long names."""
+    sizes = dict(unpruned=(138_357_544, 15_470_264_320), compact=(130_500_000, 7_667_000_000),
+                 vgg16_dense=(138_357_544, 15_470_264_320), resnet50_dense=(25_549_480, 4_089_184_256))
+    rows = [Row(name, Accuracy(1.1, 0.7351, 0.9155, 50_000), params, macs, {1: 0.31234, 64: 9.87654})
+            for name, (params, macs) in sizes.items()]
+    text = describe_evaluation(rows, structure(**{f'stage{i}_10_conv2': ('block', 1, []) for i in range(12)}))
+    assert max(map(len, text.splitlines())) <= 80 and text.count('stage') == 12
+
+
+SLOW = [    # seconds of the compact network at batch 1 and 64, widths before and after, words
+    ('faster', (0.003, 0.1), [(64, 13)], []),
+    ('not faster at one batch', (0.004, 0.1), [(64, 13), (64, 16), (64, 64), (10, 10), (32, None)],
+     ['not faster at batch 1: 1 of 2 narrowed layers', 'sss-gluon export runs/mine --align 8']),
+    ('slower', (0.005, 0.2), [(64, 13), (64, 7)], ['not faster at batch 1 and 64: 2 of 2 ', '--align 8']),
+    ('slower, but not because of odd widths', (0.005, 0.1), [(64, 16), (64, 8)], ['compact is not faster at batch 1']),
+]
+
+
+@pytest.mark.parametrize('name, seconds, layers, words', SLOW, ids=[row[0] for row in SLOW])
+def test_a_compact_network_that_is_not_faster_says_why(name, seconds, layers, words):
+    rows = [ROWS[0], ROWS[1]._replace(seconds=dict(zip((1, 64), seconds)))]
+    text = ' '.join(describe_evaluation(rows, structure(layers), 'runs/mine').split())
+    assert ('not faster' in text) == bool(words) and all(word in text for word in words)
+    assert ('--align' in text) == any('--align' in word for word in words)
+
+
+def test_what_computes_as_much_need_not_be_faster():
+    same = ROWS[0]._replace(name='compact')
+    assert 'not faster' not in describe_evaluation([ROWS[0], same], structure([(64, 13)]), 'runs/mine')
+
+
+@pytest.mark.parametrize('layers, odd', [([], None), ([(64, 13), (64, 16)], None), ([(64, 64), (10, 10)], None),
+                                         ([(64, 13), (64, 20), (64, 16)], '2 of 3 narrowed layers')])
+def test_prune_points_to_odd_widths_where_most_are_odd(layers, odd):
+    text = ' '.join(describe_compact(make_compact(layers=layers), 'runs/mine').split())
+    assert (odd in text and 'sss-gluon export runs/mine --align 8' in text) if odd else 'odd' not in text
 
 
 def test_describe_evaluation_of_one_network():
     lines = describe_evaluation(ROWS[:1]).splitlines()
-    assert len(lines) == 4 and 'against' not in lines[-1] and 'removed' not in ''.join(lines)
+    assert len(lines) == 5 and 'against' not in lines[-1] and 'removed' not in ''.join(lines)
 
 
 def test_describe_count():
@@ -122,13 +162,13 @@ def test_describe_export():
             Exported('int8', 'MXNet', ('model-int8-symbol.json', 'model-int8-0000.params'), 304_073,
                      accuracy._replace(top1=0.98), 0.04, {1: 0.002, 64: 0.005})]
     lines = describe_export(rows, 'runs/mine').splitlines()
-    assert [line.split() for line in lines[2:5]] \
+    assert [line.split() for line in lines[3:6]] \
         == [['float32', 'MXNet', '-', '99.00%', '3.1e-07', '1.00', '20.00'],
             ['float32', 'ONNX', 'Runtime', '280,073', '99.00%', '2.0e-07', '0.50', '10.00'],
             ['int8', 'MXNet', '304,073', '98.00%', '4.0e-02', '2.00', '5.00']]
-    assert lines[5].startswith('accuracy on 300 test images')
-    assert lines[6:] == [
-        'float32 in ONNX Runtime against float32 in MXNet: accuracy +0.00 points, speed 2.00 x at batch 1, '
-        '2.00 x at batch 64',
-        'int8 in MXNet against float32 in MXNet: accuracy -1.00 points, speed 0.50 x at batch 1, 4.00 x at batch 64',
-        'written: runs/mine/deploy/model.onnx, model-int8-symbol.json, model-int8-0000.params']
+    assert lines[6].startswith('accuracy on 300 test images') and max(map(len, lines)) <= 80
+    comparison = [line.split() for line in lines if ' in ' in line and 'points' in line]
+    assert comparison == [['float32', 'in', 'ONNX', 'Runtime', '+0.00', 'points', '2.00', 'x', '2.00', 'x'],
+                          ['int8', 'in', 'MXNet', '-1.00', 'points', '0.50', 'x', '4.00', 'x']]
+    assert ' '.join(' '.join(lines).split()).endswith(
+        'written: runs/mine/deploy/model.onnx, model-int8-symbol.json, model-int8-0000.params')

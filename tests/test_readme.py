@@ -166,8 +166,8 @@ def test_own_network_ends_in_a_useful_network(tmp_path):
     assert [words[1] for words in own] == ['train', 'prune', 'evaluate']
     for words in own:
         said = run(['-m', 'sss_gluon.cli', *words[1:]], tmp_path)
-    top1 = {name: float(value) for name, value in re.findall(r'^(dense|compact) +([\d.]+)%', said, re.MULTILINE)}
-    assert top1['compact'] == top1['dense'] >= 90
+    top1 = {name: float(value) for name, value in re.findall(r'^(unpruned|compact) +([\d.]+)%', said, re.MULTILINE)}
+    assert top1['compact'] == top1['unpruned'] >= 90
     removed = Structure.load(tmp_path / 'runs/mynet/compact/model-structure.json').removed()
     assert 0 < removed['block'] < 6
     pytest.importorskip('onnxruntime')
@@ -237,7 +237,7 @@ def test_results_of_fashion_mnist_are_those_of_the_runs(label, model, setting):
     dense = [float(row['top1_error']) for row in runs if row['method'] == 'none']
     pruned = [row for row in runs if row['method'] == 'sss' and row['setting'] == setting]
     assert len(dense) == len(pruned) == 3
-    left = statistics.mean(int(row['macs']) / int(row['macs_dense']) for row in pruned)
+    left = statistics.mean(int(row['macs']) / int(row['macs_unpruned']) for row in pruned)
     line, = (line for line in README.splitlines() if line.startswith(f'| {label}, Fashion-MNIST'))
     errors = spread(dense), spread([float(row['top1_error']) for row in pruned])
     assert f'| {100 * left:.0f} % | {errors[0]} % | {errors[1]} % |' in line

@@ -2,30 +2,43 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import os
+import platform
 import signal
 import sys
 import threading
 import warnings
-from typing import Optional
+from typing import List, Optional, Sequence
 
+import mxnet as mx
+
+from .. import __version__
 from .._platform import end_at_once
 from ..errors import SSSError
 from ..signals import Interrupted
+from ..train.config import KEYS
 from .verbs import VERBS
 
 
 def main(arguments=None) -> int:
     """Run one verb; an error that a user can cause is one line on stderr and exit status 2."""
     parser = argparse.ArgumentParser(prog='sss-gluon', description='Data-driven sparse structure selection.')
+    parser.add_argument('--version', action='version', version=f'%(prog)s {__version__} with MXNet {mx.__version__} on '
+                                                               f'Python {platform.python_version()}')
     verbs = parser.add_subparsers(dest='verb', required=True, metavar='verb')
     for name, (run, add, text) in VERBS.items():
         verb = verbs.add_parser(name, help=text, description=text)
         add(verb)
         verb.set_defaults(run=run)
-    options, more = parser.parse_known_args(arguments)
+    given: List[str] = sys.argv[1:] if arguments is None else list(arguments)
+    if not given:
+        parser.print_help()
+        return 0
+    options, more = parser.parse_known_args(given)
     if more and (not hasattr(options, 'overrides') or any(text.startswith('-') or '=' not in text for text in more)):
-        parser.error(f'unrecognized arguments: {" ".join(more)}')
+        hint = _setting_meant(more, given) if hasattr(options, 'overrides') else ''
+        parser.error(f'unrecognized arguments: {" ".join(more)}{hint}')
     if more:        # argparse accepts key=value only before options
         options.overrides += more
     if '' not in sys.path:
@@ -65,6 +78,16 @@ def main(arguments=None) -> int:
     if problem is not None:
         print(f'sss-gluon {options.verb}: {" ".join(problem.splitlines())}', file=sys.stderr)
     return status
+
+
+def _setting_meant(more: Sequence[str], given: Sequence[str]) -> str:
+    """'; settings have no dashes: epochs=3' where --epochs 3 was given."""
+    for word in more:
+        name, _, value = word[2:].partition('=')
+        for key in difflib.get_close_matches(name.replace('-', '_'), KEYS, 1, 0.8) if word.startswith('--') else ():
+            value = value or next(iter(given[given.index(word) + 1:]), '...')
+            return f'; settings have no dashes: {key}={value}'
+    return ''
 
 
 def _interrupt_again(unraisable) -> None:

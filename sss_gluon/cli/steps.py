@@ -8,7 +8,9 @@ from typing import Optional
 from .. import deploy
 from ..errors import SSSError
 from ..signals import Interrupted
+from ..terminal import wrapped
 from ..train import Config, RunFolder, load_config
+from .next_step import next_step, removable
 from .tables import describe_compact, describe_evaluation
 
 
@@ -25,8 +27,17 @@ def prune(run: str) -> None:
 
 def evaluate(path: str, against: Optional[str] = None, device: Optional[str] = None) -> None:
     run = RunFolder.open(path)
-    structure = run.structure() if Path(f'{run.compact}-symbol.json').exists() else None
-    print(describe_evaluation(deploy.evaluate(run.path, against, device), structure))
+    pruned = Path(f'{run.compact}-symbol.json').exists()
+    print(describe_evaluation(deploy.evaluate(run.path, against, device), run.structure() if pruned else None, path))
+    if not pruned and removable(run):
+        print(wrapped(f'not pruned yet: sss-gluon prune {path} removes {", ".join(removable(run))}'))
+
+
+def tell_next(path: str) -> None:
+    """Print the step that follows, if there is one."""
+    command = next_step(RunFolder.open(path))
+    if command:
+        print(f'next: {command}')
 
 
 STEPS = {'train': train, 'prune': lambda config: prune(config.run), 'evaluate': lambda config: evaluate(config.run)}
@@ -44,6 +55,7 @@ def main(steps: str, config_file: str, *settings: str) -> int:
         except KeyboardInterrupt:
             print(f'{step}: stopped', file=sys.stderr)
             return 130
+    tell_next(config.run)
     return 0
 
 

@@ -8,10 +8,11 @@ from tabulate import tabulate
 
 from ..graph import Count
 from ..structures import Compact, Structure
+from ..terminal import WIDTH, wrapped
 from ..train.setting import sections
 
-WIDTH = 80          # columns of a line
 COLUMN = 24         # of the words on a setting
+FAST = 8            # widths that are multiples of it have fast convolutions on CPUs
 
 
 def describe_settings(config_class: Any) -> str:
@@ -41,11 +42,16 @@ def describe_compact(result: Compact, run) -> str:
                       ['MACs', f'{before.macs:,}', f'{after.macs:,}', change(before.macs, after.macs)]],
                      headers=['', 'before', 'after', 'change'], disable_numparse=True,
                      colalign=('left', 'right', 'right', 'right'))
-    lines = [f'removed: {removed(result.structure)}', table,
+    lines = [wrapped(f'removed: {removed(result.structure)}'), table,
              f'same outputs: the largest difference is {result.max_difference:.1e} of the largest output']
     if result.unhandled:
-        lines.append(f'not pruned, because the operator is unknown: {", ".join(result.unhandled)}')
-    return '\n'.join(lines + [f'written: {run}/compact/model-symbol.json, model-0000.params, model-structure.json'])
+        lines.append(wrapped(f'not pruned, because the operator is unknown: {", ".join(result.unhandled)}'))
+    odd, narrowed = odd_widths(result.structure)
+    if 2 * odd > narrowed:
+        lines.append(wrapped(f'odd widths: {odd} of {narrowed} narrowed layers are no multiple of {FAST} wide; if '
+                             f'evaluate finds no speed-up: {_align(run)}'))
+    return '\n'.join(lines + [wrapped(f'written: {run}/compact/model-symbol.json, model-0000.params, '
+                                      f'model-structure.json')])
 
 
 def removed(structure: Structure) -> str:
@@ -73,31 +79,64 @@ def describe_gamma(found) -> str:
                       f'worth sweeping: gamma: [{", ".join(f"{gamma:g}" for gamma in found.sweep)}]'])
 
 
-def describe_evaluation(rows: Sequence, structure: Optional[Structure] = None) -> str:
+def odd_widths(structure: Structure) -> Tuple[int, int]:
+    """Layers that pruning left with a width that convolutions are slow for, and all layers that it narrowed."""
+    narrowed = [row['after'][0] for row in structure.layers.values()
+                if row['after'] and row['before'] and row['after'][0] < row['before'][0]]
+    return sum(width % FAST != 0 for width in narrowed), len(narrowed)
+
+
+def _align(run) -> str:
+    return f'sss-gluon export {run} --align {FAST}'
+
+
+def describe_evaluation(rows: Sequence, structure: Optional[Structure] = None, run=None) -> str:
     """Table of networks; what was removed, and how the compact network compares with the others."""
     batches = list(rows[0].seconds)
     table = tabulate([[row.name, f'{row.accuracy.top1:.2%}', f'{row.accuracy.top5:.2%}', f'{row.params:,}',
                        f'{row.macs:,}'] + [f'{1000 * row.seconds[b]:.2f}' for b in batches] for row in rows],
-                     headers=['network', 'top-1', 'top-5', 'params', 'MACs'] + [f'ms, batch {b}' for b in batches],
+                     headers=['network', 'top-1', 'top-5', 'params', 'MACs'] + _batches('ms', batches),
                      disable_numparse=True, colalign=('left',) + ('right',) * (4 + len(batches)))
     images = rows[0].accuracy.images
-    lines = [table, f'accuracy on {images} test images: one image is {100 / images:.2f} points']
+    lines = [table, f'accuracy on {images} test images: one image is {100 / images:.2f} points; ms for a batch']
     by_name = {row.name: row for row in rows}
     if structure is not None:
-        lines.append(f'removed: {removed(structure)}')
+        lines.append(wrapped(f'removed: {removed(structure)}'))
     small = by_name.get('compact')
-    for row in rows:
-        if small and row is not small:
-            accuracy, speed = _compared(small, row)
-            lines.append(f'compact against {row.name}: {accuracy}, params {change(row.params, small.params)}, '
-                         f'MACs {change(row.macs, small.macs)}, {speed}')
+    if small:
+        compared = [[row.name, _points(small, row), change(row.params, small.params), change(row.macs, small.macs),
+                     *_speeds(small, row)] for row in rows if row is not small]
+        lines += ['', tabulate(compared, headers=['compact against', 'accuracy', 'params', 'MACs']
+                               + _batches('speed', batches), disable_numparse=True,
+                               colalign=('left',) + ('right',) * (3 + len(batches)))]
+        lines += _slow(small, by_name['unpruned'], structure, run)
     return '\n'.join(lines)
 
 
-def _compared(row, base) -> Tuple[str, str]:
-    """Accuracy and speed of a network compared with those of another."""
-    faster = ', '.join(f'{base.seconds[b] / row.seconds[b]:.2f} x at batch {b}' for b in base.seconds)
-    return f'accuracy {100 * (row.accuracy.top1 - base.accuracy.top1):+.2f} points', f'speed {faster}'
+def _slow(small, whole, structure: Optional[Structure], run) -> List[str]:
+    """A line that says where the compact network is not faster although it computes less, and the way out."""
+    batches = [str(batch) for batch in whole.seconds if small.seconds[batch] >= whole.seconds[batch]]
+    if not batches or small.macs >= whole.macs:
+        return []
+    text = f'compact is not faster at batch {" and ".join(batches)}'
+    odd, narrowed = odd_widths(structure) if structure else (0, 0)
+    if odd:
+        text += (f': {odd} of {narrowed} narrowed layers are no multiple of {FAST} wide, which CPUs have no direct '
+                 f'convolutions for; zeros fill them up with {_align(run)}')
+    return [wrapped(text)]
+
+
+def _points(row, base) -> str:
+    return f'{100 * (row.accuracy.top1 - base.accuracy.top1):+.2f} points'
+
+
+def _speeds(row, base) -> List[str]:
+    return [f'{base.seconds[batch] / row.seconds[batch]:.2f} x' for batch in base.seconds]
+
+
+def _batches(what: str, batches: Sequence[int]) -> List[str]:
+    """Headers of two lines."""
+    return [f'{what},\nfor {batch}' for batch in batches]
 
 
 def describe_export(rows: Sequence, run) -> str:
@@ -105,15 +144,16 @@ def describe_export(rows: Sequence, run) -> str:
     batches, first = list(rows[0].seconds), rows[0]
     table = tabulate([[row.name, row.runtime, f'{row.bytes:,}' if row.files else '-', f'{row.accuracy.top1:.2%}',
                        f'{row.difference:.1e}'] + [f'{1000 * row.seconds[b]:.2f}' for b in batches] for row in rows],
-                     headers=['network', 'runtime', 'bytes', 'top-1', 'difference'] +
-                             [f'ms, batch {b}' for b in batches],
+                     headers=['network', 'runtime', 'bytes', 'top-1', 'difference'] + _batches('ms', batches),
                      disable_numparse=True, colalign=('left', 'left') + ('right',) * (3 + len(batches)))
-    lines = [table, f'accuracy on {first.accuracy.images} test images; difference to the trained network, relative to '
-                    f'its largest output']
-    for row in rows[1:]:
-        lines.append(f'{row.name} in {row.runtime} against float32 in MXNet: {", ".join(_compared(row, first))}')
+    lines = [table, wrapped(f'accuracy on {first.accuracy.images} test images; difference to the trained network, '
+                            f'relative to its largest output')]
+    if rows[1:]:
+        compared = [[f'{row.name} in {row.runtime}', _points(row, first), *_speeds(row, first)] for row in rows[1:]]
+        lines += ['', tabulate(compared, headers=['against float32 in MXNet', 'accuracy'] + _batches('speed', batches),
+                               disable_numparse=True, colalign=('left',) + ('right',) * (1 + len(batches)))]
     files = [file for row in rows for file in row.files]
-    return '\n'.join(lines + [f'written: {run}/deploy/{", ".join(files)}'])
+    return '\n'.join(lines + [wrapped(f'written: {run}/deploy/{", ".join(files)}')])
 
 
 def describe_count(before: Count, after: Optional[Count] = None) -> str:

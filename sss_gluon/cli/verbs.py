@@ -34,12 +34,15 @@ def _configuration(options):
 def _train(options):
     from ..methods import train
     from ..report.figures import draw
+    from .steps import tell_next
     if os.path.isdir(options.config) and any(text.startswith('run=') for text in options.overrides):
         raise SSSError(f'run= cannot be changed while {options.config} is continued; name the configuration file '
                        f'instead')
     run = train(_configuration(options))
-    for figure in draw(run) if run.chief else ():
-        print(f'figure: {figure}')
+    if run.chief:
+        for figure in draw(run):
+            print(f'figure: {figure}')
+        tell_next(run.path)
 
 
 def _find_gamma_arguments(parser):
@@ -71,8 +74,9 @@ def _run_argument(parser):
 
 
 def _prune(options):
-    from .steps import prune
+    from .steps import prune, tell_next
     prune(options.run_folder)
+    tell_next(options.run_folder)
 
 
 def _evaluate_arguments(parser):

@@ -44,8 +44,9 @@ def evaluate(path: Union[str, Path], against: Optional[Union[str, Path]] = None,
     Parameters
     ----------
     path : run folder
-        Its networks are ``dense``, with the factors folded in, and ``compact`` if ``prune`` wrote one. For a method
-        that prunes before training, ``dense`` is the network that it pruned and ``compact`` the fine-tuned one.
+        Its networks are ``unpruned``, as trained, with the factors folded in, and ``compact`` if ``prune`` wrote
+        one. For a method that prunes before training, ``unpruned`` is the network that it pruned and ``compact`` the
+        fine-tuned one.
     against : run folder, optional
         Compare with the network of another run on the same data, such as one trained without factors.
     device : str, optional
@@ -60,9 +61,9 @@ def evaluate(path: Union[str, Path], against: Optional[Union[str, Path]] = None,
     device = device or run.config().devices[0]
     trained = load_run(path, device, log)
     context = contexts([device])[0]
-    nets = {'dense': _folded(trained, context)}
-    if run.has_selection():     # the run trained the compact network; the dense one has the weights it was cut from
-        nets = {'dense': load(run.source, context), 'compact': nets['dense']}
+    nets = {'unpruned': _folded(trained, context)}
+    if run.has_selection():     # the run trained the compact network; the other has the weights it was cut from
+        nets = {'unpruned': load(run.source, context), 'compact': nets['unpruned']}
     if Path(f'{run.compact}-symbol.json').exists():
         nets['compact'] = load_exported(run.compact, trained.data, context)
     data = trained.data
@@ -72,7 +73,7 @@ def evaluate(path: Union[str, Path], against: Optional[Union[str, Path]] = None,
             raise SSSError(f'{against} was trained on {other.data.name} {other.data.shape}, {path} on {data.name} '
                            f'{data.shape}; they cannot be compared')
         name = Path(against).resolve().name
-        nets[f'{name} (against)' if name in ('dense', 'compact') else name] = _folded(other, context)
+        nets[f'{name} (against)' if name in ('unpruned', 'compact') else name] = _folded(other, context)
     rows = _rows(nets, data, context)
     write_csv(run.path / 'evaluation.csv', [dict(
         network=row.name, images=row.accuracy.images, top1=f'{row.accuracy.top1:.6f}', top5=f'{row.accuracy.top5:.6f}',

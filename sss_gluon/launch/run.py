@@ -105,6 +105,10 @@ def _check(arguments: Sequence[str], job: Job) -> None:
             raise SSSError(f'--node-rank {job.node_rank} must be from 0 to {job.num_nodes - 1}, below --num-nodes')
         if job.num_nodes > 1 and not job.scheduler:
             raise SSSError(f'--num-nodes {job.num_nodes} needs --scheduler HOST:PORT, where HOST is node 0')
+    for name in ('node_rank', 'scheduler'):
+        if job.backend != 'ps-lite' and getattr(job, name) is not None:
+            raise SSSError(f'--{name.replace("_", "-")} is for the backend ps-lite; {job.backend} starts the workers '
+                           f'of all hosts itself: leave it out, and name the hosts with --hosts FILE')
     if job.scheduler and not re.fullmatch(r'[^:\s]+:\d{1,5}', job.scheduler):
         raise SSSError(f'--scheduler {job.scheduler} is not of the form HOST:PORT')
     if job.backend == 'mpirun' and not shutil.which('mpirun'):

@@ -58,7 +58,7 @@ def supervise(processes: Sequence[Process], logs: Path, log: Callable[[str], Non
         Name of the process whose output this process also prints.
     """
     running = _Running(logs, log)
-    with catch_signals('SIGINT', 'SIGTERM', 'SIGHUP') as arrived:
+    with catch_signals('SIGINT', 'SIGTERM', 'SIGHUP', keep_ignored=True) as arrived:
         try:
             for process in processes:
                 running.start(process, process.name == echo)

@@ -13,7 +13,7 @@ from typing import Any, Dict, Optional
 
 import mxnet as mx
 
-from ..csv_files import EpochTable
+from ..csv_files import read_csv
 from ..deploy.trained_run import load_run
 from ..errors import SSSError
 from ..files import write_npz
@@ -36,12 +36,12 @@ def budget(config: Config) -> Optional[float]:
     if config.match is None:
         return config.target_macs
     run = RunFolder.open(config.match)
-    table = EpochTable(run.path / 'evaluation.csv')
+    file = run.path / 'evaluation.csv'
     try:
-        macs = {row['network']: int(row['macs']) for row in table.rows()}
-        share = macs['compact'] / macs['dense']
-    except (KeyError, ValueError, ZeroDivisionError) as error:
-        raise SSSError(f'match={run}: {table.path} does not hold the MACs of its compact network; run sss-gluon prune '
+        macs = {row['network']: int(row['macs']) for _, row in read_csv(file, ('network', 'macs'))}
+        share = macs['compact'] / macs['unpruned']
+    except (SSSError, KeyError, ValueError, ZeroDivisionError) as error:
+        raise SSSError(f'match={run}: {file} does not hold the MACs of its compact network; run sss-gluon prune '
                        f'{run}, then sss-gluon evaluate {run}') from error
     if not 0 < share < 1:
         raise SSSError(f'match={run} removed nothing, so there is no budget to match; raise its gamma or the strength '

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Dict, List, Tuple
+from typing import Dict, List, Optional, Tuple, Union
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -12,8 +12,8 @@ from ..train import RunFolder
 from .style import ACCENT, INK, PALE, QUIET, add_axes, save
 
 
-def draw(run: RunFolder) -> List[Path]:
-    """Draw the figures of a run as PNG into its folder, except those whose data is missing."""
+def draw(run: RunFolder, folder: Optional[Union[str, Path]] = None) -> List[Path]:
+    """Draw the figures of a run as PNG into a folder, by default its own, except those whose data is missing."""
     drawn = []
     for table, figures in ((run.metrics, {'training': _curves}),
                            (run.factors, {'factors': _heat_map, 'alive': _alive})):
@@ -23,7 +23,7 @@ def draw(run: RunFolder) -> List[Path]:
                 made = figure(rows, run.path.name)
             except (ValueError, KeyError) as error:
                 raise SSSError(f'{table.path} is damaged ({type(error).__name__}: {error}); delete it') from error
-            drawn.append(save(made, run.figures / f'{name}.png'))
+            drawn.append(save(made, Path(folder or run.figures) / f'{name}.png'))
     return drawn
 
 
@@ -42,7 +42,7 @@ def _curves(rows: List[Dict[str, str]], name: str) -> Figure:
         axes.legend(frameon=False)
     loss.set_yscale('log')
     error.set_ylim(bottom=0)
-    left = add_axes(figure, 1, 3, 3, title='remaining, % of the dense network', x='epoch')
+    left = add_axes(figure, 1, 3, 3, title='remaining, % of the unpruned network', x='epoch')
     for key, color in (('params_left', QUIET), ('macs_left', ACCENT)):
         left.plot(epoch, 100 * column[key] / column[key[:-5]], color=color, drawstyle='steps-post',
                   label={'params_left': 'params', 'macs_left': 'MACs'}[key])

@@ -8,7 +8,7 @@ from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
-from .style import ACCENT, INK, PALE, QUIET, SERIES, add_axes, literal
+from .style import FILLS, INK, LOOKS, OTHER, PALE, QUIET, add_axes, literal
 from .summary import MeanStd, Section, StructureCount, Summary
 
 AXES = {'params': 'params', 'macs': 'MACs'}
@@ -47,15 +47,18 @@ def error_figure(section: Section, against: str) -> Figure:
         ordered = sorted(summaries, key=lambda s: getattr(s, against).mean)
         x, dx = _values([getattr(s, against) for s in ordered], scale)
         y, dy = _values([s.error for s in ordered])
-        (colour, marker), line, size = (INK, '*'), 'none', 11
+        (colour, marker), line, size, fill = (INK, '*'), 'none', 11, 'full'
         if series in pruned:
-            (colour, marker), size = SERIES[pruned.index(series) % len(SERIES)], 6
+            method = summaries[0].method
+            alike = [other for other in pruned if lines[other][0].method == method]
+            (colour, marker), size = LOOKS.get(method, OTHER), 6
+            fill = FILLS[alike.index(series) % len(FILLS)]
             line = '-' if np.ptp(x) > ALIKE * max(x) else 'none'     # no curve through settings of one size
         else:
             for error in y:
                 axes.axhline(error, color=QUIET, linestyle=':', linewidth=1, zorder=0)
-        axes.errorbar(x, y, dy, dx, color=colour, marker=marker, linestyle=line, markersize=size, capsize=2.5,
-                      elinewidth=1, linewidth=1.4, zorder=2, label=literal(names[series]))
+        axes.errorbar(x, y, dy, dx, color=colour, marker=marker, linestyle=line, markersize=size, fillstyle=fill,
+                      capsize=2.5, elinewidth=1, linewidth=1.4, zorder=2, label=literal(names[series]))
         busy += [*np.linspace((x[:-1], y[:-1]), (x[1:], y[1:]), 12).transpose(0, 2, 1).reshape(-1, 2),
                  *np.linspace((x, y - dy), (x, y + dy), 12).transpose(0, 2, 1).reshape(-1, 2)]
         if len(section.summaries) <= LABELLED:
@@ -127,13 +130,15 @@ def _values(numbers: List[MeanStd], scale: float = 1.0) -> Tuple[np.ndarray, np.
 def kept_figures(section: Section) -> Dict[str, Figure]:
     """{kind: bars of the structures that each setting kept in each layer, in %}."""
     counts = {s.label: s.structure_counts() for s in section.summaries if s.method != 'none'}
+    colours = {s.label: LOOKS.get(s.method, OTHER)[0] for s in section.summaries}
     kinds = list(dict.fromkeys(count.kind for rows in counts.values() for count in rows))
     return {kind: _bars(f'{section.title}: {kind}s kept, % of each layer',
-                        {label: [count for count in rows if count.kind == kind] for label, rows in counts.items()})
+                        {label: [count for count in rows if count.kind == kind] for label, rows in counts.items()},
+                        colours)
             for kind in kinds}
 
 
-def _bars(title: str, counts: Dict[str, List[StructureCount]]) -> Figure:
+def _bars(title: str, counts: Dict[str, List[StructureCount]], colours: Dict[str, str]) -> Figure:
     """One small set of axes per setting, one bar per layer."""
     counts = {label: rows for label, rows in counts.items() if rows}
     names = list(dict.fromkeys(count.name for rows in counts.values() for count in rows))
@@ -150,7 +155,7 @@ def _bars(title: str, counts: Dict[str, List[StructureCount]]) -> Figure:
         axes.set_title(literal(label), loc='left', color=INK, fontsize=9, pad=3)
         x = [place[count.name] for count in rows]
         axes.bar(x, [100] * len(x), color=PALE)
-        axes.bar(x, [100 * count.kept / count.size for count in rows], color=ACCENT)
+        axes.bar(x, [100 * count.kept / count.size for count in rows], color=colours[label])
         axes.set_ylim(0, 100)
         axes.set_yticks([0, 50, 100])
         axes.tick_params(labelsize=8)

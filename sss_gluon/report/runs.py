@@ -42,7 +42,7 @@ class RunResult:
     ----------
     path : Path
     config : Config
-    dense : Network
+    unpruned : Network
         The network as it was trained, nothing removed.
     compact : Network or None
         The pruned network; None without factors, or where the run trains for another run that prunes.
@@ -56,7 +56,7 @@ class RunResult:
     """
     path: Path
     config: Config
-    dense: Network
+    unpruned: Network
     compact: Optional[Network]
     structure_counts: List[StructureCount]
     epochs: int
@@ -66,7 +66,7 @@ class RunResult:
     @property
     def final(self) -> Network:
         """The network to deploy."""
-        return self.compact or self.dense
+        return self.compact or self.unpruned
 
 
 def find_runs(arguments: Sequence[Union[str, Path]], log: Log) -> List[Path]:
@@ -135,11 +135,11 @@ def read_run(path: Path, log: Log = print) -> RunResult:
     file = path / 'evaluation.csv'
     if not os.path.isfile(file):
         raise SSSError(f'{path} is not evaluated; run sss-gluon prune {path} (if it has factors), then sss-gluon '
-                       f'evaluate {path}')
+                       f'evaluate {path} (as --against of another run it was measured for that run alone)')
     rows = [row for _, row in read_csv(file)]
     networks = {row.get('network'): _network(row, file) for row in rows}
-    if 'dense' not in networks:
-        raise SSSError(f'{file} has no row dense; run sss-gluon evaluate {path}')
+    if 'unpruned' not in networks:
+        raise SSSError(f'{file} has no row unpruned; run sss-gluon evaluate {path}')
     compact, counts = networks.get('compact'), []
     if not compact and (config.factors != [] if config.method == 'sss' else config.source):
         raise SSSError(f'{path} is not pruned; run sss-gluon prune {path}, then sss-gluon evaluate {path}')
@@ -148,7 +148,7 @@ def read_run(path: Path, log: Log = print) -> RunResult:
             counts = _structure_counts(run.structure())
         except SSSError as error:
             log(f'{error}; the structures that {path} kept are not shown')
-    return RunResult(path, config, networks['dense'], compact, counts, epochs[-1], _seconds(run.timing, log),
+    return RunResult(path, config, networks['unpruned'], compact, counts, epochs[-1], _seconds(run.timing, log),
                      rows[0].get('machine', ''))
 
 

@@ -17,7 +17,7 @@ from .summary import Summary, error_of, kept_in_stages
 
 TRAIN = ['sss-gluon', 'train']
 NEEDED = ('command', 'cut', 'structures_kept', 'seconds', 'machine')
-DENSE = '_dense'        # ends the columns of the network as it was trained
+UNPRUNED = '_unpruned'        # ends the columns of the network as it was trained
 
 
 def runs_rows(summaries: Sequence[Summary]) -> List[Dict[str, object]]:
@@ -29,7 +29,7 @@ def _row(result: RunResult, summary: Summary) -> Dict[str, object]:
     config = replace(result.config, run=_relative(result.path), data_root=None,
                      **{key: _relative(getattr(result.config, key)) for key in PATH_KEYS})
     row = dict(run=config.run, **summary.names, seed=config.seed, epochs=result.epochs, images=result.final.images,
-               cut='yes' if result.compact else 'no', **_columns(result.final), **_columns(result.dense, DENSE),
+               cut='yes' if result.compact else 'no', **_columns(result.final), **_columns(result.unpruned, UNPRUNED),
                seconds='' if result.seconds is None else f'{result.seconds:.10g}', machine=result.machine,
                kept=kept_in_stages(replace(summary, runs=[result])))
     return dict(row, structures_kept=json.dumps(result.structure_counts) if result.structure_counts else '',
@@ -79,10 +79,10 @@ def _run_result(row: Dict[str, str], place: str) -> RunResult:
         config = load_config(None, words[2:])
     except SSSError as error:
         raise SSSError(f'{place}: {error}') from error
-    dense = _network(row, place, DENSE)
+    unpruned = _network(row, place, UNPRUNED)
     compact = _network(row, place) if row['cut'] == 'yes' else None
     seconds = number(row, 'seconds', place) if row['seconds'] else None
-    return RunResult(Path(config.run), config, dense, compact, _structure_counts(row['structures_kept'], place),
+    return RunResult(Path(config.run), config, unpruned, compact, _structure_counts(row['structures_kept'], place),
                      number(row, 'epochs', place, int), seconds, row['machine'])
 
 

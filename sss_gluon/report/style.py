@@ -12,13 +12,17 @@ from matplotlib.figure import Figure
 from ..files import atomic_write
 
 INK, ACCENT, QUIET, PALE = '#1f2430', '#c8553d', '#7a8699', '#e3e7ee'
-# Okabe and Ito, "Color Universal Design": six colours beside ink; the markers repeat after twelve, in other colours
-COLOURS = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9')
-MARKERS = ('o', 's', '^', 'v', 'D', 'P', 'X', '<', '>', 'p', 'h', 'd')
-SERIES = tuple((COLOURS[i % 6], MARKERS[(i + i // 12) % 12]) for i in range(24))
+# Colour and marker of every method, the same in all figures. The first six colours are those of Okabe and Ito, "Color
+# Universal Design"; where two are alike to a colour-blind reader, their markers are not.
+LOOKS = {'sss': ('#0072b2', 'o'), 'l1': ('#d55e00', 's'), 'slimming': ('#009e73', '^'), 'ssl': ('#cc79a7', 'v'),
+         'scratch': ('#e69f00', 'D'), 'taylor': ('#56b4e9', 'P'), 'thinet': ('#7570b3', 'X'), 'lasso': ('#a6761d', '<'),
+         'apoz': ('#8ca31a', '>'), 'ista': ('#b2182b', 'p'), 'uniform': ('#17becf', 'h'), 'random': ('#888888', 'd'),
+         'fine-tuned': ('#5c4033', 'H')}
+OTHER = ('#f0597a', '8')        # a method of the user's own
+FILLS = ('full', 'none', 'left', 'right', 'top', 'bottom')      # of the markers of one method's lines
 # Variables of page.html.j2, so that a figure follows the light or dark colours of its page
 CSS_COLOURS = {'#000000': 'currentColor', INK: 'currentColor', QUIET: 'var(--quiet)', PALE: 'var(--pale)',
-               '#ffffff': 'var(--card)', COLOURS[0]: 'var(--first)'}
+               '#ffffff': 'var(--card)', LOOKS['sss'][0]: 'var(--first)'}
 
 
 def add_axes(figure: Figure, *position, title: str = '', x: str = '', y: str = ''):

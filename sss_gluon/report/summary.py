@@ -54,8 +54,8 @@ class Summary:
         'fine-tuned', 'budget compute': see ``settings.variant``.
     setting : str
         The value along a curve, 'γ 0.01' or 'MACs 0.5', and other settings where two lines differ in them.
-    dense_error, error : MeanStd, %
-        Top-1 error of the network as trained, and of the network to deploy (the dense one of 'none').
+    unpruned_error, error : MeanStd, %
+        Top-1 error of the network as trained, and of the network to deploy (the unpruned one of 'none').
     difference : MeanStd or None, percentage points
         ``error`` minus that of the runs without factors, paired by seed; n is the number of pairs, 0 if no seed is
         common.
@@ -73,7 +73,7 @@ class Summary:
     structures: str
     variant: str
     setting: str
-    dense_error: MeanStd
+    unpruned_error: MeanStd
     error: MeanStd
     difference: Optional[MeanStd]
     params: MeanStd
@@ -250,7 +250,7 @@ def _reference(group: List[RunResult], whole: Sequence[List[RunResult]]) -> Opti
 
 def _difference(group: List[RunResult], reference: List[RunResult]) -> Optional[MeanStd]:
     """Over the seeds that both have; between the means if they share none."""
-    whole = {result.config.seed: error_of(result.dense.top1) for result in reference}
+    whole = {result.config.seed: error_of(result.unpruned.top1) for result in reference}
     mine = {result.config.seed: error_of(result.final.top1) for result in group}
     paired = [mine[seed] - whole[seed] for seed in mine if seed in whole]
     if paired:
@@ -261,13 +261,13 @@ def _difference(group: List[RunResult], reference: List[RunResult]) -> Optional[
 def _summary(group: List[RunResult], setting: str, reference: Optional[List[RunResult]],
              published: Sequence[Published]) -> Summary:
     config, method = group[0].config, method_name(group[0].config)
-    whole = [result.dense for result in (reference or group)]
+    whole = [result.unpruned for result in (reference or group)]
     macs = mean_std([result.final.macs for result in group])
     kinds = sorted({count.kind for result in group for count in result.structure_counts} - {'output'})
     return Summary(
         runs=group, data=data_name(config), model=config.model, method=method,
         structures=', '.join(config.factors or kinds), variant=variant(config), setting=setting,
-        dense_error=mean_std([error_of(result.dense.top1) for result in group]),
+        unpruned_error=mean_std([error_of(result.unpruned.top1) for result in group]),
         error=mean_std([error_of(result.final.top1) for result in group]),
         difference=_difference(group, reference) if reference and method != 'none' else None,
         params=mean_std([result.final.params for result in group]), macs=macs,

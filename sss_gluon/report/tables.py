@@ -10,6 +10,7 @@ from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
 from tabulate import tabulate
 
+from ..terminal import WIDTH, duration
 from .published import Counted, Printed, Published, flops_per_mac
 from .summary import MeanStd, Section, kept_in_stages, stage_of
 
@@ -66,9 +67,25 @@ class Table:
         return ('left',) * self.labels + ('right',) * numbers + ('left',) * self.words
 
     def plain(self) -> str:
-        """Text for a terminal."""
-        table = tabulate(self.text, headers=self.headers, disable_numparse=True, colalign=self.alignment)
-        return '\n'.join(filter(None, [table, textwrap.fill(self.note, 120)]))
+        """Text for a terminal: columns that do not fit beside the others follow below, with the labels again."""
+        words = len(self.headers) - self.words
+        labels = sum(max(map(len, column)) + 2 for column in list(zip(self.headers, *self.text))[:self.labels])
+        cells = [[*row[:words], *(textwrap.fill(cell, max(20, WIDTH - labels)) for cell in row[words:])]
+                 for row in self.text]
+        tables = [tabulate([[row[i] for i in part] for row in cells], headers=[self.headers[i] for i in part],
+                           disable_numparse=True, colalign=[self.alignment[i] for i in part])
+                  for part in self._parts([self.headers, *cells])]
+        return '\n'.join(['\n\n'.join(tables), *filter(None, [textwrap.fill(self.note, WIDTH)])])
+
+    def _parts(self, rows: Sequence[Sequence[str]]) -> List[List[int]]:
+        """Numbers of the columns of each table that fits; at least one column beside the labels."""
+        widths = [max(len(line) for cell in column for line in cell.split('\n')) for column in zip(*rows)]
+        parts = [list(range(self.labels))]
+        for i in range(self.labels, len(widths)):
+            if len(parts[-1]) > self.labels and sum(widths[j] + 2 for j in parts[-1]) + widths[i] > WIDTH:
+                parts.append(list(range(self.labels)))
+            parts[-1].append(i)
+        return parts
 
     def markdown(self, level: int = 3) -> str:
         rows = [[markdown_escape(cell) for cell in row] for row in self.text]
@@ -95,13 +112,13 @@ def results_table(section: Section) -> Table:
         epochs = sorted({result.epochs for result in s.runs})
         ms = {batch: s.ms(batch) for batch in batches}
         text.append([
-            s.label, plus_minus(s.error), plus_minus(s.dense_error), plus_minus(s.difference, '+.2f'),
+            s.label, plus_minus(s.error), plus_minus(s.unpruned_error), plus_minus(s.difference, '+.2f'),
             short_number(s.params.mean), f'{s.params_left:.1%}', short_number(s.macs.mean), f'{s.macs_left:.1%}',
             *([short_number(s.flops)] if flops else []),
             *(f'{value.mean:.2f}' if value else NOTHING for value in ms.values()), ', '.join(map(str, epochs)),
-            ranges(s.seeds), duration(s.seconds.mean if s.seconds else None)])
+            ranges(s.seeds), duration(s.seconds.mean) if s.seconds else NOTHING])
         row = dict(**s.names, runs=len(s.runs), seeds=' '.join(map(str, s.seeds)), epochs=' '.join(map(str, epochs)))
-        for name, value in dict(top1_error=s.error, top1_error_dense=s.dense_error, difference=s.difference,
+        for name, value in dict(top1_error=s.error, top1_error_unpruned=s.unpruned_error, difference=s.difference,
                                 params=s.params, macs=s.macs).items():
             row.update(_columns(name, value))
         row.update(difference_pairs=s.difference.n if s.difference else '', params_left=f'{s.params_left:.6f}',
@@ -245,13 +262,3 @@ def ranges(numbers: Sequence[int]) -> str:
         else:
             parts.append([number])
     return ', '.join(f'{part[0]}–{part[-1]}' if len(part) > 1 else str(part[0]) for part in parts)
-
-
-def duration(seconds: Optional[float]) -> str:
-    """'41 s', '2 min 05 s', '3 h 07 min'."""
-    if seconds is None:
-        return NOTHING
-    if seconds < 60:
-        return f'{seconds:.0f} s' if seconds >= 10 else f'{seconds:.1f} s'
-    minutes, rest = divmod(round(seconds), 60)
-    return f'{minutes} min {rest:02d} s' if minutes < 60 else f'{minutes // 60} h {minutes % 60:02d} min'

@@ -35,10 +35,7 @@ class Cost(NamedTuple):
 def costs(plan: Plan, runs: Sequence[Run]) -> List[Cost]:
     """Cost of each run, trained from the start; hours come from timing.csv of similar runs of the plan."""
     macs: Dict[str, int] = {}
-    timed: Dict[str, List[float]] = {}
-    for run in plan.runs:
-        timed.setdefault(_similarity_key(run.config), []).extend(_epoch_seconds(run))
-    found = []
+    timed, found = _timed(plan), []
     for run in runs:
         config, key = run.config, _similarity_key(run.config)
         if key not in macs:
@@ -46,7 +43,7 @@ def costs(plan: Plan, runs: Sequence[Run]) -> List[Cost]:
         images = training_images(config, plan.images)
         left_over = config.batch_size - 1 if config.data in PARTIAL_BATCH else 0
         steps = None if images is None else (images + left_over) // config.batch_size
-        seconds = sum(timed[key]) / len(timed[key]) * config.epochs if timed[key] else None
+        seconds = timed[key] * config.epochs if key in timed else None
         work = None if steps is None else \
             (1 + BACKWARD) * macs[key] * steps * config.batch_size * config.epochs
         found.append(Cost(config.epochs, None if steps is None else steps * config.epochs, macs[key], work, seconds))
@@ -55,25 +52,33 @@ def costs(plan: Plan, runs: Sequence[Run]) -> List[Cost]:
 
 def describe_plan(plan: Plan, runs: Sequence[Run]) -> str:
     """The plan as a table with totals."""
-    rows, total, hours, unknown = [], 0, 0.0, 0
-    found = costs(plan, runs)
-    for run, cost in zip(runs, found):
+    rows, total = [], 0
+    for run, cost in zip(runs, costs(plan, runs)):
         done = progress(run)
         state = done.text + (', in use' if claimed(run) or in_use(run) else '')
         rows.append([run.name, state, f'{cost.epochs}', '-' if cost.steps is None else f'{cost.steps:,}',
                      f'{cost.macs:,}', '-' if cost.training_macs is None else f'{cost.training_macs:.2e}',
                      '-' if cost.seconds is None else f'{cost.seconds / 3600:.2f}'])
         total += cost.training_macs or 0
-        if 'train' in done.left:
-            hours += (cost.seconds or 0) * max(0, 1 - done.epochs / cost.epochs) / 3600
-            unknown += cost.seconds is None
+    seconds, unknown = seconds_left(plan, runs)
     table = tabulate(rows, headers=['run', 'state', 'epochs', 'steps', 'MACs per image', 'training MACs', 'hours'],
                      disable_numparse=True, colalign=('left', 'left') + ('right',) * 5)
     lines = [f'{plan.title} ({plan.folder})', table,
              f'{len(runs)} runs, {total:.2e} training MACs (a backward pass counts twice)']
-    left = f'left to train: {hours:.2f} hours' if unknown == 0 or hours else 'left to train: hours unknown'
+    left = f'left to train: {seconds / 3600:.2f} hours' if seconds or not unknown else 'left to train: hours unknown'
     lines.append(left + (f', and {unknown} runs without a similar run that was timed' if unknown else ''))
     return '\n'.join(lines)
+
+
+def seconds_left(plan: Plan, runs: Sequence[Run]) -> Tuple[float, int]:
+    """Seconds of training that are left, and the number of runs unlike all that were timed, which are not in them."""
+    timed, seconds, unknown = _timed(plan), 0.0, 0
+    for run in runs:
+        done, key = progress(run), _similarity_key(run.config)
+        if 'train' in done.left:
+            seconds += timed.get(key, 0.0) * max(0, done.total - done.epochs)
+            unknown += key not in timed
+    return seconds, unknown
 
 
 def training_images(config: Config, folder_images: Optional[int] = None) -> Optional[int]:
@@ -89,6 +94,14 @@ def _similarity_key(config: Config) -> str:
     keys = ('model', 'model_options', 'factors', 'structure', 'data', 'image_size', 'validation', 'batch_size',
             'grad_accumulation', 'devices', 'precision', 'augmentation')
     return json.dumps([getattr(config, key) for key in keys], sort_keys=True)
+
+
+def _timed(plan: Plan) -> Dict[str, float]:
+    """{similarity key: mean seconds of an epoch} of the runs of a plan that have trained."""
+    epochs: Dict[str, List[float]] = {}
+    for run in plan.runs:
+        epochs.setdefault(_similarity_key(run.config), []).extend(_epoch_seconds(run))
+    return {key: sum(seconds) / len(seconds) for key, seconds in epochs.items() if seconds}
 
 
 def _epoch_seconds(run: Run) -> List[float]:

@@ -16,6 +16,8 @@ from typing import IO, Callable, Dict, List, NamedTuple, Optional, Sequence, Tup
 
 from ..errors import SSSError
 from ..signals import Interrupted, catch_signals
+from ..terminal import time_left
+from .costs import seconds_left
 from .plan import Plan, Run
 from .progress import claim, in_use, progress
 
@@ -51,6 +53,7 @@ def sweep(plan: Plan, runs: Optional[Sequence[Run]] = None, log: Callable[[str],
     """
     everything = {run.name: run for run in plan.runs}
     left = {run.name: run for run in (plan.runs if runs is None else runs)}
+    total = len(left)
     failed: Dict[str, str] = {}
     finished: List[str] = []
     waited = False
@@ -60,7 +63,8 @@ def sweep(plan: Plan, runs: Optional[Sequence[Run]] = None, log: Callable[[str],
             before, waiting = len(left), False
             for run in list(left.values()):
                 runner.check()
-                verdict, reason = _missing(run, everything, left, finished, failed) or _do(run, runner, log)
+                verdict, reason = _missing(run, everything, left, finished, failed) or _do(
+                    run, runner, log, lambda: f'run {total - len(left) + 1} of {total}{_left(plan, left)}')
                 if verdict == 'finished':
                     finished.append(run.name)
                 elif verdict == 'failed':
@@ -94,7 +98,15 @@ def _missing(run: Run, everything: Dict[str, Run], left, finished, failed) -> Op
     return None
 
 
-def _do(run: Run, runner: _StepRunner, log) -> Tuple[str, str]:
+def _left(plan: Plan, left: Dict[str, Run]) -> str:
+    """', 12 min left, plus 2 runs that are not timed yet'; nothing while no similar run is timed."""
+    seconds, unknown = seconds_left(plan, list(left.values()))
+    if not seconds:
+        return ''
+    return f', {time_left(seconds)}' + (f', plus {unknown} run{"s" * (unknown > 1)} not timed yet' if unknown else '')
+
+
+def _do(run: Run, runner: _StepRunner, log, place: Callable[[], str]) -> Tuple[str, str]:
     """Do the steps that are left of one run: ('finished' | 'failed' | 'wait' | 'in use', reason)."""
     try:
         with claim(run) as mine:
@@ -106,7 +118,7 @@ def _do(run: Run, runner: _StepRunner, log) -> Tuple[str, str]:
             if not todo:
                 log(f'{run.path}: finished')
                 return 'finished', ''
-            log(f'{run.path}: {", ".join(todo)}\n+ sss-gluon train {shlex.join(run.arguments)}')
+            log(f'{place()}\n{run.path}: {", ".join(todo)}\n+ sss-gluon train {shlex.join(run.arguments)}')
             begin = time.time()
             # later steps need float32, which a process cannot return to after training in another type
             for steps in [','.join(todo)] if run.config.precision == 'float32' else todo:

@@ -60,7 +60,7 @@ def progress(run: Run) -> Progress:
         if not found or epochs < total:
             return Progress(epochs, total, run.steps)
     done = {'train': True, 'prune': os.path.exists(f'{folder.compact}-structure.json')}
-    done['evaluate'] = _networks(folder.path / 'evaluation.csv') >= {'dense'} | (
+    done['evaluate'] = _networks(folder.path / 'evaluation.csv') >= {'unpruned'} | (
         {'compact'} if 'prune' in run.steps else set())
     first = next((i for i, step in enumerate(run.steps) if not done[step]), len(run.steps))
     return Progress(epochs, total, run.steps[first:])

@@ -37,7 +37,7 @@ class Config:
     method: str = setting('sss', 'a name of sss_gluon.methods.METHODS', section='pruning method')
     method_options: Dict[str, Any] = setting({}, 'strength, images, kinds, ...; each method has its own')
     source: Optional[str] = setting(None, 'run folder of the trained network that is pruned')
-    target_macs: Optional[float] = setting(None, 'share of the MACs of the dense network to keep')
+    target_macs: Optional[float] = setting(None, 'share of the MACs of the unpruned network to keep')
     match: Optional[str] = setting(None, 'or: run folder whose compact network sets that share')
     target_params: Optional[float] = setting(None, 'or, with method=sss: share of the parameters to keep')
     target_latency: Optional[float] = setting(None, 'or, with method=sss: share of the latency to keep, as measured')

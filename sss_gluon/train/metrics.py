@@ -10,6 +10,7 @@ from ..errors import SSSError
 from ..factors import ScalingFactor, factor_values
 from ..graph import Count, count, load
 from ..structures import collapse_now, remaining
+from ..terminal import WIDTH
 from .accuracy import Accuracy
 from .config import Config
 from .method import Regularizer
@@ -39,7 +40,7 @@ class MetricsLogger:
         self.values = regularizer.values if regularizer else partial(factor_values, net)
         self.loss_scaler = loss_scaler
         self.before = count(load(run.source), input_shape) if run.has_selection() else None
-        self.text = ''              # 'x of y alive', for the progress bar
+        self.left = ''              # '54.3% MACs', for the progress bar
         self.collapsed = ''         # what has collapsed
         self._writer = _tensorboard(run) if config.tensorboard else None
 
@@ -49,13 +50,12 @@ class MetricsLogger:
             table.keep_epochs(epochs)
 
     def measure(self, values: Dict[str, np.ndarray]) -> Tuple[Count, Count]:
-        """Count the dense network and the network as it would be pruned now."""
+        """Count the unpruned network and the network as it would be pruned now."""
         dense, left = remaining(self.net, self.input_shape)
         dense = self.before or dense
-        counts = [f'{some}/{total} {kind}s' for kind, (some, total) in alive(self.factors, values).items()]
-        if counts:
-            self.text = f'{", ".join(counts)} alive, {left.macs / dense.macs:.1%} of MACs'
         self.collapsed = collapse_now(self.net, self.input_shape, values)
+        if values:
+            self.left = '100% MACs' if left.macs == dense.macs else f'{min(left.macs / dense.macs, 0.999):.1%} MACs'
         return dense, left
 
     def write(self, epoch: int, learning_rate: float, trained: Accuracy, part: str, result: Accuracy,
@@ -68,7 +68,8 @@ class MetricsLogger:
             epoch=epoch, learning_rate=f'{learning_rate:.9g}', train_loss=f'{trained.loss:.9g}',
             train_top1=f'{trained.top1:.6f}', evaluated_on=part, loss=f'{result.loss:.9g}',
             top1=f'{result.top1:.6f}', top5=f'{result.top5:.6f}')
-        for kind, (some, total) in alive(self.factors, values).items():
+        counts = alive(self.factors, values)
+        for kind, (some, total) in counts.items():
             row.update({f'{kind}s_alive': some, f'{kind}s': total})
         row.update(self.regularizer.columns())
         row.update(params=dense.params, params_left=left.params, macs=dense.macs, macs_left=left.macs)
@@ -91,9 +92,12 @@ class MetricsLogger:
             for name, array in values.items():
                 self._writer.add_histogram(f'factors/{name}', array, epoch)
             self._writer.flush()
-        return (f'epoch {epoch:3d}/{self.config.epochs}  loss {trained.loss:.4f}  accuracy {trained.top1:.1%}  '
-                f'{part} {result.top1:.1%}  rate {learning_rate:.3g}  {images_per_second:.0f} images/s'
-                + scale + (f'  {self.text}' if self.text else '') + warning)
+        alive_text = ' '.join(f'{some}/{total} {kind}s' for kind, (some, total) in counts.items())
+        line = '  '.join(filter(None, (
+            f'epoch {epoch:3d}/{self.config.epochs}', f'loss {trained.loss:.3f}',
+            f'{"val" if part == "validation" else part} {result.top1:.1%}', alive_text, self.left)))
+        rate = f'  lr {learning_rate:.2g}'
+        return (line + rate if len(line + rate) <= WIDTH else line) + scale + warning
 
     def close(self) -> None:
         if self._writer:

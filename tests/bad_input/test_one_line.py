@@ -53,4 +53,4 @@ def test_wording(desk, capfd):
 def test_a_mapping_of_the_base_is_taken_back(desk, capsys):
     """{} on the command line is the whole mapping, not nothing to add."""
     assert main('train small.yaml run=new model_options={} epochs=1 batch_size=1000'.split()) == 0
-    assert '/9 blocks alive' in capsys.readouterr().out
+    assert '/9 blocks  ' in capsys.readouterr().out

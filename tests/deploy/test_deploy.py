@@ -110,10 +110,10 @@ def test_prune_while_the_run_is_in_use(run):
 
 def test_evaluate_before_and_after_prune(run):
     row, = evaluate(run.path, log=quiet)
-    assert row.name == 'dense' and row.accuracy.images == 300
+    assert row.name == 'unpruned' and row.accuracy.images == 300
     prune(run.path, log=quiet)
     dense, small = evaluate(run.path, log=quiet)
-    assert (dense.name, small.name) == ('dense', 'compact') and dense[:4] == row[:4]
+    assert (dense.name, small.name) == ('unpruned', 'compact') and dense[:4] == row[:4]
     assert (small.accuracy.top1, small.accuracy.top5) == (dense.accuracy.top1, dense.accuracy.top5)
     assert small.accuracy.loss == pytest.approx(dense.accuracy.loss, rel=1e-5)
     assert small.params < dense.params and small.macs < dense.macs
@@ -125,20 +125,20 @@ def test_evaluate_before_and_after_prune(run):
     assert dense.accuracy.top1 == pytest.approx((guesses == trained.data.test.labels).mean())
     with open(run.path / 'evaluation.csv', newline='', encoding='utf-8') as file:
         rows = list(csv.DictReader(file))
-    assert [row['network'] for row in rows] == ['dense', 'compact']
+    assert [row['network'] for row in rows] == ['unpruned', 'compact']
     for written, row in zip(rows, (dense, small)):
         assert (int(written['params']), int(written['macs']), int(written['images'])) == (row.params, row.macs, 300)
         assert float(written['top1']) == pytest.approx(row.accuracy.top1, abs=1e-6)
         assert float(written['ms_batch_64']) == pytest.approx(1000 * row.seconds[64], abs=1e-4)
 
 
-@pytest.mark.parametrize('name, shown', [('other', 'other'), ('dense', 'dense (against)'),
+@pytest.mark.parametrize('name, shown', [('other', 'other'), ('unpruned', 'unpruned (against)'),
                                          ('compact', 'compact (against)')])
 def test_evaluate_against_another_run(pruned, configure, tmp_path, name, shown):
     other = train(configure(name, factors=[], epochs=1), quiet)
     shutil.copytree(pruned, tmp_path / 'copy')
     rows = evaluate(tmp_path / 'copy', other.path, log=quiet)
-    assert [row.name for row in rows] == ['dense', 'compact', shown]
+    assert [row.name for row in rows] == ['unpruned', 'compact', shown]
     assert rows[2].accuracy != rows[0].accuracy
     alone, = evaluate(other.path, log=quiet)
     assert rows[2][1:4] == alone[1:4]
@@ -190,7 +190,7 @@ def test_a_damaged_checkpoint_is_said_so(run):
 def test_a_run_on_several_devices_is_pruned_on_one(configure):
     run = train(configure(devices=['cpu0', 'cpu1'], epochs=1, gamma=0.5, learning_rate=0.1), quiet)
     assert prune(run.path, log=quiet).structure.removed()['block'] > 0
-    assert [row.name for row in evaluate(run.path, log=quiet)] == ['dense', 'compact']
+    assert [row.name for row in evaluate(run.path, log=quiet)] == ['unpruned', 'compact']
     assert evaluate(run.path, device='cpu1', log=quiet)[0].accuracy.images == 300
 
 

@@ -222,6 +222,21 @@ def test_mpirun_that_lost_a_signal_gets_it_again(tmp_path, monkeypatch):
     assert ended == JobExit(None, signal.SIGTERM)
 
 
+HANG_UP = 'import os, signal, time; os.kill(os.getppid(), signal.SIGHUP); time.sleep(0.5)'
+
+
+@pytest.mark.parametrize('ignored', [True, False])
+def test_sighup_that_is_ignored_stays_ignored(ignored, tmp_path):
+    """As under nohup, and as for a sweep."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else signal.SIG_DFL)
+    try:
+        worker = python('worker 0', HANG_UP + '; time.sleep(100)' * (not ignored))
+        ended = supervise([worker], tmp_path, lambda line: None)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert ended == JobExit(None, None if ignored else signal.SIGHUP)
+
+
 WRONG = {
     'another verb': (['prune', 'run'], Job(), 'launch is for train'),
     'nothing': ([], Job(), 'launch is for train'),
@@ -234,6 +249,9 @@ WRONG = {
     'a node and hosts': (['train', 'x'], Job(node_rank=0, num_nodes=1, hosts=('a',)), '--node-rank .* --hosts'),
     'no scheduler': (['train', 'x'], Job(node_rank=0, num_nodes=2), '--num-nodes 2 needs --scheduler HOST:PORT'),
     'half a scheduler': (['train', 'x'], Job(node_rank=0, num_nodes=2, scheduler='a'), '--scheduler a .*HOST:PORT'),
+    'a node for horovodrun': (['train', 'x'], Job(node_rank=0, num_nodes=1, backend='horovodrun'),
+                              '--node-rank is for the backend ps-lite; horovodrun .* --hosts'),
+    'a scheduler for mpirun': (['train', 'x'], Job(scheduler='a:1', backend='mpirun'), '--scheduler is for .*ps-lite'),
     'no Horovod': (['train', 'x'], Job(backend='horovodrun'), 'Horovod is not installed; `bash scripts/cluster'),
     'no mpirun': (['train', 'x'], Job(backend='mpirun'), 'mpirun is not installed'),
 }

@@ -33,14 +33,15 @@ def other(tmp_path):
 def test_a_number_or_the_share_of_another_run(other):
     assert budget(Config(method='ssl', source='x')) is None
     assert budget(Config(method='l1', source='x', target_macs=0.6)) == 0.6
-    folder = other('network,top1,macs\ndense,0.9,3000\ncompact,0.9,1000\n')
+    folder = other('network,top1,macs\nunpruned,0.9,3000\ncompact,0.9,1000\n')
     assert budget(Config(method='l1', source='x', match=folder)) == 1000 / 3000
 
 
 @pytest.mark.parametrize('evaluation, words', [
-    ('network,macs\ndense,3\ncompact,3\n', 'removed nothing'),
-    ('network,macs\ndense,3\n', 'sss-gluon prune '), ('network,macs\ndense,0\ncompact,0\n', 'evaluation.csv'),
-    ('network,macs\ndense,many\ncompact,1\n', 'evaluation.csv'), ('', 'evaluation.csv'),
+    ('network,macs\nunpruned,3\ncompact,3\n', 'removed nothing'),
+    ('network,macs\nunpruned,3\n', 'sss-gluon prune '), ('network,macs\nunpruned,0\ncompact,0\n', 'evaluation.csv'),
+    ('network,macs\nunpruned,many\ncompact,1\n', 'evaluation.csv'), ('', 'evaluation.csv'),
+    ('network,top1\nunpruned,1\n', 'sss-gluon evaluate '),
 ])
 def test_a_run_without_a_budget(other, evaluation, words):
     with pytest.raises(SSSError) as error:
@@ -50,7 +51,7 @@ def test_a_run_without_a_budget(other, evaluation, words):
 
 def test_a_run_is_pruned_to_the_share_of_another(other, configure, source):
     """The budget is read when structures are selected; a run that has begun does not read it again."""
-    folder = other('network,macs\ndense,1000\ncompact,777\n')
+    folder = other('network,macs\nunpruned,1000\ncompact,777\n')
     run = train(configure(method='l1', source=source(), match=folder), quiet)
     before, after = sizes(str(run.path))
     assert 0.65 < after.macs / before.macs <= 0.777

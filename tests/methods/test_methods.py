@@ -127,7 +127,7 @@ def test_evaluation_has_the_source_and_the_compact_network(model, configure, sou
         if pruned:
             prune(run.path, quiet)
         dense, compact = evaluate(run.path)
-        assert (dense.name, dense.macs, compact.name, compact.macs) == ('dense', before.macs, 'compact', after.macs)
+        assert (dense.name, dense.macs, compact.name, compact.macs) == ('unpruned', before.macs, 'compact', after.macs)
         assert dense.accuracy == theirs.accuracy
 
 
@@ -202,7 +202,7 @@ def test_a_run_continues_without_its_source(configure, tmp_path):
     run = train(configure('moved', method='l1', source=source, target_macs=TARGET, epochs=2), quiet)
     assert [row['epoch'] for row in run.metrics.rows()] == ['1', '2']
     prune(run.path)
-    assert [row.name for row in evaluate(run.path)] == ['dense', 'compact']
+    assert [row.name for row in evaluate(run.path)] == ['unpruned', 'compact']
 
 
 @pytest.mark.parametrize('method', ['l1', 'taylor', 'random', 'uniform', 'apoz', 'thinet', 'lasso', 'slimming'])

@@ -49,7 +49,7 @@ def test_the_structure_with_new_weights(pruned, configure):
                 assert value.std() == pytest.approx(np.sqrt(2 / np.prod(value.shape[1:])), rel=0.15)
     small = prune(run.path, quiet)
     assert small.structure == prune(pruned.path, quiet).structure
-    assert [row.name for row in evaluate(run.path)] == ['dense', 'compact']
+    assert [row.name for row in evaluate(run.path)] == ['unpruned', 'compact']
     assert evaluate(run.path)[0].accuracy == evaluate(pruned.path)[0].accuracy     # the same whole network
 
 

@@ -9,9 +9,9 @@ from sss_gluon.train.config import Config, save_config
 BLOCKS = {f'stage{s}.{b}.conv2': 1 for s in (1, 2, 3) for b in range(3)}
 
 
-def _write_run(path, top1=0.9, dense_top1=None, params=(1000, 600), macs=(20_000, 12_000), kept=(), kind='block',
+def _write_run(path, top1=0.9, unpruned_top1=None, params=(1000, 600), macs=(20_000, 12_000), kept=(), kind='block',
                sizes=None, ms=((2.0, 20.0), (1.0, 10.0)), seconds=10.0, epochs=2, **settings):
-    """A finished run: ``top1`` of what is deployed, (dense, compact) params, MACs and latencies.
+    """A finished run: ``top1`` of what is deployed, (unpruned, compact) params, MACs and latencies.
 
     ``kept``: {factor: how many}, the others of ``sizes`` ({factor: size}) keep all. Without factors there is no
     compact network.
@@ -25,8 +25,8 @@ def _write_run(path, top1=0.9, dense_top1=None, params=(1000, 600), macs=(20_000
     (path / 'timing.csv').write_text('epoch,train_seconds,images_per_second,evaluation_seconds\n' + rows, 'utf-8')
     whole = config.method == 'sss' and config.factors == []
     lines = ['network,images,top1,top5,loss,params,macs,ms_batch_1,ms_batch_64']
-    for i, name in enumerate(('dense', 'compact')[:1 if whole else 2]):
-        accuracy = dense_top1 if i == 0 and dense_top1 is not None else top1
+    for i, name in enumerate(('unpruned', 'compact')[:1 if whole else 2]):
+        accuracy = unpruned_top1 if i == 0 and unpruned_top1 is not None else top1
         lines.append(f'{name},1000,{accuracy},0.99,0.5,{params[i]},{macs[i]},{ms[i][0]},{ms[i][1]}')
     (path / 'evaluation.csv').write_text('\n'.join(lines) + '\n', 'utf-8')
     if not whole:
@@ -57,7 +57,7 @@ def folder(tmp_path, write_run):
     runs = tmp_path / 'runs'
     for seed, whole, cut in ((0, 0.91, 0.90), (1, 0.90, 0.88)):
         write_run(runs / f'none-{seed}', top1=whole, macs=(20_000_000, 0), factors=[], seed=seed)
-        write_run(runs / f'block-{seed}', top1=cut, dense_top1=cut, macs=(20_000_000, 12_000_000), factors=['block'],
+        write_run(runs / f'block-{seed}', top1=cut, unpruned_top1=cut, macs=(20_000_000, 12_000_000), factors=['block'],
                   gamma=0.1, seed=seed, kept={'stage1.0.conv2': 0, 'stage2.1.conv2': seed})
     return runs
 

@@ -7,16 +7,17 @@ from xml.etree import ElementTree
 import matplotlib.image
 import numpy as np
 import pytest
+from matplotlib.colors import to_hex
 
 from sss_gluon.cli import main
 from sss_gluon.deploy import evaluate, prune
 from sss_gluon.errors import SSSError
-from sss_gluon.methods import train
+from sss_gluon.methods import METHODS, train
 from sss_gluon.report.build import report
-from sss_gluon.report.plots import error_figure
+from sss_gluon.report.plots import error_figure, kept_figures
 from sss_gluon.report.published import TABLE
 from sss_gluon.report.runs import find_runs, read_runs
-from sss_gluon.report.style import SERIES
+from sss_gluon.report.style import LOOKS, OTHER
 from sss_gluon.report.summary import sections, summarize
 from sss_gluon.train import Config
 
@@ -98,9 +99,10 @@ def test_the_paper_is_beside_its_own_data_set(tmp_path, write_run):
     assert [float(row[key]) for key in ('top1_error_published', 'top1_error', 'top1_error_difference',
                                         'params_published', 'params_difference', 'macs_published', 'macs_difference')] \
         == pytest.approx([25.82, 26.0, 0.18, 18.6e6, 1e5, 2.82e9, 3e7])
-    line = next(line for line in result.text.splitlines() if 'ResNet-32' in line)
-    assert line.split()[4:] == ['ResNet-32', '25.82', '26.00', '+0.18', '18.60', 'M', '18.70', 'M', '+0.5', '%', '2.82',
-                                'G', '2.85', 'G', '+1.1', '%', 'error', 'cited,', 'counts', 'derived']
+    lines = [line for line in result.text.splitlines() if 'sss block' in line and 'ResNet-32' in line]
+    assert ' '.join(line.split('ResNet-32')[1] for line in lines).split() \
+        == '25.82 26.00 +0.18 18.60 M 18.70 M +0.5 % 2.82 G 2.85 G +1.1 % error cited, counts derived'.split()
+    assert max(map(len, result.text.splitlines())) <= 80
     assert len(notes) == 1 and '2 data sets (fashion-mnist, imagenet)' in notes[0]
     svg = (tmp_path / 'runs/report/error-macs-imagenet-resnet50.svg').read_text('utf-8')
     comments = re.findall(r'<!-- (.*?) -->', svg)
@@ -160,7 +162,8 @@ def test_counts_without_runs(tmp_path, capsys, parse_page):
     (tmp_path / 'mine.csv').write_text('\n'.join(lines) + '\n', 'utf-8')
     assert main(['report', '--counts', '--out', str(tmp_path), '--published', str(tmp_path / 'mine.csv')]) == 0
     printed = capsys.readouterr()
-    assert printed.err == '' and re.search(r'ResNet-50 .* 25,503,912 +\+0.02 % +4.09 G +4,089,184,256', printed.out)
+    assert printed.err == '' and all(re.search(f'ResNet-50 .* {numbers}', printed.out)
+                                     for numbers in (r'25,503,912 +\+0.02 % +4.09 G', '4,089,184,256'))
     rows = {(row['table'], row['model']): row for row in table(tmp_path / 'counts.csv')}
     assert rows['imagenet', 'ResNet-26']['macs'] == '2329411584' and len(rows) == 4
     assert 'structure not published' in parse_page(tmp_path / 'report.html').texts
@@ -182,7 +185,7 @@ def test_a_full_disk_leaves_no_half_page(folder, monkeypatch):
 
 
 def test_many_methods_and_settings_are_told_apart(tmp_path, write_run):
-    """Twelve lines: the markers are different for each, and the colours repeat with others."""
+    """Twelve lines: each method has a colour and a marker of its own."""
     for i, method in enumerate(('sss', 'ssl', 'slimming', 'l1', 'taylor', 'apoz', 'ista', 'thinet', 'lasso', 'random',
                                 'uniform', 'scratch')):
         write_run(tmp_path / method, top1=0.9 - i / 100, method=method, factors=['block'],
@@ -191,7 +194,33 @@ def test_many_methods_and_settings_are_told_apart(tmp_path, write_run):
     svg = (tmp_path / 'report/error-macs-digits-cifar-resnet20.svg').read_text('utf-8')
     drawn = set(re.findall('<!-- (.*?) -->', svg))
     assert {'cifar_resnet20 on digits: blocks', 'sss', 'ssl, fine-tuned', 'uniform', 'scratch'} <= drawn
-    assert len(set(SERIES)) == len(SERIES) == 24 and len({marker for _, marker in SERIES[:12]}) == 12
+    looks = [*LOOKS.values(), OTHER]
+    assert set(METHODS) < set(LOOKS) and all(len(set(part)) == len(looks) for part in zip(*looks))
+    for method in METHODS:
+        assert LOOKS[method][0] in svg, method
+
+
+def test_a_method_looks_the_same_in_every_figure(tmp_path, write_run):
+    """Beside other methods, in two lines that differ in their fill, and in the bars of what it kept."""
+    def lines(name, **runs):
+        for run, settings in runs.items():
+            write_run(tmp_path / name / run, **dict(dict(factors=['block'], source='x', target_macs=0.5), **settings))
+        section, = sections(summarize(read_runs(find_runs([tmp_path / name], pytest.fail), pytest.fail), [],
+                                      pytest.fail))
+        drawn = {bars.get_label(): bars[0] for bars in error_figure(section, 'macs').axes[0].containers}
+        bars = [axes.patches[-1].get_facecolor() for axes in kept_figures(section)['block'].axes]
+        return {label: (line.get_color(), line.get_marker(), line.get_fillstyle())
+                for label, line in drawn.items()}, {to_hex(colour) for colour in bars}
+
+    kept = {'stage1.0.conv2': 0}
+    one, bars = lines('one', b=dict(method='taylor', kept=kept))
+    two, both = lines('two', a=dict(method='l1', kept=kept), b=dict(method='taylor', kept=kept))
+    assert one['taylor'] == two['taylor'] == (*LOOKS['taylor'], 'full') and two['l1'] == (*LOOKS['l1'], 'full')
+    assert bars == {LOOKS['taylor'][0]} and both == {LOOKS['taylor'][0], LOOKS['l1'][0]}
+    three, _ = lines('three', a=dict(method='scratch', target_macs=None, method_options=dict(budget='epochs')),
+                     b=dict(method='scratch', target_macs=None, method_options=dict(budget='compute')))
+    assert sorted(look[2] for look in three.values()) == ['full', 'none']
+    assert {look[:2] for look in three.values()} == {LOOKS['scratch']}
 
 
 def test_settings_that_many_share_are_no_label(tmp_path, write_run):
@@ -237,7 +266,7 @@ def test_real_runs(tmp_path, capsys):
     assert set(found) == {'none-0', 'none-1', 'block-0', 'block-1'}
     for name, row in found.items():
         networks = {line['network']: line for line in table(tmp_path / 'runs' / name / 'evaluation.csv')}
-        final = networks.get('compact', networks['dense'])
+        final = networks.get('compact', networks['unpruned'])
         assert float(row['top1_error']) == pytest.approx(100 * (1 - float(final['top1'])))
         assert (row['params'], row['macs'], row['images']) == (final['params'], final['macs'], final['images'])
         assert (row['kept'] != '') == name.startswith('block')

@@ -9,13 +9,14 @@ from sss_gluon.report.runs import StructureCount, find_runs, read_run, read_runs
 
 
 def test_a_run_is_read(tmp_path, write_run):
-    run = write_run(tmp_path / 'run', top1=0.91, dense_top1=0.92, params=(1000, 600), macs=(20_000, 12_000),
+    run = write_run(tmp_path / 'run', top1=0.91, unpruned_top1=0.92, params=(1000, 600), macs=(20_000, 12_000),
                     kept={'stage1.0.conv2': 0}, seconds=11.0, epochs=5, seed=3, gamma=0.25)
     result = read_run(run, pytest.fail)
-    assert (result.dense.top1, result.compact.top1, result.dense.images, result.dense.top5) == (0.92, 0.91, 1000, 0.99)
-    assert (result.dense.params, result.compact.params, result.dense.macs, result.compact.macs) \
+    assert (result.unpruned.top1, result.compact.top1) == (0.92, 0.91)
+    assert (result.unpruned.images, result.unpruned.top5) == (1000, 0.99)
+    assert (result.unpruned.params, result.compact.params, result.unpruned.macs, result.compact.macs) \
         == (1000, 600, 20_000, 12_000)
-    assert result.dense.ms == {1: 2.0, 64: 20.0} and result.compact.ms == {1: 1.0, 64: 10.0}
+    assert result.unpruned.ms == {1: 2.0, 64: 20.0} and result.compact.ms == {1: 1.0, 64: 10.0}
     assert result.structure_counts[:2] == [StructureCount('stage1.0.conv2', 'block', 0, 1),
                                            StructureCount('stage1.1.conv2', 'block', 1, 1)]
     assert (result.epochs, result.config.seed, result.config.gamma) == (5, 3, 0.25)
@@ -25,7 +26,7 @@ def test_a_run_is_read(tmp_path, write_run):
 
 def test_without_factors_there_is_one_network(tmp_path, write_run):
     result = read_run(write_run(tmp_path / 'run', factors=[]), pytest.fail)
-    assert result.compact is None and result.structure_counts == [] and result.final is result.dense
+    assert result.compact is None and result.structure_counts == [] and result.final is result.unpruned
 
 
 def test_a_run_of_a_penalty_may_leave_the_cut_to_another(tmp_path, write_run, notes):
@@ -75,7 +76,7 @@ UNUSABLE = {
     'interrupted': (replace('config.yaml', 'epochs: 2\n', 'epochs: 30\n'), 'is at epoch 2 of 30.* sss-gluon train '),
     'not evaluated': (remove('evaluation.csv'), 'is not evaluated.* sss-gluon evaluate '),
     'not cut': (replace('evaluation.csv', 'compact', 'quickstart'), 'is not pruned.* sss-gluon prune '),
-    'no dense row': (replace('evaluation.csv', 'dense', 'other'), 'has no row dense.* sss-gluon evaluate '),
+    'no unpruned row': (replace('evaluation.csv', 'unpruned', 'other'), 'has no row unpruned.* sss-gluon evaluate '),
     'another version': (replace('config.yaml', 'gamma:', 'sparsity:'),
                         "cannot be read by this version: .*there is no setting 'sparsity'"),
     'config of another type': (replace('config.yaml', 'gamma: 0.01', 'gamma: much'), 'cannot be read by this version'),

@@ -34,16 +34,16 @@ CUT = dict(factors=['block'], model='cifar_resnet20', gamma=0.1)
 def test_runs_that_differ_in_their_seed_are_one_line(summaries, notes):
     """Errors 10, 8, 6 and 12, 9, 9 %: means 8 and 10, differences 2, 1, 3."""
     whole, cut = summaries(
-        c=dict(CUT, seed=2, top1=0.91, dense_top1=0.92, macs=(20, 9), devices=['gpu1']),
-        a=dict(CUT, seed=0, top1=0.88, dense_top1=0.90, macs=(20, 12), devices=['gpu0']),
-        b=dict(CUT, seed=1, top1=0.91, dense_top1=0.91, macs=(20, 9), devices=['gpu0']),
+        c=dict(CUT, seed=2, top1=0.91, unpruned_top1=0.92, macs=(20, 9), devices=['gpu1']),
+        a=dict(CUT, seed=0, top1=0.88, unpruned_top1=0.90, macs=(20, 12), devices=['gpu0']),
+        b=dict(CUT, seed=1, top1=0.91, unpruned_top1=0.91, macs=(20, 9), devices=['gpu0']),
         x=dict(WHOLE, seed=0, top1=0.90, macs=(20, 0)), y=dict(WHOLE, seed=1, top1=0.92, macs=(20, 0)),
         z=dict(WHOLE, seed=2, top1=0.94, macs=(20, 0)))
     assert (whole.method, whole.label, whole.difference) == ('none', 'without factors', None)
     assert whole.error == pytest.approx((8.0, 2.0, 3)) and whole.seeds == [0, 1, 2]
     assert (cut.method, cut.structures, cut.label, cut.seeds) == ('sss', 'block', 'sss block, γ 0.1', [0, 1, 2])
     assert cut.error == pytest.approx((10.0, math.sqrt(3), 3))
-    assert cut.dense_error == pytest.approx((9.0, 1.0, 3))
+    assert cut.unpruned_error == pytest.approx((9.0, 1.0, 3))
     assert cut.difference == pytest.approx((2.0, 1.0, 3))
     assert cut.macs == pytest.approx((10.0, math.sqrt(3), 3)) and cut.macs_left == pytest.approx(0.5)
     assert cut.params_left == pytest.approx(0.6) and cut.seconds.mean == pytest.approx(10)

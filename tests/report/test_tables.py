@@ -1,9 +1,11 @@
 """How numbers are written, and structures counted by stage."""
+from dataclasses import replace
+
 import pytest
 
 from sss_gluon.report.runs import read_runs
 from sss_gluon.report.summary import MeanStd, kept_in_stages, stage_of, summarize
-from sss_gluon.report.tables import duration, plus_minus, ranges, short_number
+from sss_gluon.report.tables import Table, plus_minus, ranges, short_number
 
 
 @pytest.mark.parametrize('value, form, text', [
@@ -19,10 +21,23 @@ def test_short_number(number, text):
     assert short_number(number) == text
 
 
-@pytest.mark.parametrize('seconds, text', [(None, '–'), (4.26, '4.3 s'), (59.4, '59 s'), (61, '1 min 01 s'),
-                                           (3599, '59 min 59 s'), (11_220, '3 h 07 min')])
-def test_duration(seconds, text):
-    assert duration(seconds) == text
+TABLE = Table('t', 'T', ['name', 'a', 'b', 'words'], [['x' * 20, '1' * 30, '2' * 30, 'word ' * 30],
+                                                      ['y', '3', '4', 'few']], [], 'note ' * 30, words=1)
+
+
+def test_columns_that_do_not_fit_follow_below_with_the_labels():
+    lines = TABLE.plain().splitlines()
+    assert max(map(len, lines)) <= 80
+    cells = [line.split() for line in lines]
+    assert ['y', '3'] in cells and ['y', '4'] in cells and ['y', 'few'] in cells    # 20 + 2 + 30 + 2 + 30 > 80
+    assert sum(cell[:1] == ['name'] for cell in cells) == 3 and sum(cell.count('word') for cell in cells) == 30
+    assert sum(cell.count('note') for cell in cells) == 30
+
+
+def test_columns_that_fit_stay_together():
+    table = replace(TABLE, text=[['x' * 20, '1' * 20, '2' * 24, 'w' * 10]])     # 20 + 2 + 20 + 2 + 24 + 2 + 10 = 80
+    assert len(table.plain().split('\n\n')) == 1
+    assert len(replace(table, text=[['x' * 20, '1' * 20, '2' * 25, 'w' * 10]]).plain().split('\n\n')) == 2
 
 
 @pytest.mark.parametrize('numbers, text', [([], ''), ([3], '3'), ([0, 1, 2], '0–2'), ([0, 2, 3, 9], '0, 2–3, 9')])

@@ -34,7 +34,7 @@ def test_results_of_an_earlier_state_go(tmp_path):
     evaluate(run.path)
     train(Config(run=str(tmp_path / 'run'), epochs=2, gamma=3.0, **SMALL), quiet)
     assert not run.compact.parent.exists() and not (run.path / 'evaluation.csv').exists()
-    assert [row.name for row in evaluate(run.path)] == ['dense']
+    assert [row.name for row in evaluate(run.path)] == ['unpruned']
 
 
 @pytest.mark.parametrize('text', ['services: [web]\n', 'version: 3\n', '- a\n'])

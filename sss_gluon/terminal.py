@@ -1,0 +1,32 @@
+"""Text for a terminal: lines of 80 columns, and lengths of time in words."""
+from __future__ import annotations
+
+import textwrap
+
+WIDTH = 80
+
+
+def wrapped(text: str) -> str:
+    """Lines that fit, of which all but the first are indented; a word that is longer stays whole."""
+    return textwrap.fill(text, WIDTH, subsequent_indent='  ', break_long_words=False, break_on_hyphens=False)
+
+
+def duration(seconds: float) -> str:
+    """'4.1 s', '41 s', '2 min 05 s', '3 h 07 min'."""
+    if seconds < 60:
+        return f'{seconds:.0f} s' if seconds >= 10 else f'{seconds:.1f} s'
+    minutes, rest = divmod(round(seconds), 60)
+    return f'{minutes} min {rest:02d} s' if minutes < 60 else f'{minutes // 60} h {minutes % 60:02d} min'
+
+
+def time_left(seconds: float) -> str:
+    """'40 s left', '4 min left', '3 h 07 min left', '2 days 5 h left': no more digits than an estimate has."""
+    if seconds < 59.5:
+        return f'{seconds:.0f} s left'
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f'{minutes} min left'
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f'{hours} h {minutes:02d} min left'
+    return f'{hours // 24} days {hours % 24} h left'

@@ -1,0 +1,25 @@
+"""Text for a terminal: lengths of time, and lines that fit."""
+import pytest
+
+from sss_gluon.terminal import WIDTH, duration, time_left, wrapped
+
+
+@pytest.mark.parametrize('seconds, text', [(4.26, '4.3 s'), (59.4, '59 s'), (61, '1 min 01 s'),
+                                           (3599, '59 min 59 s'), (11_220, '3 h 07 min')])
+def test_duration(seconds, text):
+    assert duration(seconds) == text
+
+
+@pytest.mark.parametrize('seconds, text', [
+    (0, '0 s left'), (59.4, '59 s left'), (59.6, '1 min left'), (89, '1 min left'), (91, '2 min left'),
+    (3569, '59 min left'), (3571, '1 h 00 min left'), (11_220, '3 h 07 min left'), (47.5 * 3600, '47 h 30 min left'),
+    (53 * 3600, '2 days 5 h left')])
+def test_time_left(seconds, text):
+    assert time_left(seconds) == text
+
+
+def test_wrapped_lines_fit_and_nothing_is_lost():
+    text = 'removed: ' + ', '.join(f'stage{i}.0.conv2' for i in range(12)) + ' ' + '/long' * 20
+    lines = wrapped(text).splitlines()
+    assert len(lines) > 2 and all(len(line) <= WIDTH for line in lines[:-1]) and ' '.join(wrapped(text).split()) == text
+    assert not lines[0].startswith(' ') and all(line.startswith('  s') or line.startswith('  /') for line in lines[1:])
