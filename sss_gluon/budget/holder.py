@@ -124,7 +124,9 @@ class Holder:
     def states(self) -> Dict[str, np.ndarray]:
         """The state as arrays, for a checkpoint; that of the trainer is saved by the trainer."""
         found = {name: np.array(getattr(self, name), 'float64') for name in self.SCALARS}
-        found.update({name: np.array(getattr(self, name)) for name in self.VECTORS})
+        for name in self.VECTORS:
+            value = np.array(getattr(self, name))
+            found[name] = value.astype('uint8') if value.dtype == bool else value
         return found
 
     def set_states(self, states: Dict[str, np.ndarray], source: str = 'the state') -> None:

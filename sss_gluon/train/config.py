@@ -42,7 +42,7 @@ class Config:
     target_params: Optional[float] = setting(None, 'or, with method=sss: share of the parameters to keep')
     target_latency: Optional[float] = setting(None, 'or, with method=sss: share of the latency to keep, as measured')
     latency_batch: int = setting(1, 'images in the batch that target_latency measures')
-    search: float = setting(0.3, 'share of the epochs in which a target is to be met')
+    search: float = setting(0.15, 'share of the epochs in which a target is to be met')
     shrink: Optional[bool] = setting(None, 'cut the network while it trains; default: with a target')
     patience: Optional[int] = setting(None, 'with shrink and no target: steps at zero before a structure is cut out; '
                                             'default one epoch')
