@@ -77,9 +77,9 @@ class Holder:
             result[inside[np.argmax(values[inside])]] = True
         return result & ~self.may_vanish
 
-    def hold(self, indices: Sequence[int]) -> None:
+    def hold(self, indices: np.ndarray) -> None:
         """Hold structures at zero, and measure what is left."""
-        if len(indices):
+        if indices.size:
             self.held[indices] = True
             self.trainer.hold(self.split(self.held))
             self.share = self.left(self.held)

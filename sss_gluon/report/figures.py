@@ -31,10 +31,11 @@ def _curves(rows: List[Dict[str, str]], name: str) -> Figure:
     """Loss, error, and remaining size of the network over epochs."""
     column = {key: np.array([float(row[key]) for row in rows]) for key in rows[0] if key != 'evaluated_on'}
     epoch, part = column['epoch'], rows[-1]['evaluated_on']
-    figure = Figure(figsize=(13, 4), dpi=110, layout='constrained')
+    panels = 4 if 'gamma' in column else 3
+    figure = Figure(figsize=(13 * panels / 3, 4), dpi=110, layout='constrained')
     figure.suptitle(name, x=0.01, ha='left', color=INK, fontweight='bold')
-    loss = add_axes(figure, 1, 3, 1, title='cross-entropy', x='epoch')
-    error = add_axes(figure, 1, 3, 2, title='top-1 error, %', x='epoch')
+    loss = add_axes(figure, 1, panels, 1, title='cross-entropy', x='epoch')
+    error = add_axes(figure, 1, panels, 2, title='top-1 error, %', x='epoch')
     for axes, train, held in ((loss, column['train_loss'], column['loss']),
                               (error, 100 * (1 - column['train_top1']), 100 * (1 - column['top1']))):
         axes.plot(epoch, train, color=QUIET, label='training')
@@ -42,13 +43,18 @@ def _curves(rows: List[Dict[str, str]], name: str) -> Figure:
         axes.legend(frameon=False)
     loss.set_yscale('log')
     error.set_ylim(bottom=0)
-    left = add_axes(figure, 1, 3, 3, title='remaining, % of the unpruned network', x='epoch')
+    left = add_axes(figure, 1, panels, 3, title='remaining, % of the unpruned network', x='epoch')
     for key, color in (('params_left', QUIET), ('macs_left', ACCENT)):
         left.plot(epoch, 100 * column[key] / column[key[:-5]], color=color, drawstyle='steps-post',
                   label={'params_left': 'params', 'macs_left': 'MACs'}[key])
     for key, style in zip((key for key in column if key.endswith('s_alive')), (':', '--', '-.')):
         left.plot(epoch, 100 * column[key] / column[key[:-6]], color=INK, linestyle=style, drawstyle='steps-post',
                   label=key.replace('_', ' '))
+    if 'gamma' in column:
+        left.plot(epoch, 100 * column['planned_left'], color=ACCENT, linewidth=1, linestyle='--', label='planned')
+        gamma = add_axes(figure, 1, panels, 4, title='γ, the highest of each epoch', x='epoch')
+        gamma.plot(epoch, column['gamma'], color=ACCENT, drawstyle='steps-pre')
+        gamma.set_ylim(bottom=0)
     left.set_ylim(0, 105)
     left.legend(frameon=False)
     return figure

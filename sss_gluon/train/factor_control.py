@@ -134,37 +134,6 @@ class FactorControl:
         whole[self._kept[self.names[index]]] = array.asnumpy()
         return whole
 
-    def rebind(self, parameters: Mapping[str, gluon.Parameter], kept: Mapping[str, Index],
-               removed: Mapping[str, np.ndarray]) -> None:
-        """Go on with a smaller network: momenta, number of updates, schedule and multipliers carry over.
-
-        Parameters
-        ----------
-        parameters : dict of str to mxnet.gluon.Parameter
-            By structural name; those that are absent are trained no more.
-        kept : dict of str to tuple
-            For each of them, the index of its entries in the whole parameter.
-        removed : dict of str to numpy.ndarray
-            {factor name: mask of the structures that the smaller network lacks}; they are held at zero.
-        """
-        states = self.states()
-        self.hold(removed)
-        self.removed, self._kept = {name: np.array(mask) for name, mask in removed.items()}, dict(kept)
-        for i, (name, (whole, _)) in enumerate(zip(self.names, self._whole)):
-            new = parameters.get(name)
-            if new is None:
-                new = gluon.Parameter(whole.name, grad_req='null', shape=whole.shape)
-            else:
-                new.lr_mult, new.wd_mult = whole.lr_mult, whole.wd_mult
-            new._set_trainer(self)
-            self._params[i] = self.optimizer.param_dict[i] = new
-        self._param2idx = {parameter.name: i for i, parameter in enumerate(self._params)}
-        for updater in self._updaters:
-            updater.states.clear()
-        self.set_states(states)
-        self._make_buckets()
-        self._bind()
-
     def _refuse_on_kvstore(self, what: str = 'its states cannot be saved or loaded'):
         if self._kvstore_params['update_on_kvstore']:
             raise SSSError(f'with update_on_kvstore=True the optimizer and its states live on the store, so {what}; '

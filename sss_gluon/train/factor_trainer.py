@@ -1,7 +1,7 @@
 """One gluon.Trainer for weights and factors, whose states are saved by structural name."""
 from __future__ import annotations
 
-from typing import Dict, List, Optional, Set, Tuple
+from typing import Dict, List, Mapping, Optional, Set, Tuple
 
 import mxnet as mx
 import numpy as np
@@ -158,6 +158,37 @@ class FactorTrainer(FactorControl, gluon.Trainer):
             single = [(i, p._grad[device], p._data[device]) for i, p in trained if i not in served]
             if single:
                 updater(*zip(*single))
+
+    def rebind(self, parameters: Mapping[str, gluon.Parameter], kept: Mapping[str, Index],
+               removed: Mapping[str, np.ndarray]) -> None:
+        """Go on with a smaller network: momenta, number of updates, schedule and multipliers carry over.
+
+        Parameters
+        ----------
+        parameters : dict of str to mxnet.gluon.Parameter
+            By structural name; those that are absent are trained no more.
+        kept : dict of str to tuple
+            For each of them, the index of its entries in the whole parameter.
+        removed : dict of str to numpy.ndarray
+            {factor name: mask of the structures that the smaller network lacks}; they are held at zero.
+        """
+        states = self.states()
+        self.hold(removed)
+        self.removed, self._kept = {name: np.array(mask) for name, mask in removed.items()}, dict(kept)
+        for i, (name, (whole, _)) in enumerate(zip(self.names, self._whole)):
+            new = parameters.get(name)
+            if new is None:
+                new = gluon.Parameter(whole.name, grad_req='null', shape=whole.shape)
+            else:
+                new.lr_mult, new.wd_mult = whole.lr_mult, whole.wd_mult
+            new._set_trainer(self)
+            self._params[i] = self.optimizer.param_dict[i] = new
+        self._param2idx = {parameter.name: i for i, parameter in enumerate(self._params)}
+        for updater in self._updaters:
+            updater.states.clear()
+        self.set_states(states)
+        self._make_buckets()
+        self._bind()
 
     def states(self) -> Dict[str, np.ndarray]:
         """{structural name: momentum} of all trained parameters, ``num_update``, and the loss scale if any."""

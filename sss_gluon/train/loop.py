@@ -168,6 +168,7 @@ class Training:
                            f'images, which cannot be split over {len(devices)} devices x {config.grad_accumulation} '
                            f'accumulated micro-batches; make it a multiple of {self.workers.size * parts}')
         self.augmentation = augmentation
+        self.factors = scaling_factors(whole)
         self.trainer = make_trainer(
             whole, gamma=config.gamma, learning_rate=config.learning_rate, momentum=config.momentum,
             wd=config.weight_decay, kvstore=self.workers.store or config.kvstore, gamma_mult=config.gamma_mult,
@@ -179,7 +180,7 @@ class Training:
             for parameter in whole.collect_params().values():
                 if parameter.grad_req != 'null':
                     parameter.grad_req = 'add'
-        self.metrics = MetricsLogger(run, config, whole, scaling_factors(whole), self.input_shape, self.regularizer,
+        self.metrics = MetricsLogger(run, config, whole, self.factors, self.input_shape, self.regularizer,
                                      self.trainer.loss_scaler)
         self.regularizer.start(self)
 
