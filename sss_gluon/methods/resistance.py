@@ -33,7 +33,8 @@ def resistances(values: np.ndarray, gradients: np.ndarray, momentum: float) -> n
     Returns
     -------
     numpy.ndarray
-        Shape (LEVELS, structures), at least 0. A part that a factor does not reach has the resistance of the one before.
+        Shape (LEVELS, structures), at least 0. A part that a factor does not reach has the
+        resistance of the one before.
     """
     pull, mean, weight = np.empty(gradients.shape), np.zeros(gradients.shape[1]), 0.0
     for step, gradient in enumerate(gradients):
