@@ -72,8 +72,7 @@ def find_gamma(config: Config, steps: int = gamma_range.STEPS, log: Callable[[st
     """
     method = find(config.method)
     if not method.trains_factors:
-        raise SSSError(f'method={config.method} has no γ to find: its strength is method_options.strength; use '
-                       f'method=sss')
+        raise SSSError(f'method={config.method} does not use γ; find-gamma is for method=sss')
     _check(config, method)
     return gamma_range.measure(config, steps, log)
 

@@ -214,8 +214,10 @@ def check(config: Config) -> None:
 
 
 def _check_decay_epochs(config: Config) -> None:
-    given, found = config.lr_decay_epochs, decay_epochs(config)
-    if not all(a < b for a, b in zip([0, *found], found)):
+    given = config.lr_decay_epochs
+    numbers = all(isinstance(number, (int, float)) for number in given)     # OmegaConf lets lists in lists pass
+    found = decay_epochs(config) if numbers else []
+    if not numbers or not all(a < b for a, b in zip([0, *found], found)):
         raise SSSError(f'lr_decay_epochs={given} must be increasing epochs, at least 1, or shares of epochs, below 1')
     if found and found[-1] >= config.epochs:
         raise SSSError(f'lr_decay_epochs={given}: the rate cannot fall at {found[-1]:g} when a run ends at '

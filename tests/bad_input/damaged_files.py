@@ -114,7 +114,8 @@ RUNS = [
     *[Row(f'in use: {verb}', (held(MINE),), f'{verb} {MINE}', f'{MINE}…in use')
       for verb in ('train', 'prune', 'export')],
     Row('the lock is a folder', (folder(f'{MINE}/.lock'),), f'prune {MINE}', f'{MINE}'),
-    Row('compact is a file', (drop(f'{MINE}/compact'), put(f'{MINE}/compact', 'x')), f'prune {MINE}', 'compact'),
+    Row('compact is a file', (drop(f'{MINE}/compact'), put(f'{MINE}/compact', 'x')), f'prune {MINE}', 'compact',
+        out='all 32 neurons are gone'),
     Row('diverged', (), NEW + 'learning_rate=1e9', 'learning_rate…warmup_epochs…clip_gradient',
         changed=('new', 'new/*')),
 ]

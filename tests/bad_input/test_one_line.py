@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 from checks import call_row, differing, names, snapshot
 from damaged_files import DATA, EXPORTED, RUNS, STRUCTURES
-from wrong_settings import COUNT, FILES, KEYS
+from wrong_settings import COUNT, FILES, FIND, KEYS
 
 from sss_gluon.cli import main
 
 WORDING = Path(__file__).with_name('wording.txt')     # [group-row] message
 
 TABLE = {'key': KEYS, 'file': FILES, 'run': RUNS, 'structure': STRUCTURES, 'exported': EXPORTED, 'count': COUNT,
-         'data': DATA}
+         'gamma': FIND, 'data': DATA}
 ROWS = [pytest.param(row, id=f'{group}-{row.name[:60].encode("ascii", "replace").decode()}')
         for group, rows in TABLE.items() for row in rows]
 

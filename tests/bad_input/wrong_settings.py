@@ -93,6 +93,18 @@ FILES = [
 ]
 
 
+FIND = [Row(arguments, (), f'find-gamma {arguments}', words) for arguments, words in (
+    ('nothing.yaml', 'configuration file nothing.yaml'), ('notes', 'notes…run folder…config.yaml'),
+    ('small.yaml gamma=0.1', 'gamma=…find-gamma…leave it out'),
+    ('small.yaml factors=[]', 'factors=[]…cifar_resnet20…factors=block'),
+    ('small.yaml method=ssl', 'method=ssl…γ…method=sss'),
+    (f'small.yaml factors=null structure={STRUCTURE}', f'structure={STRUCTURE}…leave it out'),
+    ('small.yaml source=runs/other', 'source…method=sss'),
+    ('small.yaml learning_rate=0', 'learning_rate=0'),
+    ('small.yaml gamma_mult={".":0}', 'gamma_mult…0…all factors'),
+    ('small.yaml --steps 3', 'steps=3…20'), ('small.yaml --steps 999999999', 'steps=999999999…100000'),
+    ('small.yaml --out notes/mine.txt', 'notes/mine.txt…folder…--out'),
+)] + [Row('diverges', (), 'find-gamma small.yaml learning_rate=1e9', 'the loss is…learning_rate', out='γ rises')]
 COUNT = [Row(arguments, (), f'count {arguments}', words) for arguments, words in (
     ('nothing', "'nothing'"), (STRUCTURE, 'model-structure.json…symbol'),
     ('nothing-symbol.json', 'nothing-symbol.json'), ('notes', 'notes…run folder'),

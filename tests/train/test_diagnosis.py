@@ -7,6 +7,7 @@ import pytest
 from mxnet import autograd, gluon, nd
 
 from sss_gluon import scaling_factors
+from sss_gluon.deploy import prune
 from sss_gluon.methods import diagnosis as diagnosis_module
 from sss_gluon.methods import train
 from sss_gluon.methods.diagnosis import Pressure, explain, mean_gradients, smallest
@@ -196,7 +197,31 @@ def test_a_run_with_gamma_far_too_small_says_why(configure, monkeypatch):
     assert suggested == min(row[-1] for row in rows.values())
 
 
-@pytest.mark.parametrize('settings', [dict(gamma=0.5, learning_rate=0.1), dict(factors=[], gamma=0.0)])
+def test_a_run_in_which_everything_goes_says_so(configure):
+    """Once, after the epoch at which it happened, and at the end and in prune with a γ that is half as large."""
+    said = []
+    run = train(configure(epochs=3, gamma=20.0, factors=['block']), said.append)
+    lines = '\n'.join(said).splitlines()
+    alive = [int(row['blocks_alive']) for row in run.metrics.rows()]
+    assert alive[0] == 0 and [line for line in lines if 'warning' in line] == [lines[1], lines[-1]]
+    assert lines[1] == 'warning: after epoch 1 all 3 blocks are gone'
+    assert re.search('all 3 blocks are gone.*try gamma=10, .*find-gamma', lines[-1])
+    assert (run.path / 'diagnosis.txt').read_text('utf-8') == lines[-1] + '\n'
+    logged = []
+    assert prune(run.path, logged.append).collapsed == 'all 3 blocks are gone' and logged == lines[-1:]
+    again = []
+    train(configure(epochs=4, gamma=20.0, factors=['block']), again.append)        # it was known before
+    assert [line.startswith('warning') for line in again if 'warning' in line] == [True] and again[-1] == lines[-1]
+
+
+def test_a_penalty_that_removes_everything_says_so(configure):
+    said = []
+    run = train(configure(method='ssl', factors=['block'], method_options=dict(strength=50.0)), said.append)
+    assert 'all 3 blocks are gone' in said[-1] and 'try method_options.strength=25' in said[-1]
+    assert (run.path / 'diagnosis.txt').read_text('utf-8') == said[-1] + '\n'
+
+
+@pytest.mark.parametrize('settings', [dict(gamma=0.14, learning_rate=0.1), dict(factors=[], gamma=0.0)])
 def test_no_diagnosis_without_need(configure, settings):
     said = []
     run = train(configure(epochs=1, **settings), said.append)
