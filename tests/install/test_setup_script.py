@@ -93,6 +93,16 @@ def test_a_right_python_installs_once(machine, version):
     assert (again.returncode, again.installs) == (0, [])
 
 
+def test_pip_is_quiet_and_heard_when_it_fails(machine):
+    (machine.bin / 'lines').write_text(''.join(f'line {i}\n' for i in range(100)))
+    log = machine.clone / '.venv' / '.sss_gluon' / 'pip.log'
+    failed = machine.run(fail='pip install --disable-pip-version-check', says='no wheel')
+    assert failed.returncode == 1 and 'ImportError: no wheel' in failed.stderr
+    assert str(log) in failed.stderr.splitlines()[-1] and 'no wheel' in log.read_text()
+    done = machine.run(says='much')
+    assert done.returncode == 0 and 'Making' not in done.stderr and 'ImportError' not in done.stdout + done.stderr
+
+
 def test_quickstart_runs_the_whole_chain(machine):
     done = machine.run()
     commands = [c.split(' ', 1)[1] for c in done.calls if c.startswith('sss-gluon ')]

@@ -80,6 +80,22 @@ def test_a_run_that_fails_does_not_stop_those_that_do_not_need_it(desk, monkeypa
                                      'sss-gluon sweep: runs/plan/needs: it needs bad, which failed']
 
 
+def test_every_run_has_its_number_and_the_time_that_is_left(desk, monkeypatch):
+    """The second and third are like the first, whose epochs took 60 and 80 s; the fourth is like none."""
+    write_text('configs/other.yaml', 'base: small.yaml\nimage_size: 12\n')
+    plan = load_plan(desk('title: t\nentries:\n  - {name: a, config: configs/small.yaml, grid: {seed: [0, 1, 2]}, '
+                          'steps: [train]}\n  - {name: b, config: configs/other.yaml, steps: [train]}\n'))
+    fake(monkeypatch, 'import os, sys; run = sys.argv[-1][4:]; os.makedirs(run); open(run + "/timing.csv", "w").write('
+                      '"epoch,train_seconds,images_per_second,evaluation_seconds\\n1,50,1,10\\n2,75,1,5\\n")')
+    lines = []
+    sweep(plan, log=lines.append)
+    begun = [line.split('\n')[:2] for line in lines if line.startswith('run ')]
+    assert begun == [['run 1 of 4', 'runs/plan/a-seed0: train'],
+                     ['run 2 of 4, 5 min left, plus 1 run not timed yet', 'runs/plan/a-seed1: train'],    # 4 · 70 s
+                     ['run 3 of 4, 2 min left, plus 1 run not timed yet', 'runs/plan/a-seed2: train'],
+                     ['run 4 of 4', 'runs/plan/b: train']]
+
+
 def test_a_process_that_is_killed_is_told_by_its_signal(small, monkeypatch):
     fake(monkeypatch, 'import os, signal; os.kill(os.getpid(), signal.SIGKILL)')
     result = sweep(load_plan(small), log=lambda line: None)

@@ -105,7 +105,7 @@ ERRORS = [
     (ENTRY + ', gird: {seed: [0]}}\n', "entry 1: there is no key 'gird'; did you mean 'grid'?"),
     (ENTRY.replace('name: a', 'name: ../a') + '}\n', 'cannot be the name of a folder'),
     (ENTRY.replace('small', 'smal') + '}\n', 'entry a: there is no configuration file '),
-    (ENTRY + ', set: {gama: 1}}\n', "entry a: the command line: there is no setting 'gama'; did you mean 'gamma'?"),
+    (ENTRY + ', set: {gama: 1}}\n', "entry a: the command line: there is no setting 'gama'; did you mean 'gamma' ("),
     (ENTRY + ', set: {gamma: -1}}\n', 'gamma=-1'), (ENTRY + ', grid: {seed: []}}\n', 'one or more values'),
     (ENTRY + ', grid: {seed: [0, 0]}}\n', 'all different'), (ENTRY + ', steps: [prune, train]}\n', 'in this order'),
     (ENTRY + ', steps: [fly]}\n', 'steps'),
