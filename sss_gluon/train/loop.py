@@ -25,14 +25,15 @@ from ..terminal import time_left
 from . import precision
 from .accuracy import Accuracy, evaluate_images
 from .checkpoint import Position, checkpoints, load_latest, recovery_hint, save_checkpoint
-from .config import PATHS, Config, check, decay_epochs, differences
+from .config import PATHS, Config, check
 from .cut_network import CutNetwork
 from .devices import contexts
 from .method import Method
 from .metrics import MetricsLogger
 from .network import load_data, network_of
+from .resuming import check_resumable
 from .run_folder import RunFolder
-from .schedules import make_schedule, why_not_longer
+from .schedules import make_schedule
 from .statistics import settle_statistics
 from .trainer import make_trainer
 from .workers import ALONE, Workers, init_workers
@@ -89,7 +90,7 @@ def _train(config: Config, method: Method, run: RunFolder, workers: Workers, log
     with run.locked(ENDING if workers.size > 1 else 0) if workers.chief else nullcontext():
         given = config
         if workers.chief:
-            _check_folder(run, config, log)
+            check_resumable(run, config, log)
         for turn in (True, False):          # the other workers read what the first one writes
             if workers.chief is turn:
                 config = method.prepare(config, run, log)
@@ -113,30 +114,6 @@ def _train(config: Config, method: Method, run: RunFolder, workers: Workers, log
                 training.run_epoch(epoch)
                 training.finish_epoch(epoch)
         training.finish()
-
-
-def _check_folder(run: RunFolder, config: Config, log) -> None:
-    """A folder with checkpoints can only be resumed with the settings that it was started with."""
-    if run.config_file.exists():
-        try:
-            run.config()
-        except SSSError as error:
-            raise SSSError(f"{run} holds a config.yaml that is not a run's; name another run= ({error})") from error
-    if checkpoints(run.checkpoints) and run.config_file.exists():
-        old = run.config()
-        why = why_not_longer(old, config)
-        changed = [d for d in differences(old, config) if why or not _longer(d, old, config)]
-        if changed:
-            raise SSSError(f'{run} was begun with other settings ({"; ".join(changed)}){why}; name another '
-                           f'run=, or delete the folder')
-        if old.epochs != config.epochs:
-            log(f'{run}: epochs raised from {old.epochs} to {config.epochs}')
-
-
-def _longer(difference: str, old: Config, new: Config) -> bool:
-    """Whether only the number of epochs grows, or shares of epochs are written as the epochs that they were."""
-    return difference.startswith('epochs:') and new.epochs > old.epochs \
-        or difference.startswith('lr_decay_epochs:') and decay_epochs(new) == decay_epochs(old)
 
 
 class Training:

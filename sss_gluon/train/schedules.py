@@ -33,15 +33,3 @@ def learning_rates(config: Config, steps_per_epoch: int) -> List[float]:
     schedule = make_schedule(config, steps_per_epoch)       # a new one, because schedulers only run forwards
     return [schedule(update) if schedule else config.learning_rate
             for update in range(1, steps_per_epoch * config.epochs + 1)]
-
-
-def why_not_longer(old: Config, new: Config) -> str:
-    """Why more epochs would change the rates of those already trained, and the way out; '' if they would not."""
-    if new.epochs <= old.epochs or new.lr_mode != old.lr_mode:
-        return ''
-    if new.lr_mode == 'cosine':
-        return ': lr_mode=cosine reaches 0 with the last epoch, so the run cannot be extended'
-    if new.lr_mode == 'step' and decay_epochs(new) != decay_epochs(old):
-        same = ','.join(map(str, decay_epochs(old)))
-        return f': shares of epochs move with their number; to extend the run, add lr_decay_epochs=[{same}]'
-    return ''
