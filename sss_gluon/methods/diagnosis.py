@@ -13,6 +13,7 @@ from mxnet import autograd, gluon
 from tabulate import tabulate
 
 from ..factors import scaling_factors
+from ..terminal import wrapped
 from ..train.method import Regularizer
 
 
@@ -80,15 +81,15 @@ def explain(entries: List[Pressure], learning_rate: float, rate_sum: float, mome
                      'never' if more is None else f'{more:,.0f}', f'{_rounded_up(enough):.2g}'])
         needed.append(_rounded_up(enough))
         steps.append(more)
-    headers = ['smallest factors', 'value', 'gradient', 'γ', f'steps to 0 at rate {learning_rate:g}',
-               'γ to reach 0 in this run, at least']
+    headers = ['smallest factors', 'value', 'gradient', 'γ', f'steps to 0\nat rate {learning_rate:g}',
+               'least γ to reach\n0 in this run']
     table = tabulate(rows, headers=headers, disable_numparse=True)
     advice = f'try gamma={min(needed):.2g} or more' if needed else 'the network has no factors'
     reachable = [s for s in steps if s is not None]
     if reachable:
         advice += f', or about {min(reachable):,.0f} more steps at learning rate {learning_rate:g}'
     return (f'No factor reached zero, so there is nothing to remove.\n{table}\n'
-            f'A factor shrinks only if γ exceeds minus its gradient; {advice}.')
+            + wrapped(f'A factor shrinks only if γ exceeds minus its gradient; {advice}.'))
 
 
 def explain_collapse(collapsed: str, setting: str, value: float) -> str:

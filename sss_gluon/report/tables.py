@@ -8,13 +8,14 @@ import textwrap
 from dataclasses import dataclass
 from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
-from tabulate import tabulate
+from tabulate import MIN_PADDING, tabulate
 
 from ..terminal import WIDTH, duration
 from .published import Counted, Printed, Published, flops_per_mac
 from .summary import MeanStd, Section, kept_in_stages, stage_of
 
 NOTHING = '–'
+LABEL = 36          # characters of a line of a label, in a terminal
 SETTING = 'method, structures, setting'
 STATUS_NOTE = ('Status of a published number: derived (calculated, agrees with a published one), cited (quoted by '
                'others), plot (read off a plot), recalled (from memory, without a source).')
@@ -68,18 +69,19 @@ class Table:
 
     def plain(self) -> str:
         """Text for a terminal: columns that do not fit beside the others follow below, with the labels again."""
-        words = len(self.headers) - self.words
-        labels = sum(max(map(len, column)) + 2 for column in list(zip(self.headers, *self.text))[:self.labels])
-        cells = [[*row[:words], *(textwrap.fill(cell, max(20, WIDTH - labels)) for cell in row[words:])]
+        padded = [f'{header}{" " * MIN_PADDING}' for header in self.headers]
+        cells = [[textwrap.fill(cell, LABEL) if i < self.labels else cell for i, cell in enumerate(row)]
                  for row in self.text]
+        room = WIDTH - sum(width + 2 for width in _widths([padded, *cells])[:self.labels])
+        words = len(self.headers) - self.words
+        cells = [[*row[:words], *(textwrap.fill(cell, max(LABEL, room)) for cell in row[words:])] for row in cells]
         tables = [tabulate([[row[i] for i in part] for row in cells], headers=[self.headers[i] for i in part],
                            disable_numparse=True, colalign=[self.alignment[i] for i in part])
-                  for part in self._parts([self.headers, *cells])]
+                  for part in self._parts(_widths([padded, *cells]))]
         return '\n'.join(['\n\n'.join(tables), *filter(None, [textwrap.fill(self.note, WIDTH)])])
 
-    def _parts(self, rows: Sequence[Sequence[str]]) -> List[List[int]]:
+    def _parts(self, widths: Sequence[int]) -> List[List[int]]:
         """Numbers of the columns of each table that fits; at least one column beside the labels."""
-        widths = [max(len(line) for cell in column for line in cell.split('\n')) for column in zip(*rows)]
         parts = [list(range(self.labels))]
         for i in range(self.labels, len(widths)):
             if len(parts[-1]) > self.labels and sum(widths[j] + 2 for j in parts[-1]) + widths[i] > WIDTH:
@@ -93,6 +95,11 @@ class Table:
                          colalign=self.alignment, tablefmt='pipe')
         title = f'{"#" * level} {markdown_escape(self.title)}'
         return '\n\n'.join(filter(None, [title, table, markdown_escape(self.note)])) + '\n'
+
+
+def _widths(rows: Sequence[Sequence[str]]) -> List[int]:
+    """Columns of text of each column, whose cells may have several lines."""
+    return [max(len(line) for cell in column for line in cell.split('\n')) for column in zip(*rows)]
 
 
 def markdown_escape(text: str) -> str:

@@ -38,6 +38,7 @@ def steps_to_zero(*arguments, **keywords):
 
 def numbers(text):
     """Suggested γ, and the number of steps or None."""
+    text = ' '.join(text.split())
     gamma = float(re.search(r'try gamma=([\d.e-]+) or more', text).group(1))
     steps = re.search(r'about ([\d,]+) more steps at learning rate ([\d.]*\d)', text)
     return gamma, steps and (int(steps.group(1).replace(',', '')), float(steps.group(2)))
