@@ -18,6 +18,7 @@ class FactorControl:
     gamma_multipliers: Dict[str, float]
     held: Dict[str, np.ndarray]
     removed: Dict[str, np.ndarray]
+    _pressure: Dict[str, np.ndarray]
     optimizer: Any
     _params: List[gluon.Parameter]
     _updaters: List[Any]
@@ -67,7 +68,9 @@ class FactorControl:
         pressure : dict of str to numpy.ndarray
             {factor name: multiplier of each structure, shape (size,)}.
         """
-        for name, array in pressure.items():
+        self._refuse_on_kvstore('γ cannot be set')
+        self._pressure.update((name, np.array(array)) for name, array in pressure.items())
+        for name, array in self._pressure.items():
             if self._present(name):
                 index = self.factors[name]
                 self.optimizer.gamma_mult[index] = self.gamma_multipliers[name] * self._part(index, array)
@@ -162,6 +165,7 @@ class FactorControl:
         for updater in self._updaters:
             updater.states.clear()
         self.set_states(states)
+        self.press({})
         self._make_buckets()
         self._bind()
 

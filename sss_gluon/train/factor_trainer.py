@@ -38,6 +38,7 @@ class FactorTrainer(FactorControl, gluon.Trainer):
         super().__init__([parameter for _, parameter in named_parameters], optimizer, **kwargs)
         self.held: Dict[str, np.ndarray] = {}
         self.removed: Dict[str, np.ndarray] = {}
+        self._pressure: Dict[str, np.ndarray] = {}
         self._whole = [(p, p.grad_req != 'null') for p in self._params]
         self._kept: Dict[str, Index] = {}       # after rebind: the part of each parameter that remains
         self._buckets: List[GradientBuckets] = []
