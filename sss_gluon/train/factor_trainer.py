@@ -26,14 +26,15 @@ class FactorTrainer(FactorControl, gluon.Trainer):
     multipliers of γ. ``aggregate`` updates small parameters through ``GradientBuckets``, which get ``views`` and
     ``grouped``. With a ``loss_scaler``, a step whose gradients overflow lowers the scale, sets ``overflowed`` and
     changes nothing else, neither momenta nor the schedule. ``held`` maps factor names to masks of the structures that
-    ``hold`` pinned at zero, ``removed`` to masks of those that ``rebind`` removed.
+    ``hold`` pinned at zero, ``removed`` to masks of those that ``rebind`` removed, and
+    ``scaled`` maps factor names to the names of the parameters that they multiply.
     """
 
     def __init__(self, named_parameters, optimizer, factors: Dict[str, int], gamma_multipliers: Dict[str, float],
                  aggregate: bool, views: bool, grouped: Optional[Set[int]] = None,
-                 loss_scaler: Optional[LossScaler] = None, **kwargs):
+                 loss_scaler: Optional[LossScaler] = None, scaled: Optional[Dict[str, List[str]]] = None, **kwargs):
         self.names = [name for name, _ in named_parameters]
-        self.factors, self.gamma_multipliers = factors, gamma_multipliers
+        self.factors, self.gamma_multipliers, self.scaled = factors, gamma_multipliers, scaled or {}
         self.loss_scaler, self.overflowed = loss_scaler, False
         super().__init__([parameter for _, parameter in named_parameters], optimizer, **kwargs)
         self.held: Dict[str, np.ndarray] = {}
@@ -180,7 +181,6 @@ class FactorTrainer(FactorControl, gluon.Trainer):
         if self.loss_scaler:
             arrays[LOSS_SCALE] = self.loss_scaler.state()
         return arrays
-
 
     def set_states(self, arrays: Dict[str, np.ndarray], source: str = 'the states') -> None:
         """Restore ``states()`` of a trainer of the same network; anything that does not fit is an error."""

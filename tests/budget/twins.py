@@ -15,6 +15,13 @@ SETTINGS = dict(gamma=0.002, learning_rate=0.01, momentum=0.9, wd=1e-3)
 CPU = (mx.cpu(0),)
 
 
+def relative(pairs):
+    """Largest difference of each pair over its largest value; gradients that are 0 but for rounding count as 1e-3."""
+    floor = 1e-3 * max(np.abs(expected).max() for expected, _ in pairs.values())
+    return {name: float(np.abs(expected - found).max() / max(np.abs(expected).max(), floor))
+            for name, (expected, found) in pairs.items()}
+
+
 class Run:
     """A network that trains, whole or cut."""
 
@@ -43,6 +50,24 @@ class Run:
         self.trainer.step(len(images))
         mx.nd.waitall()
         return np.concatenate([loss.asnumpy() for loss in losses])
+
+    def in_float64(self, images, labels):
+        """Losses of one batch, and {structural name: gradient, or running statistic after it}; nothing is changed."""
+        symbol = self.net(mx.sym.var('data'))
+        names = {p.name: name for name, (p, _) in self.parameters().items()}
+        arrays = {name: mx.nd.array(p.list_data()[0].asnumpy(), dtype='float64')
+                  for name, p in self.net.collect_params().items()}
+        statistics = symbol.list_auxiliary_states()
+        for name, array in arrays.items():
+            if name not in statistics:
+                array.attach_grad()
+        inputs = {**arrays, 'data': mx.nd.array(images, dtype='float64')}
+        with autograd.record():
+            losses = LOSS(mx.nd.CachedOp(symbol)(*(inputs[name] for name in symbol.list_inputs())),
+                          mx.nd.array(labels, dtype='float64'))
+        losses.backward()
+        return losses.asnumpy(), {names[name]: (array if name in statistics else array.grad).asnumpy()
+                                  for name, array in arrays.items()}
 
     def parameters(self):
         """{structural name: (parameter, index of its entries in the whole one)} of what is trained or normalises."""
@@ -76,28 +101,32 @@ class Twins:
 
     def step(self):
         """Largest relative difference of the losses of a step."""
-        images = mx.nd.array(self.random.standard_normal(self.shape))
-        labels = mx.nd.array(self.random.randint(0, self.classes, self.shape[0]))
+        images, labels = map(mx.nd.array, self._batch())
         a, b = (run.step(images, labels) for run in (self.held, self.cut))
         return np.abs(a - b).max() / np.abs(a).max()
+
+    def differences_in_float64(self):
+        """{name: largest difference over the largest value} of the gradients and running statistics of one batch."""
+        images, labels = self._batch()
+        (expected, whole), (losses, cut) = (run.in_float64(images, labels) for run in (self.held, self.cut))
+        pairs = {name: (whole[name][kept], cut[name]) for name, (_, kept) in self.cut.parameters().items()}
+        return relative({'losses': (expected, losses), **pairs})
+
+    def _batch(self):
+        return self.random.standard_normal(self.shape), self.random.randint(0, self.classes, self.shape[0])
 
     def differences(self):
         """{name: largest difference over the largest value} of what the cut network still has.
 
         Parameters, running statistics, and momenta as ``<name> momentum``.
         """
-        found, whole = {}, self.held.parameters()
+        values, momenta, whole = {}, {}, self.held.parameters()
         held, cut = (run.trainer.states() for run in (self.held, self.cut))
         for name, (parameter, kept) in self.cut.parameters().items():
-            pairs = {name: (whole[name][0].list_data()[0].asnumpy()[kept], parameter.list_data()[0].asnumpy())}
+            values[name] = whole[name][0].list_data()[0].asnumpy()[kept], parameter.list_data()[0].asnumpy()
             if name in held:
-                pairs[f'{name} momentum'] = held[name][kept], cut[name][kept]
-            for key, (expected, value) in pairs.items():
-                found[key] = float(np.abs(expected - value).max() / max(np.abs(expected).max(), 1e-6))
-        return found
-
-    def worst(self):
-        return max((value, name) for name, value in self.differences().items())
+                momenta[f'{name} momentum'] = held[name][kept], cut[name][kept]
+        return {**relative(values), **relative(momenta)}
 
     def synchronise(self):
         """Give the cut run the values of the other one."""
@@ -112,6 +141,6 @@ class Twins:
 
     def predictions(self):
         """Outputs of the held network, the cut one, and the whole one with what the cut one has learnt."""
-        images = mx.nd.array(self.random.standard_normal(self.shape), ctx=self.cut.devices[0])
+        images = mx.nd.array(self._batch()[0], ctx=self.cut.devices[0])
         nets = [self.held.net, self.cut.net]
         return [net(images).asnumpy() for net in (*nets, self.cut.shrunk.restore())]
