@@ -28,7 +28,7 @@ class Channels:
     """
 
     def __init__(self, program: Program, training: bool = False):
-        self.program = program
+        self.program, self.training = program, training
         self.nodes = program.nodes()
         self.shapes = program.shapes()
         self._outputs: Dict[Node, int] = {}
@@ -92,6 +92,8 @@ class Channels:
             if self.is_parameter(entry) and len(self.shapes[entry]) > 1:
                 value = np.moveaxis(self.value(entry), 1, 0).reshape(constant.size, -1).astype('float64')
                 constant = np.where((value == value[:, :1]).all(axis=1), value[:, 0], np.nan)
+                if self.training:       # a parameter that is not held at 0 moves
+                    constant = np.where(constant == 0, 0.0, np.nan)
             self._constants[entry] = constant
         return self._constants[entry]
 

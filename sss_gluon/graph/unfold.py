@@ -3,16 +3,18 @@ from __future__ import annotations
 
 from typing import Dict, List
 
+import mxnet as mx
 import numpy as np
 
 from ..errors import SSSError
-from .fold import fold
-from .ir import Entry, Node, Program, evaluate, rewritten, unique_names
+from .fold import NO_GRADIENT
+from .ir import Entry, Node, Program, evaluate, rewritten, to_json, unique_names
 
 Cut = Dict[int, np.ndarray]     # {axis: the indices that remain}
+Values = Dict[str, np.ndarray]
 
 
-def unfold(reduced: Program, program: Program) -> Program:
+def unfold(reduced: Program, folded: Program, stand_ins: Values, program: Program) -> Program:
     """A pruned program whose parameters are computed as in ``program``, from ingredients that are cut to what remains.
 
     λ·W becomes the product of a cut λ and a cut W again, so that both can be trained.
@@ -20,7 +22,11 @@ def unfold(reduced: Program, program: Program) -> Program:
     Parameters
     ----------
     reduced : Program
-        What ``prune_graph`` made of ``fold(program)``, whatever the values were.
+        What ``prune_graph`` made of ``folded``.
+    folded : Program
+        What ``fold`` made of ``program`` with ``stand_ins`` as its values.
+    stand_ins : dict of str to numpy.ndarray
+        Drawn at random; 0 only in the factors that are removed.
     program : Program
 
     Returns
@@ -34,9 +40,8 @@ def unfold(reduced: Program, program: Program) -> Program:
         A parameter is computed in a way that cutting its ingredients does not preserve, such as a weight that is
         divided by its norm.
     """
-    folded = fold(program)
     names = [node.name for node in reduced.nodes() if node.name in folded.origins]
-    cuts = _cuts(reduced, folded, program, names)
+    cuts = _cuts(reduced, folded, stand_ins, names)
     values = {name: cut_to(program.values[name], cut) for name, cut in cuts.items()}
     variables = {node.name: node for node in program.nodes() if node.is_variable}
     leaves = {name: Node('null', name, dict(variables[name].attrs, __shape__=str(value.shape)))
@@ -51,10 +56,7 @@ def unfold(reduced: Program, program: Program) -> Program:
         return Entry(leaves[node.name] if node.is_variable else copies[node], entry.output)
 
     computed = {name: copy(folded.origins[name]) for name in names}
-    for name, value in zip(computed, evaluate(list(computed.values()), values) if computed else ()):
-        if not np.array_equal(value, cut_to(folded.values[name], reduced.kept_indices.get(name, {}))):
-            raise SSSError(f'{name} is computed from its parameters in a way that does not allow them to be cut while '
-                           f'the network trains; train without shrink')
+    _check(computed, {name: cut_to(stand_ins[name], cut) for name, cut in cuts.items()}, reduced)
 
     def replace(node: Node, inputs):
         if node.is_variable:
@@ -71,38 +73,54 @@ def cut_to(value: np.ndarray, cut: Cut) -> np.ndarray:
     return value
 
 
-def _cuts(reduced: Program, folded: Program, program: Program, names: List[str]) -> Dict[str, Cut]:
-    """{parameter of ``program`` that is still used: its cut}."""
-    cuts: Dict[str, Cut] = {}
+def _check(computed: Dict[str, Entry], values: Values, reduced: Program) -> None:
+    """Do the cut ingredients give the cut parameters?"""
+    try:
+        found = evaluate(list(computed.values()), values) if computed else []
+    except mx.base.MXNetError:      # shapes that do not fit
+        found = [None] * len(computed)
+    for name, value in zip(computed, found):
+        if not np.array_equal(value, reduced.values[name]):
+            raise SSSError(f'{name} is computed from its parameters in a way that does not allow them to be cut while '
+                           f'the network trains; train without shrink')
 
-    def add(leaf: str, cut: Cut) -> None:
+
+def _cuts(reduced: Program, folded: Program, stand_ins: Values, names: List[str]) -> Dict[str, Cut]:
+    """{parameter of the program before ``fold`` that is still used: its cut}."""
+    cuts = {node.name: reduced.kept_indices.get(node.name, {}) for node in reduced.nodes()
+            if reduced.is_parameter(node) and node.name not in folded.origins}
+    for leaf, used in (_used(reduced, folded, stand_ins, names) if names else {}).items():
+        lines = {axis: np.flatnonzero(np.moveaxis(used, axis, 0).reshape(size, -1).any(axis=1))
+                 for axis, size in enumerate(used.shape)}
+        cut = {axis: line for axis, line in lines.items() if 0 < line.size < used.shape[axis]}
         known = cuts.setdefault(leaf, cut)
         if known.keys() != cut.keys() or not all(np.array_equal(known[axis], cut[axis]) for axis in cut):
             raise SSSError(f'{leaf} is used in two ways that need different parts of it, which cannot be cut while the '
                            f'network trains; train without shrink')
-
-    for node in reduced.nodes():
-        if program.is_parameter(node) and node.name not in folded.origins:
-            add(node.name, reduced.kept_indices.get(node.name, {}))
-    vectors: Dict[str, List[str]] = {}      # {computed parameter: ingredients with one value for each channel or group}
-    for name in names:
-        cut = reduced.kept_indices.get(name, {})
-        for node in Program([folded.origins[name]], {}, ()).nodes():
-            if not program.is_parameter(node):
-                continue
-            size = program.values[node.name].shape
-            if size == folded.values[name].shape:
-                add(node.name, cut)
-            elif 0 in cut and np.prod(size) > 1:
-                vectors.setdefault(name, []).append(node.name)
-            else:
-                add(node.name, {})
-    if vectors:     # computed from numbered entries, the channels that remain show which entries they need
-        numbered = {leaf for leaves in vectors.values() for leaf in leaves}
-        tags = {leaf: np.arange(value.size, dtype='float32').reshape(value.shape) if leaf in numbered
-                else np.ones_like(value) for leaf, value in program.values.items()}
-        for (name, leaves), value in zip(vectors.items(), evaluate([folded.origins[name] for name in vectors], tags)):
-            needed = np.unique(value[reduced.kept_indices[name][0]]).astype(int)
-            for leaf in leaves:
-                add(leaf, {0: needed} if needed.size < program.values[leaf].size else {})
     return cuts
+
+
+def _used(reduced: Program, folded: Program, stand_ins: Values, names: List[str]) -> Dict[str, np.ndarray]:
+    """{ingredient: booleans of its shape}: the entries on which what remains of the computed parameters depends.
+
+    These are the entries with a gradient.
+    """
+    def replace(node: Node, inputs):
+        return dict(enumerate(inputs)) if node.op in NO_GRADIENT[:2] else \
+            Node(node.op, node.name, node.attrs, inputs, node.extra)
+
+    symbol = mx.sym.load_json(to_json(rewritten([folded.origins[name] for name in names], replace)))
+    leaves = {name: mx.nd.array(np.where(stand_ins[name] == 0, 1, stand_ins[name])) for name in symbol.list_inputs()}
+    random = np.random.RandomState(0)
+    heads = []
+    for name in names:
+        head, cut = np.zeros(folded.values[name].shape, 'float32'), reduced.kept_indices.get(name, {})
+        index = np.ix_(*(cut.get(axis, np.arange(size)) for axis, size in enumerate(head.shape)))
+        head[index] = random.uniform(0.5, 1.5, head[index].shape)
+        heads.append(mx.nd.array(head))
+    for leaf in leaves.values():
+        leaf.attach_grad()
+    with mx.autograd.record():
+        results = mx.nd.CachedOp(symbol)(*leaves.values())
+    mx.autograd.backward(results, heads if isinstance(results, list) else heads[0])
+    return {name: leaf.grad.asnumpy() != 0 for name, leaf in leaves.items()}

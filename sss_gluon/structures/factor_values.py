@@ -11,12 +11,14 @@ from ..graph.ir import Program
 def fill_nonzero(program: Program, net: gluon.HybridBlock) -> None:
     """Make all values of a traced program nonzero, except its factors, and its constant channels positive.
 
-    A branch without inputs gives 0 in a new network, because biases start at 0, but a constant in a trained one.
+    A branch without inputs gives 0 in a new network, because biases start at 0, but a constant in a trained one. The
+    values differ, so that nothing cancels where a weight is computed, from W − mean(W) for instance.
     """
+    drawn = np.random.RandomState(0).uniform(0.5, 1, 10007).astype('float32')      # a prime, where it repeats
     factors = {factor_variable(program, factor) for factor in scaling_factors(net)}
     for name, value in program.values.items():
         if name not in factors:
-            program.values[name] = np.full_like(value, -1 if name.endswith('mean') else 1)
+            program.values[name] = np.resize(-drawn if name.endswith('mean') else drawn, value.shape).astype(value.dtype)
 
 
 def factor_variable(program: Program, factor: ScalingFactor) -> str:

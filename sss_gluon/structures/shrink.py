@@ -62,7 +62,8 @@ class Shrunk:
                 raise SSSError(f'factor {factor.name} is not 0 where its structures are to be removed; hold it at 0 '
                                f'first')
             filled.values[factor_variable(program, factor)] = (~mask).astype('float32')
-        smaller = unfold(prune_graph(fold(filled), training=True)[0], program)
+        folded = fold(filled)
+        smaller = unfold(prune_graph(folded, training=True)[0], folded, filled.values, program)
         origin = {variable: name for name, variable in program.variables.items()}
         mine = {structural: parameter for parameter, structural in _structural(whole)}
         self.net = to_block(smaller, next(iter(mine.values())).list_ctx())
@@ -83,7 +84,7 @@ class Shrunk:
                 for array, part in zip(parameter.list_data(), self.parameters[name].list_data()):
                     value = array.asnumpy()
                     value[self.kept[name]] = part.asnumpy()
-                    array[:] = value
+                    mx.nd.array(value, dtype=value.dtype).copyto(array)     # whatever its layout
         mx.nd.waitall()
         return self.whole
 

@@ -16,8 +16,10 @@ class FactorControl:
     names: List[str]
     factors: Dict[str, int]
     gamma_multipliers: Dict[str, float]
+    scaled: Dict[str, List[str]]
     held: Dict[str, np.ndarray]
     removed: Dict[str, np.ndarray]
+    _pressure: Dict[str, np.ndarray]
     optimizer: Any
     _params: List[gluon.Parameter]
     _updaters: List[Any]
@@ -67,7 +69,9 @@ class FactorControl:
         pressure : dict of str to numpy.ndarray
             {factor name: multiplier of each structure, shape (size,)}.
         """
-        for name, array in pressure.items():
+        self._refuse_on_kvstore('γ cannot be set')
+        self._pressure.update((name, np.array(array)) for name, array in pressure.items())
+        for name, array in self._pressure.items():
             if self._present(name):
                 index = self.factors[name]
                 self.optimizer.gamma_mult[index] = self.gamma_multipliers[name] * self._part(index, array)
@@ -89,23 +93,27 @@ class FactorControl:
         """Multiply the factors into the parameters that they scale, set them to 1, and train them no more.
 
         The function stays the same. A weight W behind a small λ learns λ² times as slowly as λ·W does, and pruning
-        multiplies the two anyway. Factors that are 0 stay 0, and their weights stay as they are.
+        multiplies the two anyway. Factors that are 0 stay 0, and their weights stay as they are. A factor of a layer of
+        one's own, or of a weight that is used without the factor too, keeps its value.
         """
+        self._refuse_on_kvstore('factors cannot be folded')
         mx.nd.waitall()
-        index = {name: i for i, name in enumerate(self.names)}
-        for name, i in self.factors.items():
+        for name, scaled in self.scaled.items():
             if not self._present(name):
                 continue
-            scale = self._params[i].list_data()[0].asnumpy()
-            prefix = self.names[i][:-len('factor')]
-            for other in (index.get(prefix + suffix) for suffix in ('weight', 'bias', 'gamma', 'beta')):
-                if other is None or self.names[other] not in self._kept and self._kept:
-                    continue
-                value = self._params[other].list_data()[0].asnumpy()
+            i = self.factors[name]
+            scale = self._value(i)
+            for other in (self.names.index(own) for own in scaled if not self._kept or own in self._kept):
+                value = self._value(other)
                 each = np.repeat(np.where(scale == 0, 1, scale), len(value) // scale.size)
                 self._restart(other, value * each.reshape((-1,) + (1,) * (value.ndim - 1)))
             self._restart(i, scale != 0)
         self.optimizer.train_factors = False
+
+    def _value(self, index: int) -> np.ndarray:
+        """A parameter, in float32 if there is a float32 copy of it."""
+        state = self._updaters[0].states.get(index)
+        return (state[0] if isinstance(state, tuple) else self._params[index].list_data()[0]).asnumpy()
 
     def _restart(self, index: int, value: np.ndarray) -> None:
         """Set a parameter on all devices, and its momentum to 0."""

@@ -26,18 +26,20 @@ class FactorTrainer(FactorControl, gluon.Trainer):
     multipliers of γ. ``aggregate`` updates small parameters through ``GradientBuckets``, which get ``views`` and
     ``grouped``. With a ``loss_scaler``, a step whose gradients overflow lowers the scale, sets ``overflowed`` and
     changes nothing else, neither momenta nor the schedule. ``held`` maps factor names to masks of the structures that
-    ``hold`` pinned at zero, ``removed`` to masks of those that ``rebind`` removed.
+    ``hold`` pinned at zero, ``removed`` to masks of those that ``rebind`` removed, and
+    ``scaled`` maps factor names to the names of the parameters that they multiply.
     """
 
     def __init__(self, named_parameters, optimizer, factors: Dict[str, int], gamma_multipliers: Dict[str, float],
                  aggregate: bool, views: bool, grouped: Optional[Set[int]] = None,
-                 loss_scaler: Optional[LossScaler] = None, **kwargs):
+                 loss_scaler: Optional[LossScaler] = None, scaled: Optional[Dict[str, List[str]]] = None, **kwargs):
         self.names = [name for name, _ in named_parameters]
-        self.factors, self.gamma_multipliers = factors, gamma_multipliers
+        self.factors, self.gamma_multipliers, self.scaled = factors, gamma_multipliers, scaled or {}
         self.loss_scaler, self.overflowed = loss_scaler, False
         super().__init__([parameter for _, parameter in named_parameters], optimizer, **kwargs)
         self.held: Dict[str, np.ndarray] = {}
         self.removed: Dict[str, np.ndarray] = {}
+        self._pressure: Dict[str, np.ndarray] = {}
         self._whole = [(p, p.grad_req != 'null') for p in self._params]
         self._kept: Dict[str, Index] = {}       # after rebind: the part of each parameter that remains
         self._buckets: List[GradientBuckets] = []
@@ -187,6 +189,7 @@ class FactorTrainer(FactorControl, gluon.Trainer):
         for updater in self._updaters:
             updater.states.clear()
         self.set_states(states)
+        self.press({})
         self._make_buckets()
         self._bind()
 
@@ -210,7 +213,6 @@ class FactorTrainer(FactorControl, gluon.Trainer):
         if self.loss_scaler:
             arrays[LOSS_SCALE] = self.loss_scaler.state()
         return arrays
-
 
     def set_states(self, arrays: Dict[str, np.ndarray], source: str = 'the states') -> None:
         """Restore ``states()`` of a trainer of the same network; anything that does not fit is an error."""

@@ -9,7 +9,7 @@ from mxnet import gluon
 from ..errors import SSSError
 from ..factors import scaling_factors
 from .factor_trainer import FactorTrainer
-from .parameters import NO_DECAY, exempt_from_decay, gamma_multipliers, named_parameters
+from .parameters import NO_DECAY, exempt_from_decay, gamma_multipliers, named_parameters, scaled_parameters
 from .precision import LossScaler
 
 
@@ -86,7 +86,7 @@ def make_trainer(net: gluon.Block, gamma: float = 0.01, learning_rate: Optional[
         param_dict={i: parameter for i, (_, parameter) in enumerate(named)})
     views = hasattr(net, 'spec') and not _has_run(net)
     return FactorTrainer(named, optimizer, index, multipliers, aggregate, views, _grouped(net, position), loss_scaler,
-                         kvstore=kvstore, update_on_kvstore=update_on_kvstore)
+                         scaled_parameters(net), kvstore=kvstore, update_on_kvstore=update_on_kvstore)
 
 
 def _grouped(net: gluon.Block, position: Dict[int, int]) -> Optional[Set[int]]:
