@@ -69,7 +69,7 @@ def removed(structure: Structure) -> str:
 
 def describe_gamma(found) -> str:
     """The γ that are predicted to leave some shares of the MACs, and those worth sweeping."""
-    end, rows = found.ramp[-1], [[f'{size.gamma:.2g}', f'{size.macs:.1%}', f'{size.params:.1%}',
+    end, rows = found.ramp[-1], [[f'{size.gamma:.3g}', f'{size.macs:.1%}', f'{size.params:.1%}',
                                   ', '.join(f'{some}/{total} {kind}s' for kind, (some, total) in size.alive.items())]
                                  for size in found.steps_down()]
     table = tabulate(rows, headers=['γ', 'MACs left', 'params left', 'alive'], disable_numparse=True,
