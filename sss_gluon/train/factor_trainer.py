@@ -90,13 +90,16 @@ class FactorTrainer(FactorControl, gluon.Trainer):
             self._stepping = self._gathered = False
 
     def _allreduce_grads(self):
-        if not self._stepping or self._update_on_kvstore:
+        if self._update_on_kvstore or not (self._stepping or self._kept):
             super()._allreduce_grads()
         elif self._kvstore:
-            self._gather()
-            if self._all_fresh():
-                for key, arrays in self.messages().items():
-                    self._kvstore.pushpull(key, arrays, priority=-key)
+            if self._stepping:
+                self._gather()
+                sums = self.messages() if self._all_fresh() else {}
+            else:
+                sums = self._single(set())
+            for key, arrays in sums.items():
+                self._kvstore.pushpull(key, arrays, priority=-key)
 
     def messages(self) -> Dict[int, List[mx.nd.NDArray]]:
         """{store key: the arrays of all devices} that ``step`` sums over devices and workers."""
@@ -105,10 +108,13 @@ class FactorTrainer(FactorControl, gluon.Trainer):
         for position, copies in enumerate(zip(*(buckets.buckets for buckets in self._buckets))):
             arrays = [bucket.grad for bucket in copies]
             found[self._key(('bucket', position), arrays[0])] = arrays
-        served = set(self._buckets[0].served) if self._buckets else ()
-        found.update((self._key(i, p.grad()) if self._kept else i, p.list_grad())
-                     for i, p in self._trained() if i not in served)
+        found.update(self._single(set(self._buckets[0].served) if self._buckets else set()))
         return found
+
+    def _single(self, served: Set[int]) -> Dict[int, List[mx.nd.NDArray]]:
+        """The messages of the parameters that are in no bucket."""
+        return {self._key(i, p.list_grad()[0]) if self._kept else i: p.list_grad()
+                for i, p in self._trained() if i not in served}
 
     def _key(self, name, array: mx.nd.NDArray) -> int:
         """The key of the store for arrays of this name and shape; a store cannot change the shape of a key."""

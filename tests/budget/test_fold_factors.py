@@ -23,8 +23,15 @@ class Net(nn.HybridSequential):
                      nn.Dense(5, in_units=4 * 16))
 
 
-class SharedFactor(nn.HybridSequential):
-    """The second layer has the parameters of the first."""
+def share(first, second, name):
+    """Gluon shares all parameters of a layer or none."""
+    object.__setattr__(second, name, getattr(first, name))
+    second._reg_params[name] = getattr(first, name)
+    second.params._params = {parameter.name: parameter for parameter in second._reg_params.values()}
+
+
+class SharedLayer(nn.HybridSequential):
+    """The second layer has all parameters of the first."""
 
     def __init__(self):
         super().__init__()
@@ -41,8 +48,7 @@ class OneFactor(nn.HybridSequential):
         super().__init__()
         with self.name_scope():
             first, second = (sss.ScaledConv2D(3, 1, in_channels=3, kind='neuron') for _ in range(2))
-            second.factor = first.factor
-            second._reg_params['factor'] = first.factor
+            share(first, second, 'factor')
             self.add(first, nn.Activation('relu'), second, nn.Dense(5, in_units=192))
 
 
@@ -53,8 +59,7 @@ class SharedWeight(nn.HybridSequential):
         super().__init__()
         with self.name_scope():
             first, second = nn.Conv2D(3, 1, in_channels=3), sss.ScaledConv2D(3, 1, in_channels=3, kind='neuron')
-            second.weight = first.weight
-            second._reg_params['weight'] = first.weight
+            share(first, second, 'weight')
             self.add(first, second, nn.Dense(5, in_units=192))
 
 
@@ -74,7 +79,8 @@ class Own(nn.HybridSequential):
 
 
 def prepared(build, fill, powers):
-    net = fill(build())
+    net = build()
+    fill(net)
     random = np.random.RandomState(0)
     for factor in sss.scaling_factors(net):
         value = 2.0 ** random.randint(-3, 3, factor.parameter.shape) if powers else \
@@ -84,8 +90,9 @@ def prepared(build, fill, powers):
     return net
 
 
+@pytest.mark.filterwarnings('ignore:Parameter .* is already initialized')
 @pytest.mark.parametrize('powers', [True, False], ids=['powers of two', 'any'])
-@pytest.mark.parametrize('build, stay', [(Net, False), (SharedFactor, False), (OneFactor, False), (SharedWeight, True),
+@pytest.mark.parametrize('build, stay', [(Net, False), (SharedLayer, False), (OneFactor, False), (SharedWeight, True),
                                          (Own, True)], ids=lambda value: getattr(value, '__name__', ''))
 def test_the_function_stays_the_same(build, stay, powers, fill, batch):
     net = prepared(build, fill, powers)
