@@ -10,7 +10,8 @@ from ..errors import SSSError
 from .holder import Holder, Measure
 
 POINTS = 200        # control points of a search
-PRESSES = 40        # a structure is pressed to zero within this part of the search
+PRESSES = 40        # a structure is pressed to zero within this part of the search,
+SETTLE = 3.0        # and within at least so many steps
 
 
 class Budget(Holder):
@@ -67,12 +68,14 @@ class Budget(Holder):
         self.target, self.steps, self.what = target, steps, what
         self.multiplier = np.concatenate([np.full(part.size, trainer.gamma_multipliers[name])
                                           for name, part in self.split(self.held).items()])
-        floor = self.left(self._may_go(np.ones(self.held.size)))
+        driven = self.multiplier > 0
+        first = np.append(True, self.layer[1:] != self.layer[:-1]) & ~self.may_vanish      # one of each layer stays
+        floor = self.left(driven & ~first)
         if floor > target:
             raise SSSError(f'a budget of {target:g} of the {what} cannot be met: without all structures that can be '
                            f'removed, {floor:.3f} remain; raise it, or give more kinds of structures a factor')
         self.interval = max(1, steps // POINTS)
-        self.press_steps = max(1.0, steps / PRESSES)
+        self.press_steps = max(SETTLE, steps / PRESSES)
         self.memory = float(np.exp(-self.interval / max(20.0, self.press_steps)))
         self.base = trainer.gamma
         self.values = self.read()
@@ -101,12 +104,9 @@ class Budget(Holder):
         if self.steps_done % self.interval == 0:
             self._control()
 
-    def _may_go(self, values: np.ndarray) -> np.ndarray:
-        """Booleans: alive, driven by γ, and not the last of its layer."""
-        if values.all():        # all but one of each layer, the first
-            first = np.append(True, self.layer[1:] != self.layer[:-1]) & ~self.may_vanish
-            return ~first & (self.multiplier > 0)
-        return (values != 0) & (self.multiplier > 0) & ~self.needed(values)
+    def _may_go(self) -> np.ndarray:
+        """Booleans: there, driven by γ, and not the last of its layer."""
+        return ~self.held & ~self.inside & (self.multiplier > 0) & ~self.needed(~self.held)
 
     def _costs(self) -> np.ndarray:
         """The share that each structure costs while all others are there; those of a layer cost the same."""
@@ -121,7 +121,7 @@ class Budget(Holder):
     def _control(self) -> None:
         now, trainer = self.read(), self.trainer
         friction = 1 - trainer.optimizer.momentum
-        self.moved = self.memory * self.moved + (now - self.values) * friction + \
+        self.moved = self.memory * self.moved + (np.abs(now) - np.abs(self.values)) * friction + \
             self.strength * self.multiplier * self.pressure * self.passed
         self.weight = self.memory * self.weight + self.passed
         self.passed = 0.0
@@ -130,12 +130,12 @@ class Budget(Holder):
         if self.met:
             self._finish()
             return
-        candidates = self._may_go(np.where(self.held, 0.0, 1.0))
+        candidates = self._may_go()
         rate = max(trainer.learning_rate, 1e-12)
 
         def force(steps: float) -> np.ndarray:
             """γ that brings each structure to zero within some steps."""
-            needed = (resistance + now * friction / (rate * steps)) / np.maximum(self.multiplier, 1e-12)
+            needed = (resistance + np.abs(now) * friction / (rate * steps)) / np.maximum(self.multiplier, 1e-12)
             return np.where(candidates, needed, np.inf)
 
         left = max(self.steps - self.steps_done, self.press_steps)
@@ -150,13 +150,13 @@ class Budget(Holder):
             self._choose(force(self.press_steps), max(1, int(round(going * self.press_steps / left))))
         self.strength = self.base
         if self.chosen.any():
-            single = self.chosen.sum() == 1
-            time = self.deadline - self.steps_done if single else self.press_steps
+            time = self.deadline - self.steps_done
             wanted = force(max(time, 2.0 * self.interval))[self.chosen].max()
-            if single and time < 0:
-                wanted = max(wanted, 1.1 * trainer.gamma)       # late: the resistance grew as the factor shrank
-            growth = 1.25 * trainer.gamma + friction / (rate * self.press_steps)
-            self.strength = float(np.clip(wanted, self.base, max(self.base, growth)))
+            rise = float(np.exp(self.interval / self.press_steps)) * trainer.gamma
+            if time < 0:
+                wanted = max(wanted, rise)      # late: the resistance grew as the factor shrank
+            most = rise + friction / (rate * self.press_steps)
+            self.strength = float(np.clip(wanted, self.base, max(self.base, most)))
         self.highest = max(self.highest, self.strength)
         self.pressure = np.where(self.chosen, 1.0, self.base / self.strength if self.strength else 1.0)
         self._apply()
@@ -167,9 +167,9 @@ class Budget(Holder):
 
     def _hold_zeros(self, now: np.ndarray, resistance: np.ndarray) -> bool:
         """Hold what has become zero, as long as the budget asks for it; the rest gets its last values back."""
-        new = np.flatnonzero((now == 0) & ~self.held)
+        new = np.flatnonzero((now == 0) & ~self.held & ~self.inside)
         new = new[np.argsort(resistance[new], kind='stable')]
-        last = self.needed(np.where(self.held, 0.0, np.where(now == 0, 1e-6 * self.values, now)))
+        last = self.needed(~self.held & (now != 0), np.where(self.held, -1.0, np.abs(self.values)))
         spared = [i for i in new if last[i]]
         new = np.array([i for i in new if not last[i]], int)
 
@@ -187,21 +187,19 @@ class Budget(Holder):
             self.met = True
         spared += list(new[count:])
         self.revive(spared, self.values)
-        now[spared] = np.maximum(self.values[spared], 1e-3)
+        now[spared] = self.values[spared]
         self.hold(new[:count])
         self.values = now
         return bool(count)
 
     def _choose(self, force: np.ndarray, count: int) -> None:
-        """Choose the structures to press; a single one stays chosen unless another needs half of its γ."""
-        best = np.argsort(force)[:count]
-        best = best[np.isfinite(force[best])]
-        if count == 1 and self.chosen.sum() == 1 and best.size and force[best[0]] > 0.5 * force[self.chosen][0]:
-            return
-        if count == 1:
+        """Press that many structures, those chosen before first: near zero, noise would have others chosen again and
+        again."""
+        order = np.argsort(force)[:np.isfinite(force).sum()]
+        missing = count - self.chosen.sum()
+        if missing > 0:
+            self.chosen[order[~self.chosen[order]][:missing]] = True
             self.deadline = self.steps_done + self.press_steps
-        self.chosen[:] = False
-        self.chosen[best] = True
 
     def _finish(self) -> None:
         self.strength, self.pressure = 0.0, np.ones(self.held.size)

@@ -42,7 +42,7 @@ class Holder:
         factors = scaling_factors(net)
         if not factors:
             raise SSSError('the network has no scaling factors, so no structure can become zero; build it with factors')
-        counter = MaskedCounter(net, input_shape, weights='nonzero')
+        self._counter = counter = MaskedCounter(net, input_shape, weights='nonzero')
         self.trainer, self.names = trainer, [factor.name for factor in factors]
         self.measure: Measure = measure or (lambda masks: counter.share(masks).macs)
         sizes = [factor.parameter.shape[0] for factor in factors]
@@ -50,6 +50,7 @@ class Holder:
         self.layer = np.repeat(np.arange(len(sizes)), sizes)
         self.may_vanish = np.repeat([factor.kind == 'block' for factor in factors], sizes)
         self.held = np.zeros(self.ends[-1], bool)
+        self.inside = np.zeros(self.ends[-1], bool)     # of what is held, such as the neurons of a block
         self.steps_done, self.share, self.cut_share = 0, 1.0, 1.0
 
     def split(self, vector: np.ndarray) -> Dict[str, np.ndarray]:
@@ -57,24 +58,24 @@ class Holder:
         return dict(zip(self.names, np.split(vector, self.ends[:-1])))
 
     def read(self) -> np.ndarray:
-        """|λ| of all structures, float64."""
+        """λ of all structures, float64."""
         values = self.trainer.factor_values()
-        return np.abs(np.concatenate([values[name] for name in self.names]).astype('float64'))
+        return np.concatenate([values[name] for name in self.names]).astype('float64')
 
     def left(self, held: np.ndarray) -> float:
         """Share of the dense network that is left without some structures."""
         return self.measure(self.split(~held))
 
-    def needed(self, values: np.ndarray) -> np.ndarray:
-        """Booleans: the last structure of each layer, or the largest if none is alive.
+    def needed(self, alive: np.ndarray, size: Optional[np.ndarray] = None) -> np.ndarray:
+        """Booleans: the last structure of each layer that is alive, or if none is, that of the largest ``size``.
 
         Without it the network would not depend on its input. Blocks may all go: their shortcuts remain.
         """
-        result = np.zeros(values.size, bool)
-        alive = np.bincount(self.layer, weights=values != 0)
-        for layer in np.flatnonzero(alive <= 1):
+        result = np.zeros(alive.size, bool)
+        for layer in np.flatnonzero(np.bincount(self.layer, weights=alive) <= 1):
             inside = np.flatnonzero(self.layer == layer)
-            result[inside[np.argmax(values[inside])]] = True
+            order = alive if size is None or alive[inside].any() else size
+            result[inside[np.argmax(order[inside])]] = True
         return result & ~self.may_vanish
 
     def hold(self, indices: np.ndarray) -> None:
@@ -83,12 +84,18 @@ class Holder:
             self.held[indices] = True
             self.trainer.hold(self.split(self.held))
             self.share = self.left(self.held)
+            self._find_inside()
+
+    def _find_inside(self) -> None:
+        if (self.held & self.may_vanish).any() and not self.may_vanish.all():
+            present = self._counter.present(self.split(~self.held))
+            self.inside = np.array([name not in present for name in self.names])[self.layer] & ~self.held
 
     def revive(self, indices: Sequence[int], values: np.ndarray) -> None:
         """Give structures that must not go the values that they had before they became zero."""
         if len(indices):
             now = self.read()
-            now[indices] = np.maximum(values[indices], 1e-3)
+            now[indices] = values[indices]
             touched = {self.names[layer] for layer in self.layer[indices]}
             self.trainer.set_factor_values({name: part for name, part in self.split(now).items() if name in touched})
 
@@ -138,3 +145,4 @@ class Holder:
                                f'budget; name another run=')
             value = np.asarray(states[name]).astype(np.asarray(own).dtype)
             setattr(self, name, value.item() if np.ndim(own) == 0 else value)
+        self._find_inside()

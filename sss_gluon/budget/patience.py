@@ -36,8 +36,8 @@ class Patience(Holder):
         self.steps_done += 1
         if self.steps_done % self.interval:
             return
-        zero = self.read() == 0
+        zero = (self.read() == 0) & ~self.inside
         self.since = np.where(zero, np.where(self.since < 0, self.steps_done, self.since), -1)
         ready = zero & ~self.held & (self.steps_done - self.since >= self.patience)
-        ready &= ~self.needed((~(self.held | ready)).astype(float))
+        ready &= ~self.needed(~(self.held | ready), np.where(self.held, -1, self.since))
         self.hold(np.flatnonzero(ready))

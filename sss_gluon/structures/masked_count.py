@@ -1,7 +1,7 @@
 """The size of the network that is left when some structures are removed, counted without building it."""
 from __future__ import annotations
 
-from typing import Dict, Mapping, NamedTuple, Sequence
+from typing import Dict, Mapping, NamedTuple, Sequence, Set
 
 import numpy as np
 from mxnet import gluon
@@ -12,6 +12,7 @@ from ..graph.count import Count, count_program
 from ..graph.fold import fold
 from ..graph.prune import prune_graph
 from ..graph.trace import trace
+from ..graph.unfold import unfold
 from .factor_values import factor_variable, fill_nonzero
 
 WEIGHTS = ('current', 'nonzero')
@@ -72,19 +73,33 @@ class MaskedCounter:
         SSSError
             The network has no factor of a name, or one of another size.
         """
+        self._set(masks)
+        key = b''.join(np.packbits(self._program.values[variable] != 0).tobytes()
+                       for variable in self._variables.values())
+        if key not in self._known:
+            self._known[key] = count_program(prune_graph(fold(self._program))[0])
+        return self._known[key]
+
+    def present(self, masks: Mapping[str, np.ndarray]) -> Set[str]:
+        """Names of the factors that scale something in what would be left.
+
+        The structures of the others were inside of something that went, such as a block, and cost nothing any more.
+        """
+        self._set(masks)
+        left = unfold(prune_graph(fold(self._program))[0], self._program)
+        used = {node.name for node in left.nodes()}
+        return {name for name, variable in self._variables.items() if variable in used}
+
+    def _set(self, masks: Mapping[str, np.ndarray]) -> None:
+        """Put a choice of structures into the program."""
         alive = {name: np.asarray(values) != 0 for name, values in masks.items()}
         for name, mask in alive.items():
             if name not in self._whole:
                 raise SSSError(f'the network has no factor {name!r}; its factors: {", ".join(self._whole) or "none"}')
             if mask.shape != self._whole[name].shape:
                 raise SSSError(f'the mask of factor {name} has shape {mask.shape} instead of {self._whole[name].shape}')
-        values = {name: alive.get(name, whole) for name, whole in self._whole.items()}
-        key = b''.join(np.packbits(value != 0).tobytes() for value in values.values())
-        if key not in self._known:
-            self._program.values.update((self._variables[name], value.astype('float32'))
-                                        for name, value in values.items())
-            self._known[key] = count_program(prune_graph(fold(self._program))[0])
-        return self._known[key]
+        self._program.values.update((self._variables[name], alive.get(name, whole).astype('float32'))
+                                    for name, whole in self._whole.items())
 
     def share(self, masks: Mapping[str, np.ndarray]) -> Share:
         """``count`` over ``dense``."""

@@ -18,8 +18,8 @@ class FactorControl:
     gamma_multipliers: Dict[str, float]
     scaled: Dict[str, List[str]]
     held: Dict[str, np.ndarray]
+    pressure: Dict[str, np.ndarray]
     removed: Dict[str, np.ndarray]
-    _pressure: Dict[str, np.ndarray]
     optimizer: Any
     _params: List[gluon.Parameter]
     _updaters: List[Any]
@@ -52,14 +52,13 @@ class FactorControl:
             if not self._present(name):
                 continue
             held = self._part(index, self.held[name])
-            self.optimizer.held[index] = held
             for device, updater in enumerate(self._updaters):
                 array = self._params[index]._data[device]
                 keep = mx.nd.array(~held, ctx=array.context)
                 for values in (array, updater.states.get(index)):
                     if values is not None:
                         values *= keep
-        self.optimizer.changes += 1
+        self._instruct()
 
     def press(self, pressure: Mapping[str, np.ndarray]) -> None:
         """Multiply γ for single structures, on top of ``gamma_multipliers``.
@@ -70,11 +69,19 @@ class FactorControl:
             {factor name: multiplier of each structure, shape (size,)}.
         """
         self._refuse_on_kvstore('γ cannot be set')
-        self._pressure.update((name, np.array(array)) for name, array in pressure.items())
-        for name, array in self._pressure.items():
-            if self._present(name):
-                index = self.factors[name]
-                self.optimizer.gamma_mult[index] = self.gamma_multipliers[name] * self._part(index, array)
+        self.pressure.update((name, np.array(array)) for name, array in pressure.items())
+        self._instruct()
+
+    def _instruct(self) -> None:
+        """Tell the optimizer what is held and pressed, in the shapes of the present network."""
+        for name, index in self.factors.items():
+            if not self._present(name):
+                continue
+            if name in self.held:
+                self.optimizer.held[index] = self._part(index, self.held[name])
+            if name in self.pressure:
+                self.optimizer.gamma_mult[index] = self.gamma_multipliers[name] * \
+                    self._part(index, self.pressure[name])
         self.optimizer.changes += 1
 
     def factor_values(self) -> Dict[str, np.ndarray]:

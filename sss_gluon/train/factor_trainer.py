@@ -38,8 +38,8 @@ class FactorTrainer(FactorControl, gluon.Trainer):
         self.loss_scaler, self.overflowed = loss_scaler, False
         super().__init__([parameter for _, parameter in named_parameters], optimizer, **kwargs)
         self.held: Dict[str, np.ndarray] = {}
+        self.pressure: Dict[str, np.ndarray] = {}
         self.removed: Dict[str, np.ndarray] = {}
-        self._pressure: Dict[str, np.ndarray] = {}
         self._whole = [(p, p.grad_req != 'null') for p in self._params]
         self._kept: Dict[str, Index] = {}       # after rebind: the part of each parameter that remains
         self._buckets: List[GradientBuckets] = []
@@ -195,7 +195,6 @@ class FactorTrainer(FactorControl, gluon.Trainer):
         for updater in self._updaters:
             updater.states.clear()
         self.set_states(states)
-        self.press({})
         self._make_buckets()
         self._bind()
 
