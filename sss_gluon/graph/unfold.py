@@ -76,11 +76,11 @@ def cut_to(value: np.ndarray, cut: Cut) -> np.ndarray:
 def _check(computed: Dict[str, Entry], values: Values, reduced: Program) -> None:
     """Do the cut ingredients give the cut parameters?"""
     try:
-        found = evaluate(list(computed.values()), values) if computed else []
+        found = dict(zip(computed, evaluate(list(computed.values()), values) if computed else []))
     except mx.base.MXNetError:      # shapes that do not fit
-        found = [None] * len(computed)
-    for name, value in zip(computed, found):
-        if not np.array_equal(value, reduced.values[name]):
+        found = {}
+    for name in computed:
+        if name not in found or not np.array_equal(found[name], reduced.values[name]):
             raise SSSError(f'{name} is computed from its parameters in a way that does not allow them to be cut while '
                            f'the network trains; train without shrink')
 

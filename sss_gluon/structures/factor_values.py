@@ -18,7 +18,8 @@ def fill_nonzero(program: Program, net: gluon.HybridBlock) -> None:
     factors = {factor_variable(program, factor) for factor in scaling_factors(net)}
     for name, value in program.values.items():
         if name not in factors:
-            program.values[name] = np.resize(-drawn if name.endswith('mean') else drawn, value.shape).astype(value.dtype)
+            sign = -1 if name.endswith('mean') else 1
+            program.values[name] = np.resize(sign * drawn, value.shape).astype(value.dtype)
 
 
 def factor_variable(program: Program, factor: ScalingFactor) -> str:

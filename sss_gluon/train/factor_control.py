@@ -16,7 +16,7 @@ class FactorControl:
     names: List[str]
     factors: Dict[str, int]
     gamma_multipliers: Dict[str, float]
-    scaled: Dict[str, List[str]]
+    _scales: Dict[str, List[str]]
     held: Dict[str, np.ndarray]
     pressure: Dict[str, np.ndarray]
     removed: Dict[str, np.ndarray]
@@ -105,7 +105,7 @@ class FactorControl:
         """
         self._refuse_on_kvstore('factors cannot be folded')
         mx.nd.waitall()
-        for name, scaled in self.scaled.items():
+        for name, scaled in self._scales.items():
             if not self._present(name):
                 continue
             i = self.factors[name]

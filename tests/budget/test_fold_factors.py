@@ -37,8 +37,8 @@ class SharedLayer(nn.HybridSequential):
         super().__init__()
         with self.name_scope():
             first = sss.ScaledConv2D(3, 1, in_channels=3, kind='neuron')
-            self.add(first, nn.Activation('relu'),
-                     sss.ScaledConv2D(3, 1, in_channels=3, kind='neuron', params=first.params), nn.Dense(5, in_units=192))
+            second = sss.ScaledConv2D(3, 1, in_channels=3, kind='neuron', params=first.params)
+            self.add(first, nn.Activation('relu'), second, nn.Dense(5, in_units=192))
 
 
 class OneFactor(nn.HybridSequential):

@@ -61,7 +61,7 @@ def reference(values, v, gradient, lr, thresholds, momentum):
 @pytest.mark.parametrize('aggregate', [True, False])
 @pytest.mark.parametrize('devices', DEVICES)
 def test_pressure_is_a_threshold_of_each_structure(devices, aggregate):
-    """γ, its multiplier of the layer and the pressure of the structure are multiplied; each may change between steps."""
+    """γ, the multiplier of the layer and the pressure of the structure are multiplied; all may change between steps."""
     net = layer(DEVICES[devices])
     trainer = sss.make_trainer(net, gamma=0.01, learning_rate=0.1, gamma_mult={'.*': 3.0}, aggregate=aggregate)
     values, v = np.array([0.5, 0.4, 0.3, 0.2, 0.1]), np.zeros(5)

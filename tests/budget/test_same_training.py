@@ -103,8 +103,5 @@ def test_every_step_is_that_of_the_network_that_holds_zeros(name, twins):
             for key, value in pair.differences().items():
                 limit = case.noise if key.endswith('momentum') else max(STEP, case.noise / 30)
                 assert value < limit or re.search(case.dead, key), key
-                if value > limit/4 and not re.search(case.dead, key): print('!!!', name, key, value)
         held, cut, restored = pair.predictions()
         assert max(np.abs(held - cut).max(), np.abs(held - restored).max()) < STEP * np.abs(held).max()
-        pair.synchronise()
-        print(name, sorted(pair.differences_in_float64().items(), key=lambda x: -x[1])[:4])

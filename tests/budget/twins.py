@@ -10,9 +10,13 @@ from mxnet import autograd, gluon
 import sss_gluon as sss
 from sss_gluon.structures.shrink import Shrunk
 
-LOSS = gluon.loss.SoftmaxCrossEntropyLoss()
 SETTINGS = dict(gamma=0.002, learning_rate=0.01, momentum=0.9, wd=1e-3)
 CPU = (mx.cpu(0),)
+
+
+def loss(outputs, labels):
+    """Of each image; outputs may have any shape."""
+    return gluon.loss.SoftmaxCrossEntropyLoss()(outputs.reshape((0, -1)), labels)
 
 
 def relative(pairs):
@@ -45,11 +49,11 @@ class Run:
     def step(self, images, labels):
         parts = [gluon.utils.split_and_load(array, self.devices) for array in (images, labels)]
         with autograd.record():
-            losses = [LOSS(self.net(x), y) for x, y in zip(*parts)]
+            losses = [loss(self.net(x), y) for x, y in zip(*parts)]
         autograd.backward(losses)
         self.trainer.step(len(images))
         mx.nd.waitall()
-        return np.concatenate([loss.asnumpy() for loss in losses])
+        return np.concatenate([part.asnumpy() for part in losses])
 
     def in_float64(self, images, labels):
         """Losses of one batch, and {structural name: gradient, or running statistic after it}; nothing is changed."""
@@ -63,7 +67,7 @@ class Run:
                 array.attach_grad()
         inputs = {**arrays, 'data': mx.nd.array(images, dtype='float64')}
         with autograd.record():
-            losses = LOSS(mx.nd.CachedOp(symbol)(*(inputs[name] for name in symbol.list_inputs())),
+            losses = loss(mx.nd.CachedOp(symbol)(*(inputs[name] for name in symbol.list_inputs())),
                           mx.nd.array(labels, dtype='float64'))
         losses.backward()
         return losses.asnumpy(), {names[name]: (array if name in statistics else array.grad).asnumpy()
