@@ -12,7 +12,6 @@ from ..graph.count import Count, count_program
 from ..graph.fold import fold
 from ..graph.prune import prune_graph
 from ..graph.trace import trace
-from ..graph.unfold import unfold
 from .factor_values import factor_variable, fill_nonzero
 
 WEIGHTS = ('current', 'nonzero')
@@ -86,8 +85,10 @@ class MaskedCounter:
         The structures of the others were inside of something that went, such as a block, and cost nothing any more.
         """
         self._set(masks)
-        left = unfold(prune_graph(fold(self._program))[0], self._program)
-        used = {node.name for node in left.nodes()}
+        folded = fold(self._program)
+        left = prune_graph(folded)[0]
+        computed = [folded.origins[node.name] for node in left.nodes() if node.name in folded.origins]
+        used = {node.name for node in self._program.derived(computed).nodes() + left.nodes() if node.is_variable}
         return {name for name, variable in self._variables.items() if variable in used}
 
     def _set(self, masks: Mapping[str, np.ndarray]) -> None:
