@@ -38,6 +38,8 @@ class Budget(Holder):
         In (0, 1]: the share that may be left, of the MACs or of what ``measure`` measures.
     steps : int
         Length of the search.
+    wait : int
+        Steps before the search begins, such as those of a warm-up, whose small rates tell little.
     measure : callable, optional
         As for ``Holder``.
     what : str
@@ -58,14 +60,14 @@ class Budget(Holder):
     VECTORS: List[str] = [*Holder.VECTORS, 'values', 'moved', 'chosen', 'pressure']
 
     def __init__(self, net: gluon.HybridBlock, trainer, input_shape: Sequence[int], target: float, steps: int,
-                 measure: Optional[Measure] = None, what: str = 'MACs'):
+                 measure: Optional[Measure] = None, what: str = 'MACs', wait: int = 0):
         super().__init__(net, trainer, input_shape, measure)
         if not 0 < target <= 1:
             raise SSSError(f'a budget of {target} is impossible: it is the share of the {what} to keep, above 0 and '
                            f'at most 1')
         if steps < 1:
             raise SSSError(f'a search of {steps} steps is impossible; give it at least 1')
-        self.target, self.steps, self.what = target, steps, what
+        self.target, self.steps, self.what, self.wait = target, steps, what, wait
         self.multiplier = np.concatenate([np.full(part.size, trainer.gamma_multipliers[name])
                                           for name, part in self.split(self.held).items()])
         driven = self.multiplier > 0
@@ -94,12 +96,16 @@ class Budget(Holder):
 
     @property
     def planned(self) -> float:
-        return 1 - (1 - self.target) * min(1.0, self.steps_done / self.steps)
+        return 1 - (1 - self.target) * min(1.0, max(0, self.steps_done - self.wait) / self.steps)
 
     def step(self) -> None:
         if self.met:
             return
         self.steps_done += 1
+        if self.steps_done <= self.wait:
+            if self.steps_done == self.wait:
+                self.values = self.read()
+            return
         self.passed += self.trainer.learning_rate
         if self.steps_done % self.interval == 0:
             self._control()
@@ -138,7 +144,7 @@ class Budget(Holder):
             needed = (resistance + np.abs(now) * friction / (rate * steps)) / np.maximum(self.multiplier, 1e-12)
             return np.where(candidates, needed, np.inf)
 
-        left = max(self.steps - self.steps_done, self.press_steps)
+        left = max(self.wait + self.steps - self.steps_done, self.press_steps)
         order = np.argsort(force(left))[:candidates.sum()]
         going = 1 + int(np.searchsorted(np.cumsum(self.cost[order]), self.share - self.target))
         if held or self.due < 0:

@@ -84,19 +84,19 @@ def _holder(training) -> Optional[Holder]:
     config, net, shape = training.config, training.network.whole, training.input_shape
     trainer, steps = training.trainer, len(training.batches)
     macs = budget(config)
-    search = max(1, round(config.search * config.epochs * steps))
+    search, wait = max(1, round(config.search * config.epochs * steps)), round(config.warmup_epochs * steps)
     if macs is not None:
-        return Budget(net, trainer, shape, macs, search)
+        return Budget(net, trainer, shape, macs, search, wait=wait)
     if config.target_params is not None:
         counter = MaskedCounter(net, shape, weights='nonzero')
         return Budget(net, trainer, shape, config.target_params, search,
-                      lambda masks: counter.share(masks).params, 'parameters')
+                      lambda masks: counter.share(masks).params, 'parameters', wait)
     if config.target_latency is not None:
         latency = LatencyShare(net, shape, config.latency_batch, training.devices[0])
 
         def measured(masks) -> float:       # the first worker decides for all
             return float(training.workers.allgather('latency', np.array([latency(masks)]))[0][0])
-        return Budget(net, trainer, shape, config.target_latency, search, measured, 'latency')
+        return Budget(net, trainer, shape, config.target_latency, search, measured, 'latency', wait)
     if not config.shrink:
         return None
     patience = config.patience or steps

@@ -1,0 +1,28 @@
+"""A search that waits for a warm-up to end."""
+import mxnet as mx
+import numpy as np
+from mxnet import autograd, gluon
+
+import sss_gluon as sss
+from sss_gluon.budget import Budget
+
+
+def test_nothing_is_pressed_or_planned_before_the_search():
+    mx.random.seed(0)
+    np.random.seed(0)
+    net = sss.get_model('cifar_resnet20', 3, ['block'], 1, depths=(1, 1, 1), widths=(4, 4, 4))
+    net.initialize()
+    trainer = sss.make_trainer(net, gamma=0.02, learning_rate=0.1)
+    budget = Budget(net, trainer, (1, 1, 8, 8), target=0.6, steps=30, wait=20)
+    loss, images = gluon.loss.SoftmaxCrossEntropyLoss(), mx.nd.random.normal(shape=(8, 1, 8, 8))
+    plan, gammas = [], []
+    for _ in range(60):
+        with autograd.record():
+            error = loss(net(images), mx.nd.arange(8) % 3)
+        error.backward()
+        trainer.step(8)
+        budget.step()
+        plan.append(budget.planned)
+        gammas.append(trainer.gamma)
+    assert plan[:20] == [1] * 20 and np.allclose(plan[20:50], 1 - 0.4 * np.arange(1, 31) / 30)
+    assert set(gammas[:20]) == {0.02} and max(gammas) > 0.02
