@@ -37,10 +37,14 @@ class Shrunk:
 
     Attributes
     ----------
-    net : mxnet.gluon.SymbolBlock
-        Trains on the devices of ``whole``, factors included.
+    net : mxnet.gluon.HybridBlock
+        Trains on the devices of ``whole``, factors included; ``whole`` itself while nothing is removed.
+    whole : mxnet.gluon.HybridBlock
+        As ``restore`` left it last.
+    removed : dict of str to numpy.ndarray
+        Masks of the factors that lose something.
     parameters : dict of str to mxnet.gluon.Parameter
-        Those of ``net`` under the structural names of ``whole``.
+        Those of ``net`` under the structural names of ``whole``; empty while nothing is removed.
     kept : dict of str to tuple
         For each of them, the index (``numpy.ix_``) of its values in the array of ``whole``.
 
@@ -51,9 +55,16 @@ class Shrunk:
     """
 
     def __init__(self, whole: gluon.HybridBlock, input_shape: Sequence[int], removed: Mapping[str, np.ndarray]):
-        self.whole = whole
-        self.removed = {name: np.array(mask, bool) for name, mask in removed.items() if np.any(mask)}
-        program = trace(whole, input_shape)
+        self.whole = self.net = whole
+        self.input_shape, self.removed = tuple(input_shape), _masks(removed)
+        self.parameters: Dict[str, gluon.Parameter] = {}
+        self.kept: Dict[str, Index] = {}
+        if self.removed:
+            self._cut()
+
+    def _cut(self) -> None:
+        whole = self.whole
+        program = trace(whole, self.input_shape)
         filled = replace(program, values=dict(program.values))
         fill_nonzero(filled, whole)     # a weight that happens to be 0 may train to another value
         for factor in scaling_factors(whole):
@@ -67,14 +78,18 @@ class Shrunk:
         origin = {variable: name for name, variable in program.variables.items()}
         mine = {structural: parameter for parameter, structural in _structural(whole)}
         self.net = to_block(smaller, next(iter(mine.values())).list_ctx())
-        self.parameters: Dict[str, gluon.Parameter] = {}
-        self.kept: Dict[str, Index] = {}
         for variable, parameter in self.net.collect_params().items():
             name = origin[variable]
             parameter.grad_req = mine[name].grad_req
             self.parameters[name] = parameter
             cut = smaller.kept_indices[variable]
             self.kept[name] = np.ix_(*(cut.get(axis, np.arange(size)) for axis, size in enumerate(mine[name].shape)))
+
+    def without(self, removed: Mapping[str, np.ndarray]) -> 'Shrunk':
+        """The same network without other structures, with the present values; itself if they are the same."""
+        same = self.removed.keys() == _masks(removed).keys() and \
+            all(np.array_equal(mask, removed[name]) for name, mask in self.removed.items())
+        return self if same else Shrunk(self.restore(), self.input_shape, removed)
 
     def restore(self) -> gluon.HybridBlock:
         """Copy the parameters and running statistics back into the whole network, on every device; return it."""
@@ -87,6 +102,11 @@ class Shrunk:
                     mx.nd.array(value, dtype=value.dtype).copyto(array)     # whatever its layout
         mx.nd.waitall()
         return self.whole
+
+
+def _masks(removed: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
+    """The masks that remove anything."""
+    return {name: np.array(mask, bool) for name, mask in removed.items() if np.any(mask)}
 
 
 def _structural(net: gluon.HybridBlock):

@@ -1,4 +1,4 @@
-"""The network that a run computes with: the whole network, or what is left of it."""
+"""``shrink``: a training goes on with a network from which everything that is held at zero is cut out."""
 from __future__ import annotations
 
 from typing import Mapping, Optional, Sequence
@@ -11,35 +11,49 @@ from . import precision
 from .factor_trainer import FactorTrainer
 
 
-class CutNetwork:
-    """The whole network keeps all its arrays, so that checkpoints and results do not depend on what was cut out.
+def shrink(net: gluon.HybridBlock, trainer: FactorTrainer, input_shape: Sequence[int],
+           removed: Optional[Mapping[str, np.ndarray]] = None) -> Shrunk:
+    """Cut what is held at zero out of a network in training; ``trainer`` goes on with what is left.
+
+    Weights, running statistics, momenta, the number of updates and the schedule carry over, so the smaller network
+    trains exactly as the whole one would, only faster. Call it between two steps, as often as you like: it always
+    starts from ``net``, and does nothing while there is nothing new to cut.
 
     Parameters
     ----------
-    whole : mxnet.gluon.HybridBlock
-    input_shape : sequence of int
-    precision_name : str
-        In which the network computes.
-
-    Attributes
-    ----------
     net : mxnet.gluon.HybridBlock
-        The network that computes.
+        The whole network, of which ``trainer`` was made.
+    trainer : FactorTrainer
+    input_shape : sequence of int
+        Batch first.
+    removed : dict of str to numpy.ndarray, optional
+        {factor name: booleans, shape (size,)}; default everything that ``trainer`` holds at zero (``trainer.held``),
+        which ``Budget`` decides.
+
+    Returns
+    -------
+    Shrunk
+        Train with its ``net``, hybridized like the network before. ``net`` itself keeps the values of this moment,
+        until ``restore()`` brings them up to date; it returns ``net``, for ``compact`` or ``save_parameters``.
+
+    Raises
+    ------
+    SSSError
+        A factor that is to be removed is not 0, or the network computes a weight in a way that cannot be cut.
+
+    Examples
+    --------
+    >>> shrunk = sss.shrink(net, trainer, (1, 3, 32, 32))
+    >>> output = shrunk.net(images)
+    >>> small = sss.compact(shrunk.restore(), (1, 3, 32, 32))
     """
-
-    def __init__(self, whole: gluon.HybridBlock, input_shape: Sequence[int], precision_name: str):
-        self.whole = self.net = whole
-        self.input_shape, self.precision = input_shape, precision_name
-        self._shrunk: Optional[Shrunk] = None
-
-    def cut(self, trainer: FactorTrainer, removed: Mapping[str, np.ndarray]) -> None:
-        """Go on with a network without some structures, whose factors are 0; ``trainer`` goes on with it."""
-        shrunk = Shrunk(self.restore(), self.input_shape, removed)
+    before = trainer.shrunk or Shrunk(net, input_shape, {})
+    shrunk = before.without(trainer.held if removed is None else removed)
+    if shrunk is not before:
         trainer.rebind(shrunk.parameters, shrunk.kept, shrunk.removed)
-        self.net.hybridize(False)       # frees what was compiled
-        self._shrunk, self.net = shrunk, precision.mixed(shrunk.net, self.precision)
-        self.net.hybridize(static_alloc=True, static_shape=True)
-
-    def restore(self) -> gluon.HybridBlock:
-        """The whole network with the present parameters and running statistics."""
-        return self._shrunk.restore() if self._shrunk else self.whole
+        shrunk.net = precision.mixed(shrunk.net, precision.active())
+        if before.net._active:
+            shrunk.net.hybridize(**dict(before.net._flags))
+        before.net.apply(lambda block: block._clear_cached_op())        # frees what was compiled
+        trainer.shrunk = shrunk
+    return shrunk

@@ -9,7 +9,7 @@ from mxnet import gluon
 
 from ..errors import SSSError
 from ..files import read_npz, write_npz
-from ..structures.shrink import Index
+from ..structures.shrink import Index, Shrunk
 from .buckets import GradientBuckets, all_fresh, set_stale
 from .factor_control import FactorControl
 from .precision import LOSS_SCALE, LossScaler, overflow
@@ -40,6 +40,7 @@ class FactorTrainer(FactorControl, gluon.Trainer):
         self.held: Dict[str, np.ndarray] = {}
         self.pressure: Dict[str, np.ndarray] = {}
         self.removed: Dict[str, np.ndarray] = {}
+        self.shrunk: Optional[Shrunk] = None    # the smaller network that ``shrink`` made, if any
         self._whole = [(p, p.grad_req != 'null') for p in self._params]
         self._kept: Dict[str, Index] = {}       # after rebind: the part of each parameter that remains
         self._buckets: List[GradientBuckets] = []

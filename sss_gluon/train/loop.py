@@ -21,12 +21,13 @@ from ..factors import scaling_factors
 from ..files import write_text
 from ..graph.trace import trace
 from ..signals import Interrupted, catch_signals
+from ..structures import Shrunk
 from ..terminal import time_left
 from . import precision
 from .accuracy import Accuracy, evaluate_images
 from .checkpoint import Position, checkpoints, load_latest, recovery_hint, save_checkpoint
 from .config import PATHS, Config, check
-from .cut_network import CutNetwork
+from .cut_network import shrink
 from .devices import contexts
 from .method import Method
 from .metrics import MetricsLogger
@@ -131,7 +132,7 @@ class Training:
         whole = precision.mixed(network_of(run, begun, self.data), config.precision)
         self.regularizer = method.regularizer(begun, whole, self.input_shape)
         whole.hybridize(static_alloc=True, static_shape=True)
-        self.network = CutNetwork(whole, self.input_shape, config.precision)
+        self.network = Shrunk(whole, self.input_shape, {})
         self.loss = gluon.loss.SoftmaxCrossEntropyLoss()
         self.loss.hybridize(static_alloc=True, static_shape=True)
         augmentation = Augmentation(pad=config.augment_pad, flip=config.augment_flip, mean=self.data.mean,
@@ -174,7 +175,7 @@ class Training:
                                self.regularizer)
         if position is not None:
             if self.trainer.removed:
-                self.network.cut(self.trainer, self.trainer.removed)
+                self.network = shrink(self.network.whole, self.trainer, self.input_shape, self.trainer.removed)
             if position.step >= len(self.batches):
                 raise SSSError(f'{checkpoints(self.run.checkpoints)[-1]} was written at step {position.step}, but an '
                                f'epoch has {len(self.batches)} steps: it belongs to other data')
@@ -300,7 +301,7 @@ class Training:
         begin = time.monotonic()
         removed = self.regularizer.to_remove() if epoch + 1 < self.config.epochs else None
         if removed:
-            self.network.cut(self.trainer, removed)
+            self.network = shrink(self.network.whole, self.trainer, self.input_shape, removed)
         settle_statistics(self)
         held = self.data.validation or self.data.test
         result = evaluate_images(self.net, held, self.augmentation, self.config.batch_size, self.devices,
