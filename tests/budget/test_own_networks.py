@@ -222,8 +222,6 @@ CASES = {
         lambda: Chain(scaled(4, 3), lambda: nn.BatchNorm(in_channels=4), relu, conv(6, 4)), {'0': TWO_OF_FOUR},
         {'0.weight': (4, 3, 3, 3), '1.beta': (4,), '3.weight': (6, 4, 3, 3)}, ('1.beta', '1.running_mean')),
     'a symbol block': Case(symbol_block, {'1': TWO_OF_FOUR}, {'1.weight': (2, 4, 3, 3), '3.weight': (5, 2, 8, 8)}),
-    'nothing is lost': Case(lambda: Chain(scaled(4, 3), relu, conv(6, 4)), {'0': TWO_OF_FOUR & False},
-                            {'0.weight': (4, 3, 3, 3), '0.factor': (4,)}),
 }
 
 

@@ -1,4 +1,4 @@
-"""A search that waits for a warm-up to end."""
+"""What a loop may rely on: a search that waits for a warm-up, and a network that is cut only if it lost something."""
 import mxnet as mx
 import numpy as np
 from mxnet import autograd, gluon
@@ -26,3 +26,14 @@ def test_nothing_is_pressed_or_planned_before_the_search():
         gammas.append(trainer.gamma)
     assert plan[:20] == [1] * 20 and np.allclose(plan[20:50], 1 - 0.4 * np.arange(1, 31) / 30)
     assert set(gammas[:20]) == {0.02} and max(gammas) > 0.02
+
+
+def test_a_network_that_has_lost_nothing_is_not_cut():
+    net = sss.get_model('cifar_resnet20', 3, ['block'], 1, depths=(1, 1, 1), widths=(4, 4, 4))
+    net.initialize()
+    trainer = sss.make_trainer(net)
+    assert sss.shrink(net, trainer, (1, 1, 8, 8)).net is net
+    trainer.hold({'stage1.0.conv2': np.array([True])})
+    shrunk = sss.shrink(net, trainer, (1, 1, 8, 8))
+    assert shrunk.net is not net and shrunk.restore() is net
+    assert sss.shrink(net, trainer, (1, 1, 8, 8)) is shrunk
