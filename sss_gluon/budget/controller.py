@@ -85,7 +85,8 @@ class Budget(Holder):
         self.passed = self.weight = 0.0         # sums of learning rates: since the last control point, and remembered
         self.chosen = np.zeros(self.held.size, bool)
         self.due = self.deadline = -1.0
-        self.met, self.highest, self.strength = target == 1, self.base, self.base
+        self.met = target == 1
+        self.highest = self.strength = 0.0 if self.met else self.base
         self.cost = self._costs()
         if self.met:
             self._finish()
@@ -146,7 +147,7 @@ class Budget(Holder):
 
         left = max(self.wait + self.steps - self.steps_done, self.press_steps)
         order = np.argsort(force(left))[:candidates.sum()]
-        going = 1 + int(np.searchsorted(np.cumsum(self.cost[order]), self.share - self.target))
+        going = 1 + int(np.searchsorted(np.cumsum(self.cost[order]) + 1e-9, self.share - self.target))
         if held or self.due < 0:
             self.due = self.steps_done + left / going
         self.chosen &= candidates

@@ -95,7 +95,7 @@ class Holder:
         """Give structures that must not go the values that they had before they became zero."""
         if len(indices):
             now = self.read()
-            now[indices] = values[indices]
+            now[indices] = np.where(values[indices] == 0, 1e-3, values[indices])
             touched = {self.names[layer] for layer in self.layer[indices]}
             self.trainer.set_factor_values({name: part for name, part in self.split(now).items() if name in touched})
 
