@@ -2,8 +2,15 @@
 import pytest
 
 from sss_gluon import Structure
-from sss_gluon.cli.tables import (change, describe_compact, describe_count, describe_evaluation, describe_export,
-                                  describe_target, removed)
+from sss_gluon.cli.tables import (
+    change,
+    describe_compact,
+    describe_count,
+    describe_evaluation,
+    describe_export,
+    describe_target,
+    removed,
+)
 from sss_gluon.deploy.evaluate import Row
 from sss_gluon.deploy.export import Exported
 from sss_gluon.graph import Count, LayerCount

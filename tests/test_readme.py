@@ -19,8 +19,8 @@ ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ('.github', 'configs', 'scripts', 'sss_gluon', 'tests')
 PAGES = {str(path.relative_to(ROOT)): path.read_text('utf-8')
          for path in [*ROOT.glob('*.md'), *(page for folder in FOLDERS for page in (ROOT / folder).rglob('*.md'))]}
-README, PACKAGE, BUDGET, MODELS, DIGITS = (
-    PAGES[f'{folder}README.md'] for folder in ('', 'sss_gluon/', 'sss_gluon/budget/', 'sss_gluon/models/', 'configs/digits/'))
+README, PACKAGE, BUDGET, MODELS, DIGITS = (PAGES[f'{folder}README.md'] for folder in (
+    '', 'sss_gluon/', 'sss_gluon/budget/', 'sss_gluon/models/', 'configs/digits/'))
 MODULES = ['setup.py', *(path.relative_to(ROOT).as_posix() for folder in FOLDERS
                        for path in (ROOT / folder).rglob('*.py'))]
 PROGRAMS = ('sss-gluon', 'bash', 'sbatch', 'pip', 'python')
