@@ -2,11 +2,20 @@
 import pytest
 
 from sss_gluon import Structure
-from sss_gluon.cli.tables import change, describe_compact, describe_count, describe_evaluation, describe_export, removed
+from sss_gluon.cli.tables import (
+    change,
+    describe_compact,
+    describe_count,
+    describe_evaluation,
+    describe_export,
+    describe_target,
+    removed,
+)
 from sss_gluon.deploy.evaluate import Row
 from sss_gluon.deploy.export import Exported
 from sss_gluon.graph import Count, LayerCount
 from sss_gluon.structures import Compact
+from sss_gluon.train import Config
 from sss_gluon.train.accuracy import Accuracy
 
 
@@ -99,6 +108,18 @@ def test_the_longest_evaluation_fits_a_terminal():
             for name, (params, macs) in sizes.items()]
     text = describe_evaluation(rows, structure(**{f'stage{i}_10_conv2': ('block', 1, []) for i in range(12)}))
     assert max(map(len, text.splitlines())) <= 80 and text.count('stage') == 12
+
+
+@pytest.mark.parametrize('settings, text', [
+    (dict(target_macs=0.25), 'asked for at most 25.0 % of the MACs; compact has 20.0 %'),
+    (dict(target_params=0.333), 'asked for at most 33.3 % of the params; compact has 25.0 %'),
+    (dict(target_latency=0.5), 'asked for at most 50.0 % of the latency; compact has 50.0 %'),
+    (dict(target_latency=0.5, latency_batch=64), 'asked for at most 50.0 % of the latency; compact has 25.0 %'),
+    (dict(target_latency=0.5, latency_batch=8), None), ({}, None),
+])
+def test_describe_target(settings, text):
+    assert describe_target(Config(**settings), ROWS) == text
+    assert describe_target(Config(**settings), ROWS[:1]) is None
 
 
 SLOW = [    # seconds of the compact network at batch 1 and 64, widths before and after, words

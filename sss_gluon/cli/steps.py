@@ -11,7 +11,7 @@ from ..signals import Interrupted
 from ..terminal import wrapped
 from ..train import Config, RunFolder, load_config
 from .next_step import next_step, removable
-from .tables import describe_compact, describe_evaluation
+from .tables import describe_compact, describe_evaluation, describe_target
 
 
 def train(config: Config) -> None:
@@ -28,7 +28,11 @@ def prune(run: str) -> None:
 def evaluate(path: str, against: Optional[str] = None, device: Optional[str] = None) -> None:
     run = RunFolder.open(path)
     pruned = Path(f'{run.compact}-symbol.json').exists()
-    print(describe_evaluation(deploy.evaluate(run.path, against, device), run.structure() if pruned else None, path))
+    rows = deploy.evaluate(run.path, against, device)
+    print(describe_evaluation(rows, run.structure() if pruned else None, path))
+    target = describe_target(run.config(), rows)
+    if target:
+        print(target)
     if not pruned and removable(run):
         print(wrapped(f'not pruned yet: sss-gluon prune {path} removes {", ".join(removable(run))}'))
 
