@@ -255,7 +255,7 @@ class FactorTrainer(FactorControl, gluon.Trainer):
         optimizer.begin_num_update = optimizer.num_update = updates
         for counts in optimizer._all_index_update_counts.values():
             counts.clear()
-        self.removed = self.removed or removed
+        self.removed = self.removed or removed      # what its own network lacks goes before what the file says
         self.hold(held)
 
     def save_states(self, fname):
