@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from typing import Dict, List
+from typing import Any, Dict, List
 
 import mxnet as mx
 import numpy as np
@@ -38,11 +38,11 @@ def total_time(settings: Settings, name: str) -> Dict[str, Measurement]:
     SSSError
         The run ended with more than the budget.
     """
-    length = dict(epochs=3, batch_size=16, lr_mode='constant', search=0.5) if settings.quick else \
+    length: Dict[str, Any] = dict(epochs=3, batch_size=16, lr_mode='constant', search=0.5) if settings.quick else \
         dict(epochs=20, lr_mode='cosine')
-    shared = dict(model=name, model_options=settings.options(name) or TRAINED[name], data='digits',
-                  image_size=settings.image_shape(name)[1], augment_pad=2, augment_flip=False,
-                  checkpoint_every=length['epochs'], **length)
+    shared: Dict[str, Any] = dict(
+        model=name, model_options=settings.options(name) or TRAINED[name], data='digits', augment_pad=2,
+        augment_flip=False, image_size=settings.image_shape(name)[1], checkpoint_every=length['epochs'], **length)
     left: List[float] = []
 
     def seconds(**own) -> float:
