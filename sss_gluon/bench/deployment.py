@@ -28,6 +28,7 @@ REMOVED = {         # what is removed: all but a shipped structure, or half of t
     'cifar_resnet164': 'block',
     'resnext50_32x4d': 'group',
     'cifar_vgg16': 'neuron',
+    'cifar_resnet20': 'block',
 }
 
 

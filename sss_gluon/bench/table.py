@@ -10,6 +10,7 @@ from .deployment import compact_seconds, latency, onnx_runtime
 from .memory import training_memory
 from .pipeline import imagenet_input, input_pipeline
 from .pytorch import against_pytorch
+from .shrinking import cut_seconds, step_after_cut, total_time
 from .training import factor_step, update
 from .workers import workers
 
@@ -70,6 +71,14 @@ def _table() -> List[Benchmark]:
     for name in ('cifar_resnet20', 'cifar_resnext20', 'cifar_vgg16'):
         rows.append(Benchmark(f'memory-{name}', f'peak memory of training {name}: with factors ÷ without', AT_MOST,
                               1.02, training_memory, dict(name=name), 'memory'))
+    for name, what in (('cifar_resnet20', 'cifar_resnet20'), ('cifar_vgg16', 'cifar_vgg16 of a quarter of its width')):
+        rows.append(Benchmark(f'total-{name}', f'whole training run of {what}: to half of the MACs ÷ without factors',
+                              AT_MOST, 0.75, total_time, dict(name=name), 'total'))
+    rows.append(Benchmark('cut', 'seconds to cut half of the blocks of cifar_resnet164 while it trains, with the next '
+                          'step', AT_MOST, 2.0, cut_seconds, dict(name='cifar_resnet164'), 'seconds'))
+    for name in ('cifar_resnet20', 'cifar_vgg16'):
+        rows.append(Benchmark(f'cut-step-{name}', f'training step of {name} without half of its structures: cut while '
+                              f'it trains ÷ built anew', AT_MOST, 1.1, step_after_cut, dict(name=name), 'step'))
     name = 'cifar_resnet20'
     rows.append(Benchmark('pytorch', f'training images/s of {name}: MXNet ÷ PyTorch', AT_LEAST, 1.0, against_pytorch,
                           dict(name=name), 'pytorch'))
