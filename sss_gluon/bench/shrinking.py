@@ -14,7 +14,7 @@ from ..methods import train
 from ..structures import compact, rebuild
 from ..timing import Measurement, interleaved, median, ratio, timed
 from ..train import Config
-from ..train.cut_network import CutNetwork
+from ..train.cut_network import shrink
 from .deployment import REMOVED, zero_half
 from .settings import Settings
 from .training import Step
@@ -75,13 +75,12 @@ class CutStep:
         self.whole = settings.net(name)
         zero_half(self.whole, REMOVED[name])
         self.removed = {factor: values == 0 for factor, values in factor_values(self.whole).items()}
-        self.network = CutNetwork(self.whole, (1,) + shape[1:], 'float32')
+        self.input_shape = (1,) + shape[1:]
         self.step = Step(self.whole, shape)
         self.step.trainer.hold(self.removed)
 
     def cut(self) -> None:
-        self.network.cut(self.step.trainer, self.removed)
-        self.step.net = self.network.net
+        self.step.net = shrink(self.whole, self.step.trainer, self.input_shape).net
 
 
 def cut_seconds(settings: Settings, name: str) -> Dict[str, Measurement]:

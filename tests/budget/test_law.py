@@ -92,12 +92,12 @@ def test_the_last_neuron_of_a_layer_stays(least):
 
 def test_a_layer_that_becomes_zero_as_a_whole_keeps_its_largest():
     trainer, budget = search([('neuron', 3)] * 2, values=[0.2, 0.4, 0.3, 0.5, 0.6, 0.7], resistance=0.01, target=0.4)
-    for step in range(budget.interval):
+    for _ in range(budget.interval):
         trainer.values[:3] = 0
         budget.step()
     assert budget.held.tolist() == [True, False, True, False, False, False]
     np.testing.assert_allclose(trainer.values, [0, 0.4, 0, 0.5, 0.6, 0.7])
-    for step in range(budget.interval):         # two that are left, in a layer of which one is held
+    for _ in range(budget.interval):         # two that are left, in a layer of which one is held
         trainer.values[[3, 4, 5]] = 0
         budget.step()
     assert budget.met and budget.held.sum() == 4 and not budget.held[5] and trainer.values[5] == 0.7
