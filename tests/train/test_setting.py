@@ -56,7 +56,7 @@ def markdown():
     lines = []
     for title, rows in sections(Config).items():
         lines += [f'| {title} | default | |', '|---|---|---|']
-        lines += [f'| `{name}` | `{default}` | {text} |' for name, default, text in rows] + ['']
+        lines += [f'| `{name}` | `{default}` | {text.replace("<", "&lt;")} |' for name, default, text in rows] + ['']
     return '\n'.join(lines)
 
 
