@@ -50,10 +50,11 @@ def loop(narrow, fill):
     return make
 
 
-@pytest.mark.parametrize('name, kinds', [('cifar_resnet20', ('block',)), ('cifar_resnet20', ('neuron', 'block')),
-                                         ('cifar_resnext20', ('group', 'block')), ('cifar_vgg16', ('neuron',))])
-def test_a_loop_ends_in_a_network_of_the_size_asked_for(name, kinds, loop):
-    mine = loop(name, kinds)
+@pytest.mark.parametrize('name, kinds, target', [
+    ('cifar_resnet20', ('block',), 0.6), ('cifar_resnet20', ('neuron', 'block'), 0.6),
+    ('cifar_resnext20', ('group', 'block'), 0.85), ('cifar_vgg16', ('neuron',), 0.6)])
+def test_a_loop_ends_in_a_network_of_the_size_asked_for(name, kinds, target, loop):
+    mine = loop(name, kinds, target=target)
     losses = []
     for number in range(8):
         losses += mine.epoch(number)
@@ -62,7 +63,7 @@ def test_a_loop_ends_in_a_network_of_the_size_asked_for(name, kinds, loop):
     images = mx.nd.random.normal(shape=(4, *mine.shape[1:]))
     cut = shrunk.net(images).asnumpy()
     small = sss.compact(shrunk.restore(), mine.shape)
-    assert 0.3 < small.after.macs / small.before.macs <= 0.6
+    assert target / 2 < small.after.macs / small.before.macs <= target
     for net in (mine.net, small.net):
         np.testing.assert_allclose(net(images).asnumpy(), cut, atol=1e-4 * np.abs(cut).max())
     values = sum(parameter.data().size for parameter in shrunk.net.collect_params().values())
