@@ -75,7 +75,8 @@ class Budget(Holder):
         floor = self.left(driven & ~first)
         if floor > target:
             raise SSSError(f'a budget of {target:g} of the {what} cannot be met: without all structures that can be '
-                           f'removed, {floor:.3f} remain; raise it, or give more kinds of structures a factor')
+                           f'removed, {np.ceil(1000 * floor) / 1000:.3f} remain; raise it, or give more kinds of '
+                           f'structures a factor')
         self.interval = max(1, steps // POINTS)
         self.press_steps = max(SETTLE, steps / PRESSES)
         self.memory = float(np.exp(-self.interval / max(20.0, self.press_steps)))

@@ -8,7 +8,7 @@ from typing import Dict, List, Optional, Sequence
 
 from ..methods import METHODS
 from ..models import ARCHITECTURES
-from ..train.config import FREE_KEYS, Config
+from ..train.config import FREE_KEYS, TARGETS, Config
 
 PATH_KEYS = ('init', 'structure', 'source', 'match')     # may name a run of the same seed
 IGNORED_KEYS = FREE_KEYS + ('seed', 'devices')
@@ -84,9 +84,12 @@ def _run_name(path: str) -> str:
 
 def _strength(config: Config) -> str:
     """The settings that vary along a curve: γ, MACs, or numeric options of the method."""
-    parts = [f'γ {config.gamma:g}'] if method_name(config) == 'sss' else []
-    if config.target_macs is not None:
-        parts.append(f'MACs {config.target_macs:.3g}')
+    asked = [key for key in TARGETS if getattr(config, key) is not None]
+    steered = asked and config.gamma == Config.gamma        # γ is only where the search starts
+    parts = [f'γ {config.gamma:g}'] if method_name(config) == 'sss' and not steered else []
+    for key, what in (('target_macs', 'MACs'), ('target_params', 'parameters'), ('target_latency', 'latency')):
+        if key in asked:
+            parts.append(f'{what} {getattr(config, key):.3g}')
     if config.match is not None:
         parts.append('equal MACs')
     parts += [f'{key} {value:g}' if isinstance(value, float) else f'{key} {value}'

@@ -230,6 +230,10 @@ class FactorTrainer(FactorControl, gluon.Trainer):
         index = {name: i for i, name in enumerate(self.names)}
         held, removed = ({name: arrays.pop(self.names[i] + suffix).astype(bool) for name, i in self.factors.items()
                           if self.names[i] + suffix in arrays} for suffix in (HELD, REMOVED))
+        for name, mask in (*held.items(), *removed.items()):
+            if mask.shape != self._whole[self.factors[name]][0].shape:
+                raise SSSError(f'{source}: the mask of the factor {name} has shape {mask.shape}, the factor '
+                               f'{self._whole[self.factors[name]][0].shape}')
         for name, array in arrays.items():
             plain = name[:-len(MASTER)] if name.endswith(MASTER) else name
             if plain not in index:

@@ -1,4 +1,4 @@
-"""A desk with three finished runs."""
+"""A desk with finished runs."""
 import os
 import shutil
 import sys
@@ -11,7 +11,7 @@ from sss_gluon.cli import main
 
 @pytest.fixture(scope='session')
 def prepared(once):
-    """A desk with runs of two networks, one of them pruned, and one without factors."""
+    """A desk with runs of two networks, one of them pruned, one without factors, and one that was asked for a size."""
     return once('prepared', prepare_desk)
 
 
@@ -24,6 +24,7 @@ def prepare_desk(folder):
     try:
         for command in ('train small.yaml run=runs/mine', 'prune runs/mine',
                         'train small.yaml run=runs/dense factors=[] epochs=1',
+                        'train small.yaml run=runs/asked epochs=1 target_macs=0.6 search=0.5',
                         'train small.yaml run=runs/other epochs=1 model_options.widths=[8,16,16]'):
             assert main(command.split()) == 0
     finally:

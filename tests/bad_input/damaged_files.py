@@ -4,6 +4,8 @@ import os
 import numpy as np
 from desk import (
     AGAIN,
+    ASKED,
+    ASKED_AGAIN,
     CHECKPOINT,
     FACTOR,
     MINE,
@@ -44,6 +46,12 @@ BOTH_DAMAGED = f'{MINE}/checkpoints…2…damaged'
 PASSED = 'epoch-0002.npz'
 
 
+def without_method(desk):
+    path, = (desk / ASKED / 'checkpoints').iterdir()
+    with np.load(path) as file:
+        np.savez(path, **{name: value for name, value in dict(file).items() if not name.startswith('method:')})
+
+
 RUNS = [
     Row('train no run', (), 'train notes', 'notes…run folder…config.yaml'),
     Row('prune nothing', (), 'prune nothing', 'no folder nothing'),
@@ -64,6 +72,8 @@ RUNS = [
     Row('export of no images', (), f'export {MINE} --int8 --calibration 0', 'calibration…0…1'),
     Row('other settings', (), f'train {MINE} gamma=1',
         f'{MINE}…(gamma: 0.1 -> 1.0)…run='),
+    Row('another budget', (), f'train {ASKED} target_macs=0.7', f'{ASKED}…(target_macs: 0.6 -> 0.7)…run='),
+    Row('a budget for a run that has none', (), f'train {MINE} target_macs=0.7', '(target_macs: None -> 0.7)'),
     Row('fewer epochs', (), f'train {MINE} epochs=1', '(epochs: 2 -> 1)'),
     Row('another folder', (), f'train {MINE} run=elsewhere', f'run=…{MINE}'),
     Row('gpu of a run', (), f'evaluate {MINE} --device gpu0', 'gpu0'),
@@ -97,6 +107,16 @@ RUNS = [
           ('with half a number', (array('state:num_update', lambda a: np.array([1, 2])),)),
           ('of epoch "2"', (position(epoch='2'),)), ('of epoch -1', (position(epoch=-1),)),
           ('of no sum', (position(loss_sum=None),)), ('of version 2', (position(format='sss_gluon checkpoint 2'),)))],
+    *[Row(f'the budget of a checkpoint: {name}', (array(key, function, f'{ASKED}/checkpoints/x'),), ASKED_AGAIN,
+          f'epoch-0001.npz…{words}', out='epochs raised') for name, key, function, words in (
+        ('steps of another shape', 'method:steps_done', lambda a: np.array([1, 2]), 'steps_done'),
+        ('fewer structures', 'method:held', lambda a: a[:3], 'held'),
+        ('a mask of another size', 'state:stage1.0.norm2.factor@held', lambda a: a[:3], 'stage1.0.norm2…(3,)…(8,)'),
+        ('another mask', 'state:stage1.0.norm2.factor@removed', lambda a: a[:3], 'stage1.0.norm2…(3,)…(8,)'))],
+    Row('the budget of a checkpoint: NaN', (array('method:values', lambda a: a * np.nan, f'{ASKED}/checkpoints/x'),),
+        ASKED_AGAIN, f'{ASKED}/checkpoints…1…damaged', out='method:values'),
+    Row('the budget of a checkpoint: none', (without_method,), ASKED_AGAIN, 'epoch-0001.npz…steps_done…run=',
+        out='epochs raised'),
     *[Row(f'{table} {name}', prepare, AGAIN, words, changed, out=f'{RAISED}…epoch 2')
       for table in ('metrics.csv', 'factors.csv') for name, prepare, words, changed in (
           ('binary', (put(f'{MINE}/{table}', bytes(range(256))),), f'{MINE}/{table}', ()),

@@ -1,4 +1,4 @@
-"""What is prepared on a desk with three finished runs before a command that must fail, and one row of the tables."""
+"""What is prepared on a desk with finished runs before a command that must fail, and one row of the tables."""
 import json
 import shutil
 import struct
@@ -16,11 +16,12 @@ from sss_gluon.data.pack import pack_images
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = (ROOT / 'tests/small.yaml').read_text('utf-8')
 
-MINE = 'runs/mine'
+MINE, ASKED = 'runs/mine', 'runs/asked'
 CHECKPOINT = f'{MINE}/checkpoints/epoch-0002.npz'
 SYMBOL, PARAMS, STRUCTURE = (f'{MINE}/compact/model-{end}' for end in ('symbol.json', '0000.params', 'structure.json'))
 FACTOR = ['factors', 'stage1.0.norm2']      # 8 neurons
 NEW = 'train small.yaml run=new '
+ASKED_AGAIN = f'train {ASKED} epochs=2'
 AGAIN = f'train {MINE} epochs=3'
 
 HELD = []
@@ -98,13 +99,13 @@ def node(key, value, op='Convolution'):
     return change(SYMBOL, function)
 
 
-def array(name, function):
-    """Change one array in both checkpoints."""
+def array(name, function, checkpoint=CHECKPOINT):
+    """Change one array in all checkpoints of a run."""
     def prepare(desk):
-        for path in (desk / CHECKPOINT).parent.iterdir():
+        for path in (desk / checkpoint).parent.iterdir():
             with np.load(path) as file:
                 arrays = dict(file)
-            arrays[name] = function(arrays[name])
+            arrays[name] = function(arrays.get(name))
             np.savez(path, **arrays)
     return prepare
 

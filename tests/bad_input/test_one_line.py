@@ -1,6 +1,6 @@
 """Whatever a user can get wrong: one clear line, an exit status, no traceback, and nothing half-written.
 
-A row says what is prepared on a desk with three finished runs, the command line, what its one line must name (the key,
+A row says what is prepared on a desk with finished runs, the command line, what its one line must name (the key,
 the file, the bound), which files may differ afterwards (all others are compared byte by byte), and what stdout names,
 which is empty otherwise. The wording of some dozen of them is in wording.txt.
 """

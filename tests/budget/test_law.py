@@ -97,7 +97,7 @@ def test_a_layer_that_becomes_zero_as_a_whole_keeps_its_largest():
         budget.step()
     assert budget.held.tolist() == [True, False, True, False, False, False]
     np.testing.assert_allclose(trainer.values, [0, 0.4, 0, 0.5, 0.6, 0.7])
-    for _ in range(budget.interval):         # two that are left, in a layer of which one is held
+    for _ in range(budget.interval):            # then the other layer
         trainer.values[[3, 4, 5]] = 0
         budget.step()
     assert budget.met and budget.held.sum() == 4 and not budget.held[5] and trainer.values[5] == 0.7
@@ -177,7 +177,7 @@ def test_states_of_another_budget_are_refused(name):
 
 
 def test_a_budget_below_the_floor_is_refused():
-    with pytest.raises(SSSError, match=r'0\.3 .*0\.333 remain'):
+    with pytest.raises(SSSError, match=r'0\.3 .*0\.334 remain'):
         search([('neuron', 3)] * 2, resistance=0.0, target=0.3)
     with pytest.raises(SSSError, match=r'0\.667 remain'):
         search([('neuron', 3)] * 2, resistance=0.0, target=0.3, multipliers={'1': 0.0})
