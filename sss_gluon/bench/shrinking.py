@@ -13,8 +13,7 @@ from ..factors import factor_values
 from ..methods import train
 from ..structures import compact, rebuild
 from ..timing import Measurement, interleaved, median, ratio, timed
-from ..train import Config
-from ..train.cut_network import shrink
+from ..train import Config, shrink
 from .deployment import REMOVED, zero_half
 from .settings import Settings
 from .training import Step
@@ -74,13 +73,11 @@ class CutStep:
         shape = (settings.batch,) + settings.image_shape(name)
         self.whole = settings.net(name)
         zero_half(self.whole, REMOVED[name])
-        self.removed = {factor: values == 0 for factor, values in factor_values(self.whole).items()}
-        self.input_shape = (1,) + shape[1:]
         self.step = Step(self.whole, shape)
-        self.step.trainer.hold(self.removed)
+        self.step.trainer.hold({factor: values == 0 for factor, values in factor_values(self.whole).items()})
 
     def cut(self) -> None:
-        self.step.net = shrink(self.whole, self.step.trainer, self.input_shape).net
+        self.step.net = shrink(self.whole, self.step.trainer, (1,) + self.step.images.shape[1:]).net
 
 
 def cut_seconds(settings: Settings, name: str) -> Dict[str, Measurement]:
