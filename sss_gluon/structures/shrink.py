@@ -34,6 +34,8 @@ class Shrunk:
         Batch first.
     removed : dict of str to numpy.ndarray
         {factor name: booleans, shape (size,)}; True where the factor is 0 and stays 0. Absent factors lose nothing.
+    align : int
+        Keep as many of these zeros as make the width of each layer a multiple of it, or the width before.
 
     Attributes
     ----------
@@ -54,8 +56,9 @@ class Shrunk:
         A factor that is to be removed is not 0, or the network computes a weight in a way that cannot be cut.
     """
 
-    def __init__(self, whole: gluon.HybridBlock, input_shape: Sequence[int], removed: Mapping[str, np.ndarray]):
-        self.whole = self.net = whole
+    def __init__(self, whole: gluon.HybridBlock, input_shape: Sequence[int], removed: Mapping[str, np.ndarray],
+                 align: int = 1):
+        self.whole, self.net, self.align = whole, whole, align
         self.input_shape, self.removed = tuple(input_shape), _masks(removed)
         self.parameters: Dict[str, gluon.Parameter] = {}
         self.kept: Dict[str, Index] = {}
@@ -74,7 +77,7 @@ class Shrunk:
                                f'first')
             filled.values[factor_variable(program, factor)] = (~mask).astype('float32')
         folded = fold(filled)
-        smaller = unfold(prune_graph(folded, training=True)[0], folded, filled.values, program)
+        smaller = unfold(prune_graph(folded, self.align, training=True)[0], folded, filled.values, program)
         origin = {variable: name for name, variable in program.variables.items()}
         mine = {structural: parameter for parameter, structural in _structural(whole)}
         self.net = to_block(smaller, next(iter(mine.values())).list_ctx())
@@ -89,7 +92,7 @@ class Shrunk:
         """The same network without other structures, with the present values; itself if they are the same."""
         same = self.removed.keys() == _masks(removed).keys() and \
             all(np.array_equal(mask, removed[name]) for name, mask in self.removed.items())
-        return self if same else Shrunk(self.restore(), self.input_shape, removed)
+        return self if same else Shrunk(self.restore(), self.input_shape, removed, self.align)
 
     def restore(self) -> gluon.HybridBlock:
         """Copy the parameters and running statistics back into the whole network, on every device; return it."""

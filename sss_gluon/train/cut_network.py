@@ -10,9 +10,11 @@ from ..structures.shrink import Shrunk
 from . import precision
 from .factor_trainer import FactorTrainer
 
+ALIGN = 16      # channels in a block of oneDNN's layout for AVX-512
+
 
 def shrink(net: gluon.HybridBlock, trainer: FactorTrainer, input_shape: Sequence[int],
-           removed: Optional[Mapping[str, np.ndarray]] = None) -> Shrunk:
+           removed: Optional[Mapping[str, np.ndarray]] = None, align: int = ALIGN) -> Shrunk:
     """Cut what is held at zero out of a network in training; ``trainer`` goes on with what is left.
 
     Weights, running statistics, momenta, the number of updates and the schedule carry over, so the smaller network
@@ -29,6 +31,10 @@ def shrink(net: gluon.HybridBlock, trainer: FactorTrainer, input_shape: Sequence
     removed : dict of str to numpy.ndarray, optional
         {factor name: booleans, shape (size,)}; default everything that ``trainer`` holds at zero (``trainer.held``),
         which ``Budget`` decides.
+    align : int
+        Keep as many zeros as make the width of each layer a multiple of it: a VGG-16 of 16 to 128 channels without 30 %
+        of its neurons trained 1.4 times as slowly as the whole network with widths as they came, and 1.3 times as fast
+        with multiples of 16 (CPU with AVX-512).
 
     Returns
     -------
@@ -47,7 +53,7 @@ def shrink(net: gluon.HybridBlock, trainer: FactorTrainer, input_shape: Sequence
     >>> output = shrunk.net(images)
     >>> small = sss.compact(shrunk.restore(), (1, 3, 32, 32))
     """
-    before = trainer.shrunk or Shrunk(net, input_shape, {})
+    before = trainer.shrunk or Shrunk(net, input_shape, {}, align)
     shrunk = before.without(trainer.held if removed is None else removed)
     if shrunk is not before:
         trainer.rebind(shrunk.parameters, shrunk.kept, shrunk.removed)

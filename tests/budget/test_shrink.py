@@ -37,7 +37,7 @@ class Loop:
         return [self.step(random) for _ in range(EPOCH)]
 
     def shrink(self):
-        shrunk = sss.shrink(self.net, self.trainer, self.shape)
+        shrunk = sss.shrink(self.net, self.trainer, self.shape, align=1)
         self.running = shrunk.net
         return shrunk
 
