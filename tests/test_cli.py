@@ -74,7 +74,7 @@ def test_train_prints_a_line_an_epoch_and_leaves_a_run(chain):
 def test_prune_and_evaluate_agree(chain):
     folder, done = chain
     lines = done['prune'].stdout.splitlines()
-    assert lines[0].startswith('removed: ') and ' of 32 neurons' in lines[0]
+    assert any(line.startswith('removed: ') and ' of 32 neurons' in line for line in lines[:3])
     assert lines[-1] == 'next: sss-gluon evaluate runs/mine'
     with open(folder / 'runs/mine/evaluation.csv', newline='', encoding='utf-8') as file:
         rows = {row['network']: row for row in csv.DictReader(file)}

@@ -9,10 +9,9 @@ from asked import MIXED
 from sss_gluon.budget.holder import Holder
 from sss_gluon.methods import train
 from sss_gluon.signals import Interrupted
-from sss_gluon.train import RunFolder
+from sss_gluon.train import RunFolder, loop
 from sss_gluon.train.checkpoint import checkpoints
 from sss_gluon.train.config import save_config
-from sss_gluon.train.cut_network import CutNetwork
 from sss_gluon.train.loop import Training
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group('resumed budget')]      # with what was not stopped
@@ -56,7 +55,7 @@ def whole(tmp_path_factory, small):
             with pytest.MonkeyPatch.context() as patch:
                 watch(patch, Training, 'step', lambda: done.append(done[-1] + 1))
                 watch(patch, Holder, 'hold', lambda: holds.append(done[-1]), lambda self, new: len(new))
-                watch(patch, CutNetwork, 'cut', lambda: cuts.append(done[-1]))
+                watch(patch, loop, 'shrink', lambda: cuts.append(done[-1]))
                 run = train(small(tmp_path_factory.mktemp('whole') / name, **RUNS[name]), lambda line: None)
             assert len(holds) >= 3 and cuts
             made[name] = run, holds, cuts
@@ -105,7 +104,7 @@ place, name = {'before the graph is cut': (cut_network, 'Shrunk'),
                'before the trainer goes on': (factor_trainer.FactorTrainer, 'rebind'),
                'after the cut': (loop, 'settle_statistics'),
                'before the checkpoint': (loop, 'save_checkpoint')}[sys.argv[1]]
-original, cut, cuts = getattr(place, name), cut_network.CutNetwork.cut, []
+original, cut, cuts = getattr(place, name), loop.shrink, []
 
 
 def die(*arguments, **keywords):
@@ -114,13 +113,13 @@ def die(*arguments, **keywords):
     return original(*arguments, **keywords)
 
 
-def noted(self, *arguments):
+def noted(*arguments):
     cuts.append(1)
-    return cut(self, *arguments)
+    return cut(*arguments)
 
 
 setattr(place, name, die)
-cut_network.CutNetwork.cut = noted
+loop.shrink = noted
 main(['train', 'config.yaml'])
 '''
 

@@ -5,10 +5,10 @@ from asked import MIXED
 
 from sss_gluon import SSSError
 from sss_gluon.methods import train
-from sss_gluon.train import RunFolder, precision
+from sss_gluon.structures.shrink import Shrunk
+from sss_gluon.train import RunFolder, loop, precision
 from sss_gluon.train.checkpoint import checkpoints, read_checkpoint
 from sss_gluon.train.config import save_config
-from sss_gluon.train.cut_network import CutNetwork
 
 # without BatchNorm, so that a batch can be split without a difference
 PLAIN = dict(model='own_nets:plain', model_options={}, epochs=5, search=0.6, gamma=0.1, target_macs=0.5)
@@ -53,11 +53,11 @@ def test_a_run_that_is_divided_is_the_run_of_one(case, alone, configure):
 
 def test_without_a_target_too(configure, own_nets, monkeypatch):
     """Two devices that shrink, and one that only holds."""
-    cuts, cut = [], CutNetwork.cut
-    monkeypatch.setattr(CutNetwork, 'cut', lambda self, *arguments: (cuts.append(1), cut(self, *arguments))[1])
+    cuts, cut = [], loop.shrink
+    monkeypatch.setattr(loop, 'shrink', lambda *arguments: (cuts.append(1), cut(*arguments))[1])
     one = train(configure('one', **dict(PATIENT, devices=['cpu0', 'cpu1'])), lambda line: None)
     assert cuts
-    monkeypatch.setattr(CutNetwork, 'cut', lambda *arguments: None)
+    monkeypatch.setattr(loop, 'shrink', lambda net, trainer, shape, removed: Shrunk(net, shape, {}))
     assert_the_same(train(configure('other', **PATIENT), lambda line: None), one)
 
 
