@@ -11,7 +11,7 @@ from .holder import Holder, Measure
 
 POINTS = 200        # control points of a search
 PRESSES = 40        # a structure is pressed to zero within this part of the search,
-SETTLE = 3.0        # and within at least so many steps
+SETTLE = 5.0        # and within at least so many steps
 
 
 class Budget(Holder):
