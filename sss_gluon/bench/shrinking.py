@@ -77,7 +77,8 @@ class CutStep:
         self.step.trainer.hold({factor: values == 0 for factor, values in factor_values(self.whole).items()})
 
     def cut(self) -> None:
-        self.step.net = shrink(self.whole, self.step.trainer, (1,) + self.step.images.shape[1:]).net
+        # with the widths of the network that it is compared with
+        self.step.net = shrink(self.whole, self.step.trainer, (1,) + self.step.images.shape[1:], align=1).net
 
 
 def cut_seconds(settings: Settings, name: str) -> Dict[str, Measurement]:
