@@ -88,11 +88,11 @@ class Shrunk:
             cut = smaller.kept_indices[variable]
             self.kept[name] = np.ix_(*(cut.get(axis, np.arange(size)) for axis, size in enumerate(mine[name].shape)))
 
-    def without(self, removed: Mapping[str, np.ndarray]) -> 'Shrunk':
-        """The same network without other structures, with the present values; itself if they are the same."""
-        same = self.removed.keys() == _masks(removed).keys() and \
+    def without(self, removed: Mapping[str, np.ndarray], align: int = 1) -> 'Shrunk':
+        """The same network without other structures, with the present values; itself if nothing is to change."""
+        same = align == self.align and self.removed.keys() == _masks(removed).keys() and \
             all(np.array_equal(mask, removed[name]) for name, mask in self.removed.items())
-        return self if same else Shrunk(self.restore(), self.input_shape, removed, self.align)
+        return self if same else Shrunk(self.restore(), self.input_shape, removed, align)
 
     def restore(self) -> gluon.HybridBlock:
         """Copy the parameters and running statistics back into the whole network, on every device; return it."""

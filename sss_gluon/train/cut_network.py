@@ -54,7 +54,7 @@ def shrink(net: gluon.HybridBlock, trainer: FactorTrainer, input_shape: Sequence
     >>> small = sss.compact(shrunk.restore(), (1, 3, 32, 32))
     """
     before = trainer.shrunk or Shrunk(net, input_shape, {}, align)
-    shrunk = before.without(trainer.held if removed is None else removed)
+    shrunk = before.without(trainer.held if removed is None else removed, align)
     if shrunk is not before:
         trainer.rebind(shrunk.parameters, shrunk.kept, shrunk.removed)
         shrunk.net = precision.mixed(shrunk.net, precision.active())
