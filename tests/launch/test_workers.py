@@ -194,8 +194,8 @@ def test_numbers_reach_the_other_worker(script, tmp_path, workers):
 
 @pytest.mark.slow
 def test_another_number_of_workers_continues(folder):
-    assert folder.run('train', 'config.yaml', 'epochs=1')[0] == 0
-    status, output, errors = folder.launch(2)
+    assert folder.run('train', 'config.yaml', 'epochs=1', 'lr_mode=constant')[0] == 0
+    status, output, errors = folder.launch(2, 'lr_mode=constant')
     assert status == 0 and 'continuing after epoch 1' in output, errors
     assert len((folder.path / 'run/metrics.csv').read_text().splitlines()) == 3
 

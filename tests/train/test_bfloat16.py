@@ -70,8 +70,9 @@ facts['states'] = sorted({str(array.dtype) for name, array in training.trainer.s
 size = count(net, shape)
 facts['size'] = [size.params, size.macs, size.uncounted]
 facts['compact'] = [node.op for node in compact(net, shape).program.nodes()]
-facts['again'] = call('train', 'config.yaml', 'run=again', 'epochs=1')
-facts['structure'] = call('train', 'config.yaml', 'run=compact', 'factors=null', 'epochs=2', f'structure={sys.argv[1]}')
+facts['again'] = call('train', 'config.yaml', 'run=again', 'epochs=1', 'lr_decay_epochs=[]')
+facts['structure'] = call('train', 'config.yaml', 'run=compact', 'factors=null', 'epochs=2', 'lr_decay_epochs=[]',
+                          f'structure={sys.argv[1]}')
 symbol = trainings[-1].net(mx.sym.var('data'))
 facts['casts'] = symbol.tojson(remove_amp_cast=False).count('"amp_cast"')
 for name, arguments in dict(float32=('train', 'config.yaml', 'run=wide', 'precision=float32'), prune=('prune', 'run'),
