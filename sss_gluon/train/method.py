@@ -30,7 +30,7 @@ class Regularizer:
         return {}
 
     def acted(self, since: int) -> bool:
-        """Did structures change after step ``since`` of the run? BatchNorm's running statistics lag behind them then."""
+        """Did structures change after step ``since`` of the run? Running statistics lag behind them then."""
         return bool(self.values())
 
     def columns(self) -> Dict[str, str]:
