@@ -159,10 +159,10 @@ class Channels:
 
     def _propagate(self, placeholders: bool) -> None:
         self.alive = {entry.node for entry in self.program.outputs}
-        for self._asker in range(len(self.nodes) - 1, -1, -1):
-            node = self.nodes[self._asker]
+        for number, node in reversed(list(enumerate(self.nodes))):
             if node not in self.alive:
                 continue
+            self._asker = number
             if node.is_variable:
                 if node.name == self.program.input_name:
                     self.mark_required(self.label(Entry(node)))
@@ -204,6 +204,10 @@ class Channels:
         classes = self._component[labels]
         if not self._kept[classes].all():
             self._kept[classes] = self._changed = True
+
+    def classes(self, labels: np.ndarray) -> np.ndarray:
+        """Integers that are equal where labels live and die together."""
+        return self._component[labels]
 
     def askers(self, labels: np.ndarray) -> List[Optional[Node]]:
         """For labels that are required: the node that first required each, None where it is an output."""

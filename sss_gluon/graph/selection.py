@@ -34,16 +34,20 @@ def worthwhile(channels: Channels) -> Dict[Node, np.ndarray]:
     Of all places between a result and a layer that needs a part of it, that is the first one, so that what lies between
     is computed for the selected channels only.
     """
+    if not any(rule.idle(node, channels).any() for node, rule in channels.rules.items() if isinstance(rule, Linear)):
+        return {}
     readers: Dict[Entry, List[Tuple[Node, int]]] = {}
     for node in channels.nodes:
         for position, entry in enumerate(node.inputs):
             readers.setdefault(entry, []).append((node, position))
-    outputs, readings = set(channels.program.outputs), {}
+    outputs = set(channels.program.outputs)
+    readings: Dict[Node, _Reading] = {}
 
     def together(entry: Entry) -> _Reading:
         """What all readers of a result can do without."""
-        found = [readings.get(node) if position == 0 else None for node, position in readers.get(entry, ())]
-        if entry in outputs or not found or not all(found):
+        users = readers.get(entry, ())
+        found = [readings[node] for node, position in users if position == 0 and node in readings]
+        if entry in outputs or not found or len(found) < len(users):
             return _Reading(np.zeros(channels.channels(entry), bool), 0)
         return _Reading(np.logical_and.reduce([each.idle for each in found]), sum(each.macs for each in found))
 
@@ -86,8 +90,8 @@ def select(program: Program, needed: Dict[Node, np.ndarray]) -> Program:
             if key not in shared:
                 name = claim(f'{node.name}_selection')
                 indices = np.arange(needed[node].size, dtype='float32')
-                values[f'{name}_indices'] = indices
-                variable = Node('null', f'{name}_indices', dict(index_attributes(indices), __grad_req__='null'))
+                values[f'{name}_channels'] = indices
+                variable = Node('null', f'{name}_channels', dict(index_attributes(indices), __grad_req__='null'))
                 shared[key] = Entry(Node('take', name, {'axis': '1'}, [inputs[0], Entry(variable)]))
             inputs = [shared[key], *inputs[1:]]
         return Node(node.op, node.name, node.attrs, inputs, node.extra)
@@ -101,20 +105,27 @@ def index_attributes(indices: np.ndarray) -> Dict[str, str]:
 
 
 def rows_in_front(program: Program) -> Program:
-    """Write selections of images with the channel axis in front, and drop those of all channels."""
+    """Write selections of images with the channel axis in front, and drop those of all channels.
+
+    Their indices declare a type, without which MXNet cannot infer that of any parameter.
+    """
     if not _has_take(program):
         return program
     claim, shapes = _names(program), program.shapes()
+    indices = {node.inputs[1].node for node in program.nodes() if selects(program, node, axis=1)}
 
     def replace(node: Node, inputs):
-        axes = len(shapes[node.inputs[0]]) if _selects(program, node, axis=1) else 0
+        if node in indices:
+            typed = mx.sym.var(node.name, dtype=program.values[node.name].dtype)
+            return Node('null', node.name, dict(node.attrs, **typed.list_attr()))
+        axes = len(shapes[node.inputs[0]]) if selects(program, node, axis=1) else 0
         if axes and np.array_equal(program.value(node.inputs[1]), np.arange(shapes[node.inputs[0]][1])):
             return {0: inputs[0]}
         if axes > 2:
             swap = {'axes': str((1, 0, *range(2, axes)))}
-            rows = Node('transpose', claim(f'{node.name}_rows'), swap, inputs[:1])
+            rows = Node('transpose', claim(f'{node.name}_front'), swap, inputs[:1])
             rows = Node(node.op, node.name, dict(node.attrs, axis='0'), [Entry(rows), inputs[1]])
-            return Node('transpose', claim(f'{node.name}_channels'), swap, [Entry(rows)])
+            return Node('transpose', claim(f'{node.name}_back'), swap, [Entry(rows)])
         return Node(node.op, node.name, node.attrs, inputs, node.extra)
 
     return program.derived(rewritten(program.outputs, replace))
@@ -135,7 +146,7 @@ def along_channels(program: Program) -> Program:
 
     def replace(node: Node, inputs):
         take = node.inputs[0].node if swaps(node) else node
-        if take is not node and _selects(program, take, axis=0) and alone(take) \
+        if take is not node and selects(program, take, axis=0) and alone(take) \
                 and swaps(take.inputs[0].node) and alone(take.inputs[0].node):
             rows, indices = inputs[0].node.inputs
             return Node(take.op, take.name, dict(take.attrs, axis='1'), [rows.node.inputs[0], indices])
@@ -148,7 +159,7 @@ def _has_take(program: Program) -> bool:
     return any(node.op == 'take' for node in program.nodes())
 
 
-def _selects(program: Program, node: Node, axis: int) -> bool:
+def selects(program: Program, node: Node, axis: int) -> bool:
     """Is a node a ``take`` along an axis, of indices that are a parameter?"""
     return node.op == 'take' and node.get('axis', 0) == axis and program.is_parameter(node.inputs[1].node) \
         and program.value(node.inputs[1]).ndim == 1
