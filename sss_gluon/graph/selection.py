@@ -91,7 +91,8 @@ def select(program: Program, needed: Dict[Node, np.ndarray]) -> Program:
                 name = claim(f'{node.name}_selection')
                 indices = np.arange(needed[node].size, dtype='float32')
                 values[f'{name}_channels'] = indices
-                variable = Node('null', f'{name}_channels', dict(index_attributes(indices), __grad_req__='null'))
+                fixed = dict(index_attributes(indices), __lr_mult__='1.0', __wd_mult__='1.0', __grad_req__='null')
+                variable = Node('null', f'{name}_channels', fixed)
                 shared[key] = Entry(Node('take', name, {'axis': '1'}, [inputs[0], Entry(variable)]))
             inputs = [shared[key], *inputs[1:]]
         return Node(node.op, node.name, node.attrs, inputs, node.extra)
