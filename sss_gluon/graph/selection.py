@@ -70,7 +70,8 @@ def _reading(node: Node, channels: Channels, behind: _Reading) -> _Reading:
     macs = behind.macs * behind.idle.size / size
     if not isinstance(rule, Linear):
         return _Reading(behind.idle.reshape(size, -1).all(axis=1), macs)
-    own, groups = HANDLERS[node.operator](node, channels.shapes) / size, rule.groups(node)
+    count = HANDLERS.get(node.operator)
+    own, groups = count(node, channels.shapes) / size if count else 0, rule.groups(node)
     if groups == 1:
         return _Reading(rule.idle(node, channels), own)
     return _Reading(np.repeat(behind.idle.reshape(groups, -1).all(axis=1), size // groups), own + macs)

@@ -116,9 +116,10 @@ SPECIAL = {
     'a branch of a dense layer': ('peleenet', ['stage2.0.branch1b.norm'],
                                   {'stage2_0_branch1a_conv': None, 'stage2_0_branch1b_conv': None,
                                    'stage2_1_branch1a_conv': [32, 64 + 16]}, 0),
-    # a layer of zeros keeps one channel as a placeholder, and so does the layer before it
+    # the layer behind it is constant, and the biases of those that read it take that up
     'inside a branch of a dense layer': ('peleenet', ['stage2.0.branch2b.norm'],
-                                         {'stage2_0_branch2a_conv': [1, 64], 'stage2_0_branch2b_conv': [1, 1]}, 0),
+                                         {'stage2_0_branch2a_conv': None, 'stage2_0_branch2c_conv': None,
+                                          'stage2_1_branch1a_conv': [32, 64 + 16]}, 0),
     'both branches of a dense layer': ('peleenet', ['stage2.0.branch1b.norm', 'stage2.0.branch2c.norm'],
                                        {'stage2_0_branch1a_conv': None, 'stage2_0_branch2c_conv': None,
                                         'stage2_1_branch1a_conv': [32, 64]}, 0),
