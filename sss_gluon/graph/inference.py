@@ -4,6 +4,7 @@ from __future__ import annotations
 from .batchnorm import fold_batchnorm
 from .concat import is_whole_slice
 from .ir import Entry, Node, Program, rewritten, unique_names
+from .prune import verify
 
 
 def for_inference(program: Program) -> Program:
@@ -13,6 +14,13 @@ def for_inference(program: Program) -> Program:
     Runtime. ``relu`` becomes the Activation that MXNet fuses into convolutions.
     """
     return fold_batchnorm(_plain(program))
+
+
+def prepared(program: Program) -> Program:
+    """``for_inference``, after which both programs are compared on one random batch."""
+    found = for_inference(program)
+    verify(program, found, 'the network for inference')
+    return found
 
 
 def _plain(program: Program) -> Program:

@@ -1,13 +1,16 @@
 """INT8 inference: a network quantized by MXNet (oneDNN kernels), with ranges measured on real images."""
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Dict, List
 
 import mxnet as mx
 import numpy as np
+from mxnet import gluon
 from mxnet.contrib import quantization
 
 from ..errors import SSSError, reason
+from .block import export_program, to_block
 from .ir import Node, Program, from_symbol, rewritten, to_json
 
 BATCH = 64
@@ -19,11 +22,38 @@ MAX_ERROR = 0.25        # largest relative RMS error of INT8 outputs; 0.02 to 0.
 QUANTIZED = ('Convolution', 'FullyConnected', '_sg_mkldnn_conv', '_sg_mkldnn_fully_connected', 'Pooling',
              'elemwise_add', 'Concat', 'Flatten', 'Activation', 'BatchNorm')
 # What only moves values, or is part of the change between integers and float32.
-MOVING = ('null', '_copy', 'Flatten', 'Reshape', 'transpose', 'SwapAxis', 'expand_dims', 'squeeze', 'slice', 'slice_axis',
-          'slice_like', 'SliceChannel', 'Concat', 'Cast', 'Dropout', 'BlockGrad', 'Pad', 'take', 'stack', 'tile', 'repeat',
-          'reverse', 'shape_array', '_contrib_dequantize', '_contrib_requantize', '_contrib_quantize_v2')
+MOVING = ('null', '_copy', 'Flatten', 'Reshape', 'transpose', 'SwapAxis', 'expand_dims', 'squeeze', 'slice',
+          'slice_axis', 'slice_like', 'SliceChannel', 'Concat', 'Cast', 'Dropout', 'BlockGrad', 'Pad', 'take', 'stack',
+          'tile', 'repeat', 'reverse', 'shape_array', '_zeros', '_contrib_dequantize', '_contrib_requantize',
+          '_contrib_quantize_v2')
 # What MXNet would fuse into a convolution or dense layer wrongly, and a stand-in that it leaves alone.
 HIDDEN = {'elemwise_add': 'broadcast_add', 'LeakyReLU': 'erf'}
+
+
+@dataclass
+class Int8:
+    """A network in 8-bit integers.
+
+    Attributes
+    ----------
+    net : mxnet.gluon.SymbolBlock
+        For CPUs, and for inference only.
+    float32 : list of str
+        What it still computes in float32, as ``operator(name)``.
+    """
+    net: gluon.SymbolBlock = field(repr=False)
+    float32: List[str]
+    program: Program = field(repr=False)
+
+    @classmethod
+    def of(cls, program: Program, images: np.ndarray) -> Int8:
+        """``quantize`` a program, as a network."""
+        quantized = quantize(program, images)
+        return cls(to_block(quantized), float32_operators(quantized), quantized)
+
+    def export(self, prefix) -> List[str]:
+        """Write ``prefix-symbol.json`` and ``prefix-0000.params``; return the names."""
+        return export_program(self.program, self.net, prefix)
 
 
 def quantize(program: Program, images: np.ndarray) -> Program:
@@ -58,8 +88,8 @@ def quantize(program: Program, images: np.ndarray) -> Program:
 
     It would also fuse a convolution and the residual sum after it into one operator that overwrites values which the
     shortcut still reads, and a convolution and GELU, or a dense layer and a LeakyReLU, into one that is off by 23 %.
-    They are hidden from that pass as operators that it does not fuse. Ranges chosen by entropy are not offered: with them a VGG-16 on the digits fell
-    from 99 % to 9 %, while minimum and maximum kept 99 %.
+    They are hidden from that pass as operators that it does not fuse. Ranges chosen by entropy are not offered: with
+    them a VGG-16 on the digits fell from 99 % to 9 %, while minimum and maximum kept 99 %.
     """
     if str(images.dtype) != 'float32' or images.shape[1:] != tuple(program.input_shape[1:]) or not len(images):
         raise SSSError(f'calibration needs float32 images of shape (N, {", ".join(map(str, program.input_shape[1:]))})'
@@ -82,11 +112,11 @@ def quantize(program: Program, images: np.ndarray) -> Program:
         quantized, *groups = quantization.calib_graph(quantized, *groups, ranges, 'customize', 'auto', logger=None)
         values = {name: array.asnumpy() for group in groups for name, array in group.items()}
         result = _with_types(quantized.get_backend_symbol(BACKEND), values, program)
-        error = _error(program, result, images[:BATCH])
+        off = _error(program, result, images[:BATCH])
     except mx.base.MXNetError as error:
         raise SSSError(f'MXNet cannot quantize this network: {reason(error)}') from error
-    if not error <= MAX_ERROR:
-        raise SSSError(f'INT8 outputs are off by {error:.0%} of the float32 ones (root mean square), more than '
+    if not off <= MAX_ERROR:
+        raise SSSError(f'INT8 outputs are off by {off:.0%} of the float32 ones (root mean square), more than '
                        f'{MAX_ERROR:.0%}, on the images that calibrated them: this network does not bear 8 bits')
     return result
 
@@ -95,7 +125,7 @@ def float32_operators(program: Program) -> List[str]:
     """What a quantized program still computes in float32, as ``operator(name)``; a fused one under its layer's name."""
     found = []
     for node in program.nodes():
-        if node.op.startswith('_sg_mkldnn') and not node.get('quantized', False) in (True, 'true'):
+        if node.op.startswith('_sg_mkldnn') and node.get('quantized', False) not in (True, 'true'):
             found += [str(part) for part in _inside(node) if part.op in ('Convolution', 'FullyConnected')]
         elif not node.op.startswith(('_sg_mkldnn', '_contrib_quantized')) and node.op not in MOVING:
             found.append(str(node))

@@ -44,7 +44,8 @@ class Writer:
         """Add a node, and return the name of its output. Inputs are names, float32 arrays or lists of int64."""
         name = f'{self.node.name}_{op.lower()}{len(self.nodes)}'
         attrs = {key: float(value) if key in FLOATS else value for key, value in attrs.items()}
-        self.nodes.append(self.onnx.helper.make_node(op, [self._name(given) for given in inputs], [name], name, **attrs))
+        names = [self._name(given) for given in inputs]
+        self.nodes.append(self.onnx.helper.make_node(op, names, [name], name, **attrs))
         return name
 
     def _name(self, given) -> str:
