@@ -37,6 +37,8 @@ class ScalingFactors(Regularizer):
     def start(self, training) -> None:
         self.training, self.holder = training, _holder(training)
         self.shrinks = training.config.shrink is not False
+        if self.holder and self.shrinks:
+            training.shrink({})     # what cannot be cut is refused before the first step
 
     def values(self):
         return factor_values(self.net)

@@ -102,7 +102,7 @@ def test_a_floor_that_cannot_be_met_is_refused_before_the_first_step(configure):
     config = configure(**dict(MIXED, factors=['neuron'], target_macs=0.05))
     with pytest.raises(SSSError) as error:
         train(config, lambda line: None)
-    asked = configure(**dict(MIXED, factors=['neuron'], target_macs=None, epochs=1))
+    asked = configure(**dict(MIXED, factors=['neuron'], target_macs=None, search=0.15, epochs=1))
     asked.run += '-counted'
     found = Asked(train(asked, lambda line: None))
     least = found.counter.share({name: np.arange(mask.size) == 0 for name, mask in found.held.items()}).macs

@@ -12,7 +12,7 @@ from sss_gluon.train.config import save_config
 
 # without BatchNorm, so that a batch can be split without a difference
 PLAIN = dict(model='own_nets:plain', model_options={}, epochs=5, search=0.6, gamma=0.1, target_macs=0.5)
-PATIENT = dict(PLAIN, target_macs=None, gamma=0.3, shrink=True, patience=10)
+PATIENT = dict(PLAIN, target_macs=None, search=0.15, gamma=0.3, shrink=True, patience=10)
 CASES = {
     'two devices': dict(devices=['cpu0', 'cpu1']),
     'two parts': dict(grad_accumulation=2),
@@ -57,7 +57,7 @@ def test_without_a_target_too(configure, own_nets, monkeypatch):
     monkeypatch.setattr(loop, 'shrink', lambda *arguments: (cuts.append(1), cut(*arguments))[1])
     one = train(configure('one', **dict(PATIENT, devices=['cpu0', 'cpu1'])), lambda line: None)
     assert cuts
-    monkeypatch.setattr(loop, 'shrink', lambda net, trainer, shape, removed: Shrunk(net, shape, {}))
+    monkeypatch.setattr(loop, 'shrink', lambda net, trainer, shape, removed, align: Shrunk(net, shape, {}))
     assert_the_same(train(configure('other', **PATIENT), lambda line: None), one)
 
 
@@ -95,7 +95,8 @@ def bfloat16_works():
 @pytest.mark.slow
 @pytest.mark.xdist_group('bfloat16')
 @pytest.mark.skipif(not bfloat16_works(), reason='bfloat16 needs oneDNN and a CPU with AVX-512')
-@pytest.mark.parametrize('settings', [MIXED, dict(MIXED, target_macs=None, shrink=True, patience=12, gamma=0.1)],
+@pytest.mark.parametrize('settings', [
+    MIXED, dict(MIXED, target_macs=None, search=0.15, shrink=True, patience=12, gamma=0.1)],
                          ids=['target', 'patience'])
 def test_bfloat16(settings, small, command, tmp_path):
     """To the end, with cuts; stopped and continued."""
