@@ -17,6 +17,7 @@ from ..budget import Budget, Holder, LatencyShare, Patience
 from ..errors import SSSError
 from ..factors import factor_values, scaling_factors
 from ..structures import MaskedCounter
+from ..train.config import TARGETS
 from ..train.method import Regularizer
 from ..train.schedules import learning_rates
 from . import diagnosis
@@ -64,7 +65,11 @@ class ScalingFactors(Regularizer):
 
     def explain(self, training) -> Optional[str]:
         if training.metrics.collapsed:
-            return diagnosis.explain_collapse(training.metrics.collapsed, 'gamma', training.config.gamma)
+            setting, value = 'gamma', training.config.gamma
+            if isinstance(self.holder, Budget):
+                given = [key for key in TARGETS if getattr(training.config, key) is not None]
+                setting, value = given[0].replace('match', 'target_macs'), self.holder.target
+            return diagnosis.explain_collapse(training.metrics.collapsed, setting, value)
         if isinstance(self.holder, Budget):
             return None if self.holder.met else self.holder.summary()
         if not self.factors or not all((factor.values() != 0).all() for factor in self.factors):

@@ -22,7 +22,7 @@ class Following:
 
     def data(self, ctx=None):
         self._follow()
-        return super().data(ctx)    # type: ignore[misc]
+        return super().data(ctx)
 
     def list_data(self):
         self._follow()

@@ -84,6 +84,7 @@ KEYS = settings(
     ('shrink_align=8', 'shrink_align=8…shrink=true…16'), ('shrink_align=0|shrink=true', 'shrink_align=0…1'),
     ('shrink_align=8|target_macs=0.5|shrink=false', 'shrink_align=8…shrink=true'),
     ('search=0.5|method=l1|source=runs/mine|target_macs=0.5', 'search…method=sss…method=l1'),
+    ('search=1|target_macs=0.5|lr_mode=cosine', 'search of 36 steps…search:'),
     ('patience=5|target_macs=0.5', 'patience=5…target_macs…leave it out'),
     ('shrink=true|method=ssl', 'shrink…method=sss…method=ssl'),
     ('target_params=0.5|method=l1|source=runs/mine', 'target_params…method=sss…method=l1'),
