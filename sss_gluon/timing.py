@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import time
+from itertools import count
 from typing import Callable, Dict, List, NamedTuple, Sequence, TypeVar, Union
 
 import mxnet as mx
@@ -38,7 +39,7 @@ def timed(function: Callable[[], object], calls: int = 1) -> Callable[[], float]
 
 
 def interleaved(functions: Dict[Key, Callable[[], float]], rounds: int, warm_up: int = WARM_UP,
-                pause: float = PAUSE) -> Dict[Key, np.ndarray]:
+                pause: float = PAUSE, lasting: float = 0.0) -> Dict[Key, np.ndarray]:
     """Call every function once per round, in an order that rotates; rounds of warm-up are discarded.
 
     Parameters
@@ -47,15 +48,21 @@ def interleaved(functions: Dict[Key, Callable[[], float]], rounds: int, warm_up:
         Each returns its seconds; see ``timed``.
     pause : float
         Seconds before every call.
+    lasting : float
+        Seconds that all rounds take at least, with more rounds than ``rounds`` where these are over before: what else
+        the machine does comes in bursts longer than a short call.
 
     Returns
     -------
     dict of numpy.ndarray
-        float64, shape (rounds,): seconds.
+        float64, shape (rounds,) or more: seconds.
     """
     names = list(functions)
     seconds: Dict[Key, List[float]] = {name: [] for name in names}
-    for i in range(warm_up + rounds):
+    begin = time.perf_counter()
+    for i in count():
+        if i >= warm_up + rounds and time.perf_counter() - begin >= lasting:
+            break
         first = i % len(names)
         for name in names[first:] + names[:first]:
             time.sleep(pause)

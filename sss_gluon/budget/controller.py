@@ -101,9 +101,9 @@ class Budget(Holder):
         first = optimizer.num_update + 1
         rates = [schedule(update) for update in range(first, first + self.wait + self.steps)]
         if rates[-1] < STILL * max(rates):
-            raise SSSError(f'a search of {self.steps} steps ends at a learning rate of {rates[-1]:.2g}, where no factor '
-                           f'moves any more (the highest is {max(rates):.2g}); shorten it (search: in a configuration), '
-                           f'or let the rate fall later')
+            raise SSSError(f'a search of {self.steps} steps ends at a learning rate of {rates[-1]:.2g} (the highest is '
+                           f'{max(rates):.2g}), where no factor moves any more; shorten it (search: in a '
+                           f'configuration), or let the rate fall later')
 
     def _set_pace(self) -> None:
         self.interval = max(1, self.steps // POINTS)

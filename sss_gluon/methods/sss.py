@@ -17,6 +17,7 @@ from ..budget import Budget, Holder, LatencyShare, Patience
 from ..errors import SSSError
 from ..factors import factor_values, scaling_factors
 from ..structures import MaskedCounter
+from ..terminal import wrapped
 from ..train.config import TARGETS
 from ..train.method import Regularizer
 from ..train.schedules import learning_rates
@@ -52,7 +53,7 @@ class ScalingFactors(Regularizer):
         if self.holder and not self.holder.done:
             self.holder.step()
             if self.holder.done:
-                self.training.log(self.holder.summary())
+                self.training.log(wrapped(self.holder.summary()))
 
     def columns(self) -> Dict[str, str]:
         return self.holder.columns() if self.holder else {}

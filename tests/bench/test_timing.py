@@ -22,6 +22,19 @@ def test_functions_are_called_in_turn_and_the_order_rotates():
         == {'a': [6.0, 8.0, 10.0], 'b': [4.0, 9.0, 11.0], 'c': [5.0, 7.0, 12.0]}
 
 
+def test_short_functions_get_more_rounds(monkeypatch):
+    """Of 0.1 s each, one after the other: as many rounds as fill the time, or as were asked for."""
+    clock = [0.0]
+    monkeypatch.setattr(timing.time, 'perf_counter', lambda: clock[0])
+
+    def call():
+        clock[0] += 0.1
+        return 0.1
+    for lasting, rounds in ((0.0, 4), (0.5, 4), (2.95, 12)):      # 3 rounds of warm-up count towards the time
+        assert {len(found) for found in interleaved({'a': call, 'b': call}, 4, pause=0, lasting=lasting).values()} \
+            == {rounds}
+
+
 def test_ratio_of_medians_and_quartiles_of_the_rounds():
     seconds = {'new': np.array([0.010, 0.012, 0.011, 0.050, 0.011]),
                'old': np.array([0.010, 0.010, 0.010, 0.020, 0.011])}

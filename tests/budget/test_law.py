@@ -200,7 +200,7 @@ def test_a_budget_below_the_floor_is_refused():
 
 
 def test_a_search_that_ends_at_a_rate_of_almost_zero_is_refused():
-    """Cosine: 0.5 (1 + cos(0.9 pi)) = 2.4 % of the rate is enough, 0.09 % at 0.98 is not; a schedule is only looked at."""
+    """Cosine: at 0.9 of its length 2.4 % of the rate are left, at 0.98 0.1 %. The schedule itself does not run."""
     for wait, steps in ((0, 98), (48, 50), (0, 150)):
         with pytest.raises(SSSError, match=f'search of {steps} steps ends at a learning rate of'):
             net = named(*BLOCKS)
