@@ -2,13 +2,13 @@
 from __future__ import annotations
 
 import time
-from itertools import count
 from typing import Callable, Dict, List, NamedTuple, Sequence, TypeVar, Union
 
 import mxnet as mx
 import numpy as np
 
 WARM_UP = 3
+MOST = 30
 PAUSE = 0.01    # seconds: after their work OpenMP's threads spin for a while on cores that the next measurement needs
 
 Key = TypeVar('Key')
@@ -49,8 +49,8 @@ def interleaved(functions: Dict[Key, Callable[[], float]], rounds: int, warm_up:
     pause : float
         Seconds before every call.
     lasting : float
-        Seconds that all rounds take at least, with more rounds than ``rounds`` where these are over before: what else
-        the machine does comes in bursts longer than a short call.
+        Seconds that all rounds would take at least if every call were as fast as its fastest: short calls get more
+        rounds than ``rounds``, up to MOST times as many, because what else the machine does comes in longer bursts.
 
     Returns
     -------
@@ -59,9 +59,9 @@ def interleaved(functions: Dict[Key, Callable[[], float]], rounds: int, warm_up:
     """
     names = list(functions)
     seconds: Dict[Key, List[float]] = {name: [] for name in names}
-    begin = time.perf_counter()
-    for i in count():
-        if i >= warm_up + rounds and time.perf_counter() - begin >= lasting:
+    fastest = {name: float('inf') for name in names}
+    for i in range(warm_up + MOST * rounds):
+        if i >= warm_up + rounds and (i - warm_up) * sum(fastest.values()) >= lasting:
             break
         first = i % len(names)
         for name in names[first:] + names[:first]:
@@ -69,6 +69,7 @@ def interleaved(functions: Dict[Key, Callable[[], float]], rounds: int, warm_up:
             measured = functions[name]()
             if i >= warm_up:
                 seconds[name].append(measured)
+                fastest[name] = min(fastest[name], measured)
     return {name: np.array(values) for name, values in seconds.items()}
 
 
