@@ -18,7 +18,7 @@ from ..graph.inference import for_inference
 from ..graph.int8 import quantize
 from ..graph.ir import Program
 from ..graph.onnx import open_onnx, packages, write_onnx
-from ..graph.prune import verify
+from ..graph.verify import verify
 from ..structures import compact
 from ..train.accuracy import Accuracy, evaluate_images
 from ..train.run_folder import RunFolder

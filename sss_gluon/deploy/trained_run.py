@@ -11,7 +11,7 @@ from mxnet import gluon
 from ..data import Augmentation, DataSet
 from ..errors import SSSError
 from ..graph import Count, count, load
-from ..graph.prune import TOLERANCE
+from ..graph.verify import TOLERANCE
 from ..structures import Structure
 from ..train.checkpoint import load_latest
 from ..train.config import Config

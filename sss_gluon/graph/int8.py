@@ -44,7 +44,7 @@ def quantize(program: Program, images: np.ndarray) -> Program:
     if str(images.dtype) != 'float32' or images.shape[1:] != tuple(program.input_shape[1:]) or not len(images):
         raise SSSError(f'calibration needs float32 images of shape (N, {", ".join(map(str, program.input_shape[1:]))})'
                        f', not {images.dtype} {images.shape}')
-    hidden = Program(_renamed(program.outputs, 'elemwise_add', 'broadcast_add'), program.values, program.input_shape)
+    hidden = Program(_renamed(program.outputs, 'elemwise_add', 'broadcast_add'), program.values, program.inputs)
     sums = [node.name for node in program.nodes() if node.op == 'elemwise_add']
     fused = from_symbol(hidden.symbol().get_backend_symbol(BACKEND))
     symbol = mx.sym.load_json(to_json(_renamed(fused, 'broadcast_add', 'elemwise_add', sums)))
@@ -87,7 +87,7 @@ def _grouped(outputs: List[Entry]) -> List[str]:
         return [Node(row['op'], row['name'], row.get('attrs')) for graph in node.extra.get('subgraphs', ())
                 for row in graph['nodes']]
 
-    return [node.name for node in Program(outputs, {}, ()).nodes() if any(
+    return [node.name for node in Program(outputs, {}, {}).nodes() if any(
         part.op == 'Convolution' and 1 < part.get('num_group', 1) < part.get('num_filter') for part in inside(node))]
 
 

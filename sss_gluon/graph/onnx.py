@@ -12,7 +12,7 @@ import numpy as np
 from ..errors import SSSError
 from ..files import atomic_write
 from .ir import Entry, Node, Program, rewritten, unique_names
-from .prune import TOLERANCE
+from .verify import TOLERANCE
 
 OPSET = 13              # the newest one that MXNet 1.9.1 translates to
 IR_VERSION = 8          # as old as that opset, for older runtimes

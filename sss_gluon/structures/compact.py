@@ -16,8 +16,9 @@ from ..graph.channels import Channels
 from ..graph.count import Count, count_program
 from ..graph.fold import fold
 from ..graph.ir import Program
-from ..graph.prune import prune_graph, verify
+from ..graph.prune import prune_graph
 from ..graph.trace import trace
+from ..graph.verify import verify
 from .collapse import collapse
 from .structure import Structure
 
@@ -37,7 +38,7 @@ class Compact:
     structure : Structure
     unhandled : list of str
         Operators that kept all their channels because the pass does not know them, as ``operator(name)``; see
-        ``register_rule``.
+        ``register_rule``. Where it knows others of their kind, the reason follows: ``BatchNorm(norm): over axis 3``.
     collapsed : str
         What has collapsed, where the output hardly depends on the input: all blocks are gone, or a layer without a
         way around it has nothing left. '' for a network that may be of use.

@@ -92,7 +92,7 @@ def test_groups_of_a_transposed_convolution(fill):
 
 
 def of_symbol(symbol, shape, **values):
-    return Program(from_symbol(symbol), {name: np.array(value, 'float32') for name, value in values.items()}, shape)
+    return Program(from_symbol(symbol), {name: np.array(value, 'float32') for name, value in values.items()}, {'data': shape})
 
 
 def norm(x, name, **attributes):
