@@ -45,7 +45,8 @@ def describe_compact(result: Compact, run) -> str:
     lines = [wrapped(f'removed: {removed(result.structure)}'), table,
              f'same outputs: the largest difference is {result.max_difference:.1e} of the largest output']
     if result.unhandled:
-        lines.append(wrapped(f'kept whole, because the operator or this form of it is unknown: {", ".join(result.unhandled)}'))
+        kept = ', '.join(result.unhandled)
+        lines.append(wrapped(f'kept whole, because the operator, or this form of it, is unknown: {kept}'))
     odd, narrowed = odd_widths(result.structure)
     if 2 * odd > narrowed:
         lines.append(wrapped(f'odd widths: {odd} of {narrowed} narrowed layers are no multiple of {FAST} wide; if '

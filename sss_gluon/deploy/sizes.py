@@ -39,7 +39,10 @@ def sizes(target: str, structure: Optional[str] = None, size: Optional[int] = No
         if classes:
             raise SSSError(f'{target} is a finished network: leave out classes {classes}')
         net, beside = load(target), Path(target.replace('-symbol.json', '-structure.json'))
-        image = tuple(Structure.load(beside).input_shape[1:]) if beside.is_file() else (3,)
+        shape = Structure.load(beside).input_shape if beside.is_file() else (1, 3)
+        if isinstance(shape, dict):
+            return count(net, shape), None
+        image = shape[1:]
         sides = _square(size, target) if size or not image[1:] else image[1:]
         return count(net, (1, channels or image[0], *sides)), None
     if os.path.isdir(target):
@@ -53,15 +56,15 @@ def sizes(target: str, structure: Optional[str] = None, size: Optional[int] = No
         size = size or architecture(target).size
     channels = channels or 3
     net = get_model(target, classes, in_channels=channels)
-    shape = (1, channels) + _square(size, target)
+    batch = (1, channels) + _square(size, target)
     if structure is None:
-        return count(net, shape), None
+        return count(net, batch), None
     net.initialize(init=mx.init.Xavier())
     try:
         set_structure(net, load_structure(structure))
     except SSSError as error:
         raise SSSError(f'{structure}: {error}') from error
-    return remaining(net, shape)
+    return remaining(net, batch)
 
 
 def _square(size: Optional[int], target: str) -> Tuple[int, int]:

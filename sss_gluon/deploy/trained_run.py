@@ -13,6 +13,7 @@ from ..errors import SSSError
 from ..graph import Count, count, load
 from ..graph.verify import TOLERANCE
 from ..structures import Structure
+from ..train.accuracy import heads
 from ..train.checkpoint import load_latest
 from ..train.config import Config
 from ..train.network import load_data, network_of
@@ -69,7 +70,7 @@ def check_on_images(trained: TrainedRun, net) -> float:
 def differences(trained: TrainedRun, net) -> Tuple[float, float]:
     """Errors of the outputs on test images: (largest error / largest output, RMS error / RMS output)."""
     images = mx.nd.array(normalise_only(trained.data).normalise(trained.data.test.images[:32]))
-    expected, found = trained.net(images).asnumpy(), net(images).asnumpy()
+    expected, found = (heads(each(images))[0].asnumpy() for each in (trained.net, net))
     error, size = np.abs(expected - found), np.abs(expected)
     return (float(error.max() / max(size.max(), 1e-30)),
             float(np.sqrt(np.square(error).mean() / max(np.square(size).mean(), 1e-30))))

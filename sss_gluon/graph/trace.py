@@ -5,7 +5,7 @@ import inspect
 import io
 import warnings
 from contextlib import redirect_stdout
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union, cast
 
 import mxnet as mx
 import numpy as np
@@ -60,8 +60,8 @@ def trace(net: gluon.HybridBlock, input_shape: Shapes, values: bool = True, trai
     parameters = {p.name: p for p in net.collect_params().values()}
     free = [name for name in symbol.list_inputs() if name not in parameters]
     if not set(free) <= inputs.keys():
-        raise SSSError(f'{type(net).__name__} has the inputs {free}, and a shape is given for {list(inputs)} only; make '
-                       f'each input an argument of hybrid_forward, and give its shape')
+        raise SSSError(f'{type(net).__name__} has the inputs {free}, and a shape is given for {list(inputs)} only; '
+                       f'make each input an argument of hybrid_forward, and give its shape')
     shapes = _parameter_shapes(net, symbol, inputs)
     host = {}
     mx.nd.waitall()     # without it, static_shape can return the parameters of an earlier step
@@ -82,9 +82,9 @@ def _named_shapes(net, input_shape: Shapes) -> Dict[str, Shape]:
             named = {name: named[name] for name in own[:len(named)]}
     elif len(input_shape) and np.ndim(input_shape[0]):
         names = [f'data{i}' for i in range(len(input_shape))] if len(input_shape) > 1 else ['data']
-        named = dict(zip(names, input_shape))
+        named = dict(zip(names, cast(Sequence[Sequence[int]], input_shape)))
     else:
-        named = {'data': input_shape}
+        named = {'data': cast(Sequence[int], input_shape)}
     if isinstance(net, gluon.SymbolBlock) and len(own) != len(named):
         raise SSSError(f'{type(net).__name__} has the inputs {own}, and {len(named)} shapes are given; give one for '
                        f'each, as a list or as {{name: shape}}')

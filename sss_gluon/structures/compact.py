@@ -3,13 +3,12 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import Dict, List, Optional, Sequence, Set, Tuple
+from typing import Dict, List, Optional, Set, Tuple
 
 import mxnet as mx
 import numpy as np
 from mxnet import gluon
 
-from ..factors import scaling_factors
 from ..files import sha256
 from ..graph.block import export_program, to_block
 from ..graph.channels import Channels
@@ -17,9 +16,10 @@ from ..graph.count import Count, count_program
 from ..graph.fold import fold
 from ..graph.ir import Program
 from ..graph.prune import prune_graph
-from ..graph.trace import trace
+from ..graph.trace import Shapes, trace
 from ..graph.verify import verify
 from .collapse import collapse
+from .factor_values import traced_factors
 from .structure import Structure
 
 
@@ -30,7 +30,8 @@ class Compact:
     Attributes
     ----------
     net : mxnet.gluon.SymbolBlock
-        Plain operators, no factors. It can be trained like any block.
+        Plain operators, no factors. It can be trained like any block. It takes the inputs of the network and returns
+        lists where that returned lists or tuples; a dict, or anything with None in it, becomes a flat list of arrays.
     before, after : Count
         Size of the network without its factors, and of the compact network.
     max_difference : float
@@ -63,16 +64,18 @@ class Compact:
         return names + [f'{prefix}-structure.json']
 
 
-def compact(net: gluon.HybridBlock, input_shape: Sequence[int], ctx: Optional[mx.Context] = None,
+def compact(net: gluon.HybridBlock, input_shape: Shapes, ctx: Optional[mx.Context] = None,
             align: int = 1) -> Compact:
     """Remove all structures whose factor is exactly 0, and all else that contributes nothing to the outputs.
 
     Parameters
     ----------
     net : mxnet.gluon.HybridBlock
-        Initialised, with one input, with or without scaling factors. It is not changed.
-    input_shape : sequence of int
-        Shape of a batch, e.g. (1, 3, 32, 32); both networks are run on such a batch and compared.
+        Initialised, with or without scaling factors. It is not changed. Its outputs may be nested lists, tuples and
+        dicts of arrays and None.
+    input_shape : sequence of int, list of them, or dict of str to sequence of int
+        Shape of a batch, e.g. (1, 3, 32, 32); for several inputs a list of shapes, or {name: shape}. Both networks are
+        run on such a batch, and on one of another size where the network takes one, and compared.
     ctx : mxnet.Context, optional
         Device of the compact network; default the device of ``net``.
     align : int
@@ -93,7 +96,8 @@ def compact(net: gluon.HybridBlock, input_shape: Sequence[int], ctx: Optional[mx
     Warns
     -----
     UserWarning
-        So much is gone that the output hardly depends on the input (``Compact.collapsed``).
+        So much is gone that the output hardly depends on the input (``Compact.collapsed``); or some factors take no
+        part in what the network computes in inference.
     """
     traced = trace(net, input_shape)
     folded = fold(traced)
@@ -101,14 +105,14 @@ def compact(net: gluon.HybridBlock, input_shape: Sequence[int], ctx: Optional[mx
     difference = verify(traced, reduced)
     if ctx is None:
         ctx = next((parameter.list_ctx()[0] for parameter in net.collect_params().values()), mx.cpu())
-    collapsed = collapse(net, folded, {factor.name: factor.values() for factor in scaling_factors(net)})
+    collapsed = collapse(net, folded, {factor.name: factor.values() for factor in traced_factors(folded, net)})
     if collapsed:
         warnings.warn(f'this compact network is of little use: {collapsed}', stacklevel=2)
     return Compact(to_block(reduced, ctx), count_program(folded), count_program(reduced), difference,
                    describe(net, folded, reduced), unhandled, reduced, collapsed)
 
 
-def remaining(net: gluon.HybridBlock, input_shape: Sequence[int]) -> Tuple[Count, Count]:
+def remaining(net: gluon.HybridBlock, input_shape: Shapes) -> Tuple[Count, Count]:
     """Sizes of a network and of the compact network that ``compact`` would give, without building or comparing it."""
     folded = fold(trace(net, input_shape))
     return count_program(folded), count_program(prune_graph(folded)[0])
@@ -117,13 +121,15 @@ def remaining(net: gluon.HybridBlock, input_shape: Sequence[int]) -> Tuple[Count
 def describe(net, program: Program, reduced: Program) -> Structure:
     """The structure of a network that was pruned."""
     factors, constant = {}, _constant_branches(program, reduced)
-    for name, kind, parameter in scaling_factors(net):
+    for name, kind, parameter in traced_factors(program, net):
         values = parameter.list_data()[0].asnumpy()
         alive = (values != 0) & _survivors(name, values.size, program, reduced, constant)
         factors[name] = {'kind': kind, 'size': int(values.size), 'kept': np.flatnonzero(alive).tolist()}
     after = _widths(reduced)
     layers = {name: {'before': width, 'after': after.get(name)} for name, width in _widths(program).items()}
-    return Structure(getattr(net, 'spec', None), tuple(program.input_shape), factors, layers)
+    inputs = dict(program.inputs)
+    shape = inputs if len(inputs) > 1 or 'data' not in inputs else program.input_shape
+    return Structure(getattr(net, 'spec', None), shape, factors, layers)
 
 
 def _constant_branches(program: Program, reduced: Program) -> Set[str]:

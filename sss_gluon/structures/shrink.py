@@ -2,26 +2,27 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Dict, Mapping, Sequence, Tuple
+from typing import Dict, Mapping, Tuple
 
 import mxnet as mx
 import numpy as np
 from mxnet import gluon
 
 from ..errors import SSSError
-from ..factors import scaling_factors
 from ..graph.block import to_block
 from ..graph.fold import fold
 from ..graph.prune import prune_graph
-from ..graph.trace import structural_names, trace
+from ..graph.trace import Shapes, structural_names, trace
 from ..graph.unfold import unfold
-from .factor_values import factor_variable, fill_nonzero
+from .factor_values import factor_variable, fill_nonzero, traced_factors
 
 Index = Tuple[np.ndarray, ...]      # what np.ix_ returns: the part of an array that remains
 
 
 class Shrunk:
     """The network that is left while structures are held at zero; it trains exactly as the whole network would.
+
+    It returns what the whole network returns while it trains, auxiliary heads included, in inference too.
 
     In training mode a BatchNorm of a channel that is always 0 returns β and learns β, so that channel stays until
     ``compact`` removes it. Everything else that ``compact`` would remove is removed.
@@ -56,10 +57,10 @@ class Shrunk:
         A factor that is to be removed is not 0, or the network computes a weight in a way that cannot be cut.
     """
 
-    def __init__(self, whole: gluon.HybridBlock, input_shape: Sequence[int], removed: Mapping[str, np.ndarray],
+    def __init__(self, whole: gluon.HybridBlock, input_shape: Shapes, removed: Mapping[str, np.ndarray],
                  align: int = 1):
         self.whole, self.net, self.align = whole, whole, align
-        self.input_shape, self.removed = tuple(input_shape), _masks(removed)
+        self.input_shape, self.removed = input_shape, _masks(removed)
         self.parameters: Dict[str, gluon.Parameter] = {}
         self.kept: Dict[str, Index] = {}
         if self.removed:
@@ -67,10 +68,10 @@ class Shrunk:
 
     def _cut(self) -> None:
         whole = self.whole
-        program = trace(whole, self.input_shape)
+        program = trace(whole, self.input_shape, training=True)
         filled = replace(program, values=dict(program.values))
         fill_nonzero(filled, whole)     # a weight that happens to be 0 may train to another value
-        for factor in scaling_factors(whole):
+        for factor in traced_factors(program, whole):
             mask = self.removed.get(factor.name, np.zeros(factor.parameter.shape, bool))
             if factor.values()[mask].any():
                 raise SSSError(f'factor {factor.name} is not 0 where its structures are to be removed; hold it at 0 '
