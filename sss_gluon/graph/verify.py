@@ -9,7 +9,7 @@ from typing import Dict, Iterator, List, Mapping, Sequence
 import mxnet as mx
 import numpy as np
 
-from ..errors import SSSError
+from ..errors import SSSError, reason
 from .ir import Entry, Node, Program, Shape, evaluator, rewritten
 
 TOLERANCE = 1e-4        # relative to the largest value: float32 sums in another order differ by less
@@ -58,18 +58,24 @@ def verify(program: Program, reduced: Program, name: str = 'the compact network'
     other = evaluator(_given(reduced.outputs + [new for _, new in watched],
                              {Entry(pairs[node], i): name for (node, i), name in zip(results, given)}), reduced.values)
     worst = 0.0
+    first: List[np.ndarray] = []
     for number, shapes in enumerate(_shapes(program)):
-        if number and not _reshapes_fit(program, shapes):
+        if number and not _accepts(program, shapes):
             continue
         random = np.random.RandomState(0)
         batches = {key: random.standard_normal(shape).astype('float32') for key, shape in shapes.items()}
         try:
             expected = whole(batches)
-        except mx.base.MXNetError:
-            if not number:
-                raise
-            continue        # the network does not take such a batch
-        if number and not _fits(program, shapes, expected[:outputs]):
+        except mx.base.MXNetError as error:
+            if number:
+                continue    # the network does not take such a batch
+            layouts = [f'{node} has layout {node.get("layout")}' for node in program.nodes()
+                       if not str(node.get('layout') or 'NC').startswith('NC')]
+            hint = f'; {layouts[0]}, which MXNet computes on GPUs only' if layouts else ''
+            raise SSSError(f'the network cannot be run on the CPU, where it is compared with its compact form: '
+                           f'{reason(error)}{hint}') from error
+        first = first or expected[:outputs]
+        if number and not _fits(program, first, shapes, expected):
             continue
         if not all(np.isfinite(value).all() for value in expected[:outputs]):
             if number:
@@ -80,7 +86,7 @@ def verify(program: Program, reduced: Program, name: str = 'the compact network'
         try:
             found = other({**batches, **dict(zip(given, expected[compared:]))})
         except mx.base.MXNetError as error:
-            raise SSSError(f'{where} cannot be run; please report the network') from error
+            raise SSSError(f'{where} cannot be run ({reason(error)}); please report the network') from error
         worst = max(worst, _difference(expected[:compared], found, where, program))
         if number:
             break
@@ -104,23 +110,28 @@ def _other(shape: Shape, batch: int, rows: bool) -> Shape:
     return tuple(new)
 
 
-def _reshapes_fit(program: Program, shapes: Mapping[str, Shape]) -> bool:
-    """Do all reshapes keep the number of values? MXNet reads or leaves whatever the rest of the memory holds."""
-    reshapes = [node for node in program.nodes() if node.op in ('Reshape', 'reshape')]
-    if not reshapes:
-        return True
+def _accepts(program: Program, shapes: Mapping[str, Shape]) -> bool:
+    """Does a network take inputs of other shapes?
+
+    MXNet does not always notice: a reshape to another number of values, or a BatchNorm of another length, reads whatever
+    is in memory.
+    """
     try:
         with redirect_stdout(io.StringIO()):        # MXNet prints that it failed
             found = replace(program, inputs=shapes, _shapes=None).shapes()
-    except (mx.base.MXNetError, TypeError):         # shapes that do not fit, or that are unknown
+    except (mx.base.MXNetError, TypeError):         # shapes that do not fit, or that remain unknown
         return False
-    return all(np.prod(found[node.inputs[0]]) == np.prod(found[Entry(node)]) for node in reshapes)
+    return all(found[entry] == value.shape for entry, value in
+               ((Entry(node), program.values[node.name]) for node in program.nodes() if program.is_parameter(node))) \
+        and all(np.prod(found[node.inputs[0]]) == np.prod(found[Entry(node)]) for node in program.nodes()
+                if node.op in ('Reshape', 'reshape'))
 
 
-def _fits(program: Program, shapes: Mapping[str, Shape], outputs: Sequence[np.ndarray]) -> bool:
+def _fits(program: Program, before: Sequence[np.ndarray], shapes: Mapping[str, Shape], now: Sequence[np.ndarray]) -> bool:
     """Is there an output for each image, if there was one before? A reshape with a fixed size gives other numbers."""
-    before, now = (next(iter(given.values()))[:1] for given in (program.inputs, shapes))
-    return all(value.shape[:1] == now for value, shape in zip(outputs, program.output_shapes()) if shape[:1] == before)
+    name = next(iter(shapes))
+    return all(new.shape[:1] == shapes[name][:1] for old, new in zip(before, now)
+               if old.shape[:1] == program.inputs[name][:1])
 
 
 def _jumps(program: Program, reduced: Program) -> Dict[Node, Node]:
