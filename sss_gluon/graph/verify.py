@@ -113,8 +113,8 @@ def _other(shape: Shape, batch: int, rows: bool) -> Shape:
 def _accepts(program: Program, shapes: Mapping[str, Shape]) -> bool:
     """Does a network take inputs of other shapes?
 
-    MXNet does not always notice: a reshape to another number of values, or a BatchNorm of another length, reads whatever
-    is in memory.
+    MXNet does not always notice that it does not: a reshape to another number of values, or a BatchNorm of another
+    length, reads whatever is in memory.
     """
     try:
         with redirect_stdout(io.StringIO()):        # MXNet prints that it failed
@@ -127,7 +127,8 @@ def _accepts(program: Program, shapes: Mapping[str, Shape]) -> bool:
                 if node.op in ('Reshape', 'reshape'))
 
 
-def _fits(program: Program, before: Sequence[np.ndarray], shapes: Mapping[str, Shape], now: Sequence[np.ndarray]) -> bool:
+def _fits(program: Program, before: Sequence[np.ndarray], shapes: Mapping[str, Shape],
+          now: Sequence[np.ndarray]) -> bool:
     """Is there an output for each image, if there was one before? A reshape with a fixed size gives other numbers."""
     name = next(iter(shapes))
     return all(new.shape[:1] == shapes[name][:1] for old, new in zip(before, now)

@@ -135,7 +135,7 @@ def test_a_loaded_network_says_what_it_takes(fill):
     with pytest.raises(sss.SSSError, match=r"has the inputs \['data0', 'data1', 'data2'\], and 1 shapes are given"):
         sss.count(small.net, SHAPE)
     with pytest.raises(sss.SSSError, match='needs a network with one input, and the network has data0, data1, data2'):
-        small.program.input_shape
+        assert small.program.input_shape
 
 
 # Heads that exist in training only

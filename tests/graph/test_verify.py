@@ -1,4 +1,6 @@
 """Comparing two networks: at other sizes, around operators whose result jumps, and with random numbers."""
+import ast
+
 import mxnet as mx
 import numpy as np
 import pytest
@@ -58,7 +60,7 @@ SHAPES = {      # what a reshape behind 6 channels is given: batch sizes and hei
 def test_reshapes(shape, where, fill, set_factors, batch, difference):
     """The compact network reshapes other batches and sizes as the network does, wherever channels go."""
     def reshaped(F, x):
-        return F.reshape(x, shape=eval(shape))
+        return F.reshape(x, shape=ast.literal_eval(shape))
 
     class Between(Tail):
         def hybrid_forward(self, F, x):
