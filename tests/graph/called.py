@@ -47,6 +47,7 @@ class Inputs(nn.HybridBlock):
 
 class Auxiliary(nn.HybridBlock):
     """A classifier for 8x8 images with an auxiliary head that exists while it trains."""
+    always = False
 
     def __init__(self, classes=10, in_channels=1, form=tuple):
         super().__init__()
@@ -58,6 +59,24 @@ class Auxiliary(nn.HybridBlock):
     def hybrid_forward(self, F, x):
         x = self.stem(x)
         output = self.output(F.mean(self.body(x), axis=(2, 3)))
-        if not autograd.is_training():
+        if not (self.always or autograd.is_training()):
             return output
         return self.form([output, self.extra(F.mean(self.head(x), axis=(2, 3)))])
+
+
+class TwoHeads(Auxiliary):
+    """The same with both heads always, as a GoogLeNet with aux_logits."""
+    always = True
+
+
+class Wrong(nn.HybridBlock):
+    """A second output that is no class."""
+
+    def __init__(self, classes, in_channels):
+        super().__init__()
+        with self.name_scope():
+            self.unit, self.output = Unit(8, in_channels), nn.Dense(classes, in_units=8)
+
+    def hybrid_forward(self, F, x):
+        x = F.mean(self.unit(x), axis=(2, 3))
+        return self.output(x), x
