@@ -54,7 +54,7 @@ def average_statistics(net: gluon.HybridBlock, workers: Workers = ALONE) -> None
     """
     mx.nd.waitall()     # with static_shape, parameters could otherwise be read as an earlier step left them
     parameters = net.collect_params()
-    names = net(mx.sym.var('data')).list_auxiliary_states()
+    names = network_symbol(net, training=True)[0].list_auxiliary_states()
     devices = len(parameters[names[0]].list_data()) if names else 1
     if not names or devices * workers.size == 1:
         return
