@@ -1,7 +1,7 @@
 """GluonCV's networks for detection, segmentation and pose, with random channels at zero.
 
-What cannot be done: Mask R-CNN and FPNs need more anchors than images of a few hundred pixels give; Faster R-CNN takes one
-image at a time; networks with GroupNorm, or with ``F.shape_array``-free shapes read in Python, cannot be traced.
+Outputs of detectors are compared by ``verify``, at what goes into the choice of boxes. Faster R-CNN takes one image at a
+time, and PSPNet and DeepLab images of one size: they are compared at what they take.
 """
 import mxnet as mx
 import numpy as np
