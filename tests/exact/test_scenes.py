@@ -1,7 +1,7 @@
 """GluonCV's networks for detection, segmentation and pose, with random channels at zero.
 
-Outputs of detectors are compared by ``verify``, at what goes into the choice of boxes. Faster R-CNN takes one image at a
-time, and PSPNet and DeepLab images of one size: they are compared at what they take.
+Outputs of detectors are compared by ``verify``, at what goes into the choice of boxes. Faster R-CNN takes one image at
+a time, and PSPNet and DeepLab images of one size: they are compared at what they take.
 """
 import mxnet as mx
 import numpy as np
@@ -22,10 +22,14 @@ NETWORKS = {
     'center_net_mobilenetv3_small_duc_voc': (64, {}, True),
     'center_net_dla34_coco': (64, {}, True),
     'faster_rcnn_resnet50_v1b_voc': (96, {}, True),
+    'faster_rcnn_fpn_resnet50_v1b_coco': (128, {}, True),
     'fcn_resnet50_ade': (64, dict(crop_size=64), False),
     'psp_resnet50_ade': (64, dict(crop_size=64), False),
     'deeplab_resnet50_ade': (64, dict(crop_size=64), False),
     'danet_resnet50_citys': (64, dict(crop_size=64), False),
+    'icnet_resnet50_citys': (128, dict(crop_size=128), False),
+    'fastscnn_citys': (256, dict(crop_size=256), False),
+    'hrnet_w18_small_v1_s': (64, {}, False),
     'simple_pose_resnet18_v1b': (64, {}, False),
     'mobile_pose_resnet18_v1b': (64, {}, False),
 }
@@ -59,12 +63,14 @@ def flat(outputs):
 def test_network(name):
     side, arguments, boxes = NETWORKS[name]
     mx.random.seed(0)
-    net = model_zoo.get_model(name, pretrained=False, pretrained_base=False, **arguments)
+    if not name.startswith(('hrnet', 'fastscnn')):
+        arguments = dict(arguments, pretrained_base=False)
+    net = model_zoo.get_model(name, pretrained=False, **arguments)
     net.initialize(mx.init.Normal(0.05))
     net(mx.nd.random.normal(shape=(1, 3, side, side)))
     draw_values(net)
     small = compact(net, (1, 3, side, side))
-    assert small.max_difference < 1e-4 and small.after.macs < 0.85 * small.before.macs
+    assert small.max_difference < 1e-4 and small.after.macs < 0.9 * small.before.macs
     for size in (1,) if 'faster' in name else (1, 2):
         x = mx.nd.random.normal(shape=(size, 3, side, side))
         expected, found = flat(net(x)), flat(small.net(x))
