@@ -25,7 +25,8 @@ def prune(path: Union[str, Path], log=print) -> Compact:
         if trained.epochs < trained.config.epochs:
             log(f'note: {run} is at epoch {trained.epochs} of {trained.config.epochs}')
         with warnings.catch_warnings(record=True) as told:
-            warnings.simplefilter('always')
+            warnings.simplefilter('ignore')
+            warnings.filterwarnings('always', category=UserWarning, module='sss_gluon')
             result = compact(trained.net, trained.input_shape)
         for warning in told:
             if not (result.collapsed and result.collapsed in str(warning.message)):     # said below, with the way out
