@@ -49,7 +49,8 @@ def describe_compact(result: Compact, run) -> str:
     if len(result.stays) > SHOWN:
         lines.append(f'… and {len(result.stays) - SHOWN} more of the kind')
     if result.unhandled:
-        lines.append(wrapped(f'not pruned, because the operator is unknown: {", ".join(result.unhandled)}'))
+        kept = ', '.join(result.unhandled)
+        lines.append(wrapped(f'kept whole, because the operator, or this form of it, is unknown: {kept}'))
     odd, narrowed = odd_widths(result.structure)
     if 2 * odd > narrowed:
         lines.append(wrapped(f'odd widths: {odd} of {narrowed} narrowed layers are no multiple of {FAST} wide; if '

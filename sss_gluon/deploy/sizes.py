@@ -11,7 +11,7 @@ from ..graph import Count, count, load
 from ..models import architecture, get_model
 from ..structures import load_structure, remaining, set_structure
 from ..train.run_folder import RunFolder
-from .source import input_shape
+from .source import input_shape, shape_beside
 from .trained_run import dense_size, load_run
 
 
@@ -38,7 +38,9 @@ def sizes(target: str, structure: Optional[str] = None, size: Optional[int] = No
     if target.endswith('.json'):
         if classes:
             raise SSSError(f'{target} is a finished network: leave out classes {classes}')
-        net = load(target)
+        net, shape = load(target), shape_beside(target)
+        if isinstance(shape, dict):
+            return count(net, shape), None
         return count(net, input_shape(target, size, channels)), None
     if os.path.isdir(target):
         if size or channels or classes:
@@ -51,15 +53,15 @@ def sizes(target: str, structure: Optional[str] = None, size: Optional[int] = No
         size = size or architecture(target).size
     channels = channels or 3
     net = get_model(target, classes, in_channels=channels)
-    shape = (1, channels) + _square(size, target)
+    batch = (1, channels) + _square(size, target)
     if structure is None:
-        return count(net, shape), None
+        return count(net, batch), None
     net.initialize(init=mx.init.Xavier())
     try:
         set_structure(net, load_structure(structure))
     except SSSError as error:
         raise SSSError(f'{structure}: {error}') from error
-    return remaining(net, shape)
+    return remaining(net, batch)
 
 
 def _square(size: Optional[int], target: str) -> Tuple[int, int]:

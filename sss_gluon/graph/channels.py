@@ -20,6 +20,7 @@ from scipy.sparse.csgraph import connected_components
 from ..errors import SSSError
 from .ir import Entry, Node, Program
 from .operators import RULES, UNKNOWN
+from .reasons import why_kept
 from .rules import Concat, Linear, Rule, Take
 
 OUTPUT = -1     # in place of the number of a node: the outputs of the program
@@ -40,7 +41,7 @@ class Channels:
         for entry in self.shapes:
             self._outputs[entry.node] = max(self._outputs.get(entry.node, 0), entry.output + 1)
         users = program.consumers()
-        self._shared = {node for node in self.nodes if program.is_parameter(node) and len(users[node]) > 1}
+        self.shared = {node for node in self.nodes if program.is_parameter(node) and len(users[node]) > 1}
         self._cache: dict = {}
         self.rules = {node: self._rule(node) for node in self.nodes if not node.is_variable}
         self._constants: Dict[Entry, np.ndarray] = {}
@@ -51,7 +52,7 @@ class Channels:
 
     def _rule(self, node: Node) -> Rule:
         rule = RULES.get(node.operator, UNKNOWN)
-        tied_weights = any(entry.node in self._shared for entry in node.inputs)     # cannot be cut two ways
+        tied_weights = any(entry.node in self.shared for entry in node.inputs)     # cannot be cut two ways
         return rule if not tied_weights and rule.applies(node, self) else UNKNOWN
 
     def _checked(self, kind: str, values: np.ndarray, entry: Entry) -> np.ndarray:
@@ -104,7 +105,7 @@ class Channels:
 
     def outputs_follow_input(self) -> bool:
         """Does any output depend on the input? It does not where every way between them passes a constant."""
-        follows = {node for node in self.nodes if node.name == self.program.input_name}
+        follows = {node for node in self.nodes if self.program.is_input(node)}
 
         def varies(entry: Entry) -> bool:
             return entry.node in follows and bool(np.isnan(self.constant(entry)).any())
@@ -164,7 +165,7 @@ class Channels:
                 continue
             self._asker = number
             if node.is_variable:
-                if node.name == self.program.input_name:
+                if self.program.is_input(node):
                     self.mark_required(self.label(Entry(node)))
                 continue
             for i in range(self.output_count(node)):
@@ -242,14 +243,20 @@ class Channels:
     def rewrite(self) -> Dict[Node, Dict[str, str]]:
         """The new attributes of every node that remains.
 
-        Then ``cuts`` holds the masks of the parameters, ``replaced`` new values, ``shifts`` what biases take up.
+        Then ``cuts`` holds the masks of the parameters, ``replaced`` new values, ``shifts`` what biases take up. A node
+        that loses no channel is left alone: its attributes may say more than the traced batch shows.
         """
         self.cuts: Dict[str, Dict[int, np.ndarray]] = {}
         self.replaced: Dict[str, np.ndarray] = {}
         self.shifts: Dict[Node, np.ndarray] = {}
-        return {node: rule.rewrite(node, self) for node, rule in self.rules.items() if node in self.alive}
+        return {node: {} if self._is_whole(node) else rule.rewrite(node, self)
+                for node, rule in self.rules.items() if node in self.alive}
+
+    def _is_whole(self, node: Node) -> bool:
+        entries = [entry for entry in node.inputs if not self.is_parameter(entry)]
+        return all(self.kept(entry).all() for entry in entries + [Entry(node, i) for i in range(self._outputs[node])])
 
     def unhandled(self) -> List[str]:
-        """Names of the operators that kept all their channels because no rule understands them."""
-        return [str(node) for node in self.nodes
+        """The operators that kept all their channels because no rule understands them, and why."""
+        return [f'{node}{why_kept(node, self)}' for node in self.nodes
                 if node in self.alive and not node.is_variable and not self.rules[node].understood]

@@ -15,8 +15,8 @@ from ..errors import SSSError, reason
 from ..files import atomic_write
 from .ir import Entry, Node, Program, unique_names
 from .onnx_operators import translations
-from .prune import TOLERANCE
 from .selection import along_channels
+from .verify import TOLERANCE
 
 OPSET = 13              # the newest one that MXNet 1.9.1 translates to
 IR_VERSION = 8          # as old as that opset, for older runtimes
@@ -150,7 +150,7 @@ def _targets(program: Program) -> Dict[Entry, Tuple[int, ...]]:
     """The shape of every entry, with -1 for the sizes that depend on the batch size."""
     size, *rest = program.input_shape
     try:
-        larger = replace(program, input_shape=(2 * size, *rest), _shapes=None).shapes()
+        larger = replace(program, inputs={program.input_name: (2 * size, *rest)}, _shapes=None).shapes()
     except Exception as error:      # MXNetError, and Exception itself for more than 2^31 elements
         raise SSSError(f'an ONNX file takes any batch size, but this network takes {size} and not {2 * size}: '
                        f'{reason(error)}') from error

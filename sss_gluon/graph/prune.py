@@ -6,15 +6,12 @@ from typing import Dict, List, Tuple
 import mxnet as mx
 import numpy as np
 
-from ..errors import SSSError
 from .channels import Channels
 from .concat import guard_concats, is_whole_slice
 from .ir import Entry, Node, Program, rewritten, unique_names
 from .operators import ADDITIONS
 from .rules import Concat
 from .selection import along_channels, index_attributes, rows_in_front, select, worthwhile
-
-TOLERANCE = 1e-4        # relative to the largest output: float32 sums in another order differ by less
 
 
 def prune_graph(program: Program, align: int = 1, training: bool = False) -> Tuple[Program, List[str]]:
@@ -74,7 +71,7 @@ def simplify(program: Program, training: bool = False) -> Program:
             return {0: inputs[0]}
         return Node(node.op, node.name, node.attrs, inputs, node.extra)
 
-    outputs = [Entry(Node('_copy', claim('copy'), {}, [entry])) if entry.node.name == program.input_name else entry
+    outputs = [Entry(Node('_copy', claim('copy'), {}, [entry])) if program.is_input(entry.node) else entry
                for entry in rewritten(program.outputs, replace)]        # a SymbolBlock needs an operator
     return program.derived(outputs, values)
 
@@ -145,33 +142,3 @@ def _shifted(channels: Channels, values: Dict[str, np.ndarray]) -> Dict[Node, En
             values[bias] = offset[keep].astype(channels.value(node.inputs[1]).dtype)
             new[node] = _new_parameter(bias, values[bias].shape)
     return new
-
-
-def verify(program: Program, reduced: Program, name: str = 'the compact network') -> float:
-    """Run both programs on one random batch.
-
-    Returns
-    -------
-    float
-        Largest difference between the outputs, over the largest output.
-
-    Raises
-    ------
-    SSSError
-        The difference is larger than ``TOLERANCE``, shapes differ, or outputs are not finite.
-    """
-    batch = np.random.RandomState(0).standard_normal(program.input_shape).astype('float32')
-    worst = 0.0
-    for expected, found in zip(program.run(batch), reduced.run(batch)):
-        if not np.isfinite(expected).all():
-            raise SSSError('the network has outputs that are not finite, which cannot be compared with those of its '
-                           'compact form')
-        if expected.shape != found.shape:
-            raise SSSError(f'{name} has outputs of shape {found.shape} instead of {expected.shape}')
-        worst = max(worst, float(np.abs(expected - found).max() / max(np.abs(expected).max(), 1e-30)))
-    if not worst <= TOLERANCE:
-        raise SSSError(f'{name} differs by {worst:.1e} of the largest output, more than rounding '
-                       f'({TOLERANCE:.0e}); nothing was written. Please report the network')
-    return worst
-
-

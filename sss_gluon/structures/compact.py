@@ -3,12 +3,12 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, field
-from typing import List, Optional, Sequence, Tuple
+from typing import Dict, List, Optional, Tuple
 
 import mxnet as mx
+import numpy as np
 from mxnet import gluon
 
-from ..factors import scaling_factors
 from ..files import sha256
 from ..graph.block import export_program, to_block
 from ..graph.count import Count, count_program
@@ -17,10 +17,12 @@ from ..graph.inference import prepared
 from ..graph.int8 import Int8
 from ..graph.ir import Program
 from ..graph.onnx import write_onnx
-from ..graph.prune import prune_graph, verify
-from ..graph.trace import trace
+from ..graph.prune import prune_graph
+from ..graph.trace import Shapes, trace
+from ..graph.verify import verify
 from .collapse import collapse
 from .describe import describe, reasons
+from .factor_values import traced_factors
 from .structure import Structure
 
 
@@ -31,7 +33,8 @@ class Compact:
     Attributes
     ----------
     net : mxnet.gluon.SymbolBlock
-        Plain operators, no factors. It can be trained like any block.
+        Plain operators, no factors. It can be trained like any block. It takes the inputs of the network and returns
+        lists where that returned lists or tuples; a dict, or anything with None in it, becomes a flat list of arrays.
     before, after : Count
         Size of the network without its factors, and of the compact network.
     max_difference : float
@@ -39,7 +42,7 @@ class Compact:
     structure : Structure
     unhandled : list of str
         Operators that kept all their channels because the pass does not know them, as ``operator(name)``; see
-        ``register_rule``.
+        ``register_rule``. Where it knows others of their kind, the reason follows: ``BatchNorm(norm): over axis 3``.
     collapsed : str
         What has collapsed, where the output hardly depends on the input: all blocks are gone, or a layer without a
         way around it has nothing left. '' for a network that may be of use.
@@ -116,16 +119,18 @@ def _array(images) -> np.ndarray:
     return images.asnumpy() if isinstance(images, mx.nd.NDArray) else np.asarray(images)
 
 
-def compact(net: gluon.HybridBlock, input_shape: Sequence[int], ctx: Optional[mx.Context] = None,
+def compact(net: gluon.HybridBlock, input_shape: Shapes, ctx: Optional[mx.Context] = None,
             align: int = 1) -> Compact:
     """Remove all structures whose factor is exactly 0, and all else that contributes nothing to the outputs.
 
     Parameters
     ----------
     net : mxnet.gluon.HybridBlock
-        Initialised, with one input, with or without scaling factors. It is not changed.
-    input_shape : sequence of int
-        Shape of a batch, e.g. (1, 3, 32, 32); both networks are run on such a batch and compared.
+        Initialised, with or without scaling factors. It is not changed. Its outputs may be nested lists, tuples and
+        dicts of arrays and None.
+    input_shape : sequence of int, list of them, or dict of str to sequence of int
+        Shape of a batch, e.g. (1, 3, 32, 32); for several inputs a list of shapes, or {name: shape}. Both networks are
+        run on such a batch, and on one of another size where the network takes one, and compared.
     ctx : mxnet.Context, optional
         Device of the compact network; default the device of ``net``.
     align : int
@@ -146,7 +151,8 @@ def compact(net: gluon.HybridBlock, input_shape: Sequence[int], ctx: Optional[mx
     Warns
     -----
     UserWarning
-        So much is gone that the output hardly depends on the input (``Compact.collapsed``).
+        So much is gone that the output hardly depends on the input (``Compact.collapsed``); or some factors take no
+        part in what the network computes in inference.
     """
     traced = trace(net, input_shape)
     folded = fold(traced)
@@ -154,7 +160,7 @@ def compact(net: gluon.HybridBlock, input_shape: Sequence[int], ctx: Optional[mx
     difference = verify(traced, reduced)
     if ctx is None:
         ctx = next((parameter.list_ctx()[0] for parameter in net.collect_params().values()), mx.cpu())
-    collapsed = collapse(net, folded, {factor.name: factor.values() for factor in scaling_factors(net)})
+    collapsed = collapse(net, folded, {factor.name: factor.values() for factor in traced_factors(folded, net)})
     if collapsed:
         warnings.warn(f'this compact network is of little use: {collapsed}', stacklevel=2)
     structure = describe(net, folded, reduced)
@@ -162,7 +168,7 @@ def compact(net: gluon.HybridBlock, input_shape: Sequence[int], ctx: Optional[mx
                    unhandled, reduced, collapsed, reasons(structure, folded, reduced))
 
 
-def remaining(net: gluon.HybridBlock, input_shape: Sequence[int]) -> Tuple[Count, Count]:
+def remaining(net: gluon.HybridBlock, input_shape: Shapes) -> Tuple[Count, Count]:
     """Sizes of a network and of the compact network that ``compact`` would give, without building or comparing it."""
     folded = fold(trace(net, input_shape))
     return count_program(folded), count_program(prune_graph(folded)[0])

@@ -6,11 +6,11 @@ from typing import Any, Callable, Dict, List, Optional, Set
 
 import numpy as np
 
-from ..factors import scaling_factors
 from ..graph.channels import Channels
 from ..graph.ir import Entry, Node, Program
 from ..graph.rules import Linear
 from ..graph.selection import along_channels
+from .factor_values import traced_factors
 from .structure import Structure
 
 
@@ -22,7 +22,7 @@ def describe(net, program: Program, reduced: Program) -> Structure:
     """
     factors: Dict[str, Dict[str, Any]] = {}
     branches, taken_up = _constant_branches(program, reduced), None
-    for name, kind, parameter in scaling_factors(net):
+    for name, kind, parameter in traced_factors(program, net):
         values = parameter.list_data()[0].asnumpy()
         nonzero, scaled = values != 0, _scaled(name, program)
         left = np.ones(values.size, bool)
@@ -38,7 +38,9 @@ def describe(net, program: Program, reduced: Program) -> Structure:
             factors[name]['stay'] = np.flatnonzero(left & ~nonzero).tolist()
     after = _widths(reduced)
     layers = {name: {'before': width, 'after': after.get(name)} for name, width in _widths(program).items()}
-    return Structure(getattr(net, 'spec', None), tuple(program.input_shape), factors, layers)
+    inputs = dict(program.inputs)
+    shape = inputs if len(inputs) > 1 or 'data' not in inputs else program.input_shape
+    return Structure(getattr(net, 'spec', None), shape, factors, layers)
 
 
 def _taken_up(program: Program, reduced: Program) -> Callable[[str, int], np.ndarray]:

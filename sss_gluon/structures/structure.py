@@ -22,6 +22,10 @@ def _is_model(spec) -> bool:
         and isinstance(spec.get('factors') or [], (list, tuple)))
 
 
+def _shape(written) -> Union[Tuple[int, ...], Dict[str, Tuple[int, ...]]]:
+    return {name: tuple(shape) for name, shape in written.items()} if isinstance(written, dict) else tuple(written)
+
+
 def _are_sizes(values, least: int) -> bool:
     """Whether it is a list of integers, each at least ``least``."""
     return isinstance(values, (list, tuple)) and all(type(n) is int and n >= least for n in values)
@@ -35,7 +39,8 @@ class Structure:
     ----------
     model : dict or None
         Arguments of ``get_model`` that build the network with all its structures (``net.spec``).
-    input_shape : tuple of int
+    input_shape : tuple of int, or dict of str to tuple of int
+        Of the only input, or of several by their names.
     factors : dict
         {factor name: {'kind': str, 'size': int, 'kept': [indices of the structures that remain]}}, and where there are
         any, 'stay': [indices of those that are zero, but whose channels something else needs]
@@ -46,7 +51,7 @@ class Structure:
         SHA-256 of the ``-0000.params`` that was exported with it, to detect damage.
     """
     model: Optional[Dict[str, Any]]
-    input_shape: Tuple[int, ...]
+    input_shape: Union[Tuple[int, ...], Dict[str, Tuple[int, ...]]]
     factors: Dict[str, Dict[str, Any]]
     layers: Dict[str, Dict[str, Optional[List[int]]]]
     params_sha256: Optional[str] = field(default=None, compare=False)
@@ -81,11 +86,13 @@ class Structure:
         if not isinstance(fields, dict) or fields.get('format') != FORMAT:
             raise SSSError(f'{source} is not a structure of this version: its "format" should be "{FORMAT}"')
         try:
-            structure = cls(fields['model'], tuple(fields['input_shape']), fields['factors'], fields['layers'],
+            structure = cls(fields['model'], _shape(fields['input_shape']), fields['factors'], fields['layers'],
                             fields.get('params_sha256'))
             if not _is_model(structure.model):
                 raise SSSError(f'{source}: the model {structure.model} of the structure cannot be built')
-            if not _are_sizes(structure.input_shape, 1) or len(structure.input_shape) < 2:
+            shapes = structure.input_shape
+            if not all(_are_sizes(shape, 1) and len(shape) > 1
+                       for shape in (shapes.values() if isinstance(shapes, dict) else [shapes])):
                 raise SSSError(f'{source}: input_shape {fields["input_shape"]} is not a shape, batch first')
             for name, row in structure.factors.items():
                 if row['kind'] not in KINDS or not _are_sizes([row['size']], 1):

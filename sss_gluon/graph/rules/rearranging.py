@@ -22,12 +22,21 @@ class Concat(Coupled):
 
 
 class Flatten(Coupled):
-    """(N, C, H, W) to (N, C·H·W), or a reshape that leaves batch and channel axes alone."""
+    """(N, C, H, W) to (N, C·H·W), or a reshape that leaves batch and channel axes alone, of whatever size they are."""
 
     def applies(self, node, view):
         before, after = view.shape(node.inputs[0]), view.shape(Entry(node))
         return len(before) >= 2 and len(after) >= 2 and before[0] == after[0] and \
-            (before[1] == after[1] or len(after) == 2)
+            (before[1] == after[1] or len(after) == 2) and self._any_batch(node)
+
+    def _any_batch(self, node):
+        """A shape with a number for the batch mixes images, or fails, as soon as there are others."""
+        given = self._given(node)
+        return node.op in ('Flatten', 'flatten') or given == (-2,) or \
+            given[:1] in ((0,), (-1,)) and -4 not in given and not node.get('reverse', False)
+
+    def _given(self, node):
+        return tuple(np.ravel(node.get('shape', ())).tolist())
 
     def _spread(self, node, view, array):
         return np.repeat(array, view.channels(Entry(node)) // view.channels(node.inputs[0]))
@@ -39,19 +48,10 @@ class Flatten(Coupled):
         return [self._spread(node, view, view.label(node.inputs[0]))]
 
     def rewrite(self, node, view):
-        if node.op == 'Flatten':
+        given = self._given(node)
+        if len(given) < 2 or given[1] <= 0:     # it counts the channels itself
             return {}
-        before, after = view.shape(node.inputs[0]), view.shape(Entry(node))
-        given = tuple(np.ravel(node.get('shape', ())).tolist())
-        if len(after) == 2:
-            rest = (0, -1)
-        elif len(given) == len(after) and min(given) >= -1:     # inputs of another size than the traced one still work
-            rest = (0, 0) + given[2:]
-        elif before == after:
-            rest = (0,) * len(after)
-        else:
-            rest = (0, 0) + tuple(after[2:-1]) + (-1,)
-        return {'shape': str(rest), 'reverse': 'False'}
+        return {'shape': str((given[0], int(view.kept(Entry(node)).sum())) + given[2:])}
 
 
 class SliceAxis(Coupled):
