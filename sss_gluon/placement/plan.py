@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
-from typing import Dict, List, NamedTuple, Sequence, Tuple, Union
+from typing import Dict, List, NamedTuple, Sequence, Set, Tuple, Union
 
 import numpy as np
 from mxnet import gluon
@@ -70,10 +70,12 @@ class Plan:
         fill_nonzero(self.traced, net)
         for factor in scaling_factors(net):
             self.traced.values[factor_variable(self.traced, factor)][:] = 1
-        self.folded = _with_gammas(fold(self.traced))
+        folded = fold(self.traced)
+        fixed = {node.name for node in folded.nodes() if 'BatchNorm' in node.op and node.get('fix_gamma', True)}
+        self.folded = _with_gammas(folded, fixed)
         self.channels = channels = Channels(self.folded)
         channels.solve()
-        self.layers = Layers(net, self.traced, self.folded, channels.rules)
+        self.layers = Layers(net, self.traced, self.folded, channels.rules, fixed)
         self.carriers: Dict[Node, Union[Carrier, str]] = {
             node: self.layers.carrier(node) for node, rule in channels.rules.items()
             if isinstance(rule, (Linear, BatchNorm)) or node.op in LINEAR}
@@ -260,9 +262,9 @@ class Plan:
         return len(users) == 1 and any(row.kind == 'block' for row in self._found.get(users[0][0], ()))
 
 
-def _with_gammas(program: Program) -> Program:
+def _with_gammas(program: Program, fixed: Set[str]) -> Program:
     """The program with BatchNorms that use their gamma, which a factor may take the place of."""
     def replace(node: Node, inputs):
-        attrs = dict(node.attrs, fix_gamma='False') if node.get('fix_gamma', False) else node.attrs
+        attrs = dict(node.attrs, fix_gamma='False') if node.name in fixed else node.attrs
         return Node(node.op, node.name, attrs, inputs, node.extra)
     return program.derived(rewritten(program.outputs, replace))

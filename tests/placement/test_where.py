@@ -59,7 +59,7 @@ def test_every_factor_that_is_zero_goes(name, fill):
         kept = len(small.structure.factors[factor.name]['kept'])
         assert kept <= alive, factor.name
     spaces = {'plain': {'0': 3, '4': 3, '6': 4, '8': 4}, 'grouped': {'0': 8}, 'fire': {'0': 3, '2_0_0': 2, '2_1_0': 2},
-              'transposed': {'0_0': 2, '0_3': 3, '0_5': 2}, 'inception': {'0_0_0': 2, '0_1_0': 1, '0_1_2': 2, '2': None}}
+              'transposed': {'0_0': 2, '0_3': 6, '0_5': 2}, 'inception': {'0_0_0': 2, '0_1_0': 1, '0_1_2': 2, '2': None}}
     for layer, width in spaces.get(name, {}).items():
         if width is not None:
             assert widths[layer]['after'][0] == width, layer
@@ -89,7 +89,7 @@ def test_shared_streams():
     found, _ = add(net, share=True)
     assert found == {'1': ('neuron', 4), '3.body.1': ('neuron', 4), '3.body.4': ('block', 1),
                      '3.body.4#2': ('neuron', 0), '4.body.1': ('neuron', 5), '4.body.4': ('neuron', 6),
-                     '4.body.7': ('block', 1), '4.body.7#2': ('neuron', 8), '4.shortcut.1': ('neuron', 0)}
+                     '4.body.7': ('block', 1), '4.body.7#2': ('neuron', 0), '4.shortcut.1': ('neuron', 8)}
     names = {factor.name: factor.parameter for factor in sss.scaling_factors(net)}
     assert names['1'] is net[3].body[4].neuron_factor
     assert names['4.body.7.neuron'] is net[4].shortcut[1].factor
