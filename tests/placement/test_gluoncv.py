@@ -5,12 +5,14 @@ import pytest
 
 import sss_gluon as sss
 
-# name: (size, {kind: number of structures}), worked out from the published widths and depths
+# name: (size, {kind: number of structures}), worked out from the published widths and depths. MobileNetV2: the stem,
+# six times the width in front of each block but the first, and what is added to nothing: blocks 1 and 17, the last layer.
+INVERTED = [4, 6, 6, 8, 8, 8] + 4 * [16] + 3 * [24] + 3 * [40]
 CASES = {
     'cifar_resnet20_v1': (32, {'neuron': 3 * (16 + 32 + 64), 'block': 9}),
     'cifar_resnet20_v2': (32, {'neuron': 3 * (16 + 32 + 64), 'block': 9}),
     'resnet18_v1b': (32, {'neuron': 2 * (64 + 128 + 256 + 512), 'block': 8}),
-    'mobilenetv2_0.25': (32, {'neuron': 8 + 3148 - 8, 'block': 10}),
+    'mobilenetv2_0.25': (32, {'neuron': 8 + 6 * sum(INVERTED) + 4 + 80 + 1280, 'block': 10}),
 }
 
 

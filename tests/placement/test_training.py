@@ -85,6 +85,7 @@ def test_a_budget_is_met(fill, batch):
     net = residual_v1()
     net.initialize()
     sss.add_factors(net, input_shape=SHAPE, share=True, log=None)
+    net(mx.nd.zeros(SHAPE))
     trainer = sss.make_trainer(net, learning_rate=0.05)
     budget = sss.Budget(net, trainer, SHAPE, target=0.6, steps=60)
     for step in range(90):
