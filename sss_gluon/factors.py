@@ -11,7 +11,7 @@ Function and gradients stay the same, without a multiplication, or a saved tenso
 from __future__ import annotations
 
 import ast
-from functools import lru_cache, reduce
+from functools import reduce
 from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
@@ -46,7 +46,7 @@ class ScalingFactor(NamedTuple):
 
 
 class Fold(NamedTuple):
-    """What a factor of a layer is: its kind, and the attributes that hold what it multiplies, along their first axis."""
+    """A factor of a layer: its kind, and the attributes that hold what it multiplies, along their first axis."""
     kind: str
     names: Tuple[str, ...]
 
@@ -209,16 +209,17 @@ class ScaledBatchNorm(Scaled, nn.BatchNorm):
         self._add_factor(kind, in_channels, groups)
 
 
-CLASSES = {nn.Conv2D: ScaledConv2D, nn.BatchNorm: ScaledBatchNorm}
+CLASSES: Dict[type, type] = {nn.Conv2D: ScaledConv2D, nn.BatchNorm: ScaledBatchNorm}
 
 
-@lru_cache(maxsize=None)
 def scaled_class(layer: type) -> type:
     """The class of layers like ``layer`` that carry factors."""
     if issubclass(layer, Scaled):
         return layer
-    return CLASSES.get(layer) or type(f'Scaled{layer.__name__}', (Scaled, layer), {'__module__': layer.__module__,
-                                                                                  '__doc__': layer.__doc__})
+    if layer not in CLASSES:
+        CLASSES[layer] = type(f'Scaled{layer.__name__}', (Scaled, layer),
+                              {'__module__': layer.__module__, '__doc__': layer.__doc__})
+    return CLASSES[layer]
 
 
 def scale_layer(layer: gluon.HybridBlock, kind: str, size: int, names: Sequence[str],

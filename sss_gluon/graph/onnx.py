@@ -13,6 +13,7 @@ from ..errors import SSSError
 from ..files import atomic_write
 from .ir import Entry, Node, Program, rewritten, unique_names
 from .prune import TOLERANCE
+from .selection import along_channels, selects
 
 OPSET = 13              # the newest one that MXNet 1.9.1 translates to
 IR_VERSION = 8          # as old as that opset, for older runtimes
@@ -129,7 +130,12 @@ def _model(onnx, program: Program, name: str):
 
 
 def _explicit(program: Program) -> Program:
-    """Write BatchNorms for MXNet's exporter, which ignores ``fix_gamma`` and does not understand a negative axis."""
+    """Write what MXNet's exporter gets wrong, or writes in more operators than it takes.
+
+    It ignores a BatchNorm's ``fix_gamma`` and does not understand a negative axis. A selection of channels is one
+    Gather if its indices need not be clipped.
+    """
+    program = along_channels(program)
     values = dict(program.values)
     claim = unique_names({node.name for node in program.nodes()} | values.keys())
 
@@ -142,6 +148,10 @@ def _explicit(program: Program) -> Program:
                 values[gamma] = np.ones_like(program.value(node.inputs[2]))     # shaped like beta
                 inputs[1] = Entry(Node('null', gamma))
                 attrs['fix_gamma'] = 'False'
+        if selects(program, node, axis=1) \
+                and 0 <= program.value(node.inputs[1]).min() <= program.value(node.inputs[1]).max() \
+                < program.shapes()[node.inputs[0]][1]:
+            attrs['mode'] = 'raise'
         return Node(node.op, node.name, attrs, inputs, node.extra)
 
     return program.derived(rewritten(program.outputs, replace), values)

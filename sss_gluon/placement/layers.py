@@ -61,7 +61,7 @@ class Layers:
         self._users, self._traced_users = folded.consumers(), traced.consumers()
         self._traced = {node.name: node for node in self._traced_users}
         self._owners: Dict[str, List[Tuple[str, gluon.Block, str]]] = {}
-        self._factors = set()
+        self._factors: Set[str] = set()
         structural = structural_names(net)
 
         def visit(block, path, seen):
@@ -95,24 +95,25 @@ class Layers:
                 if whole else 'its weight is not a parameter'
         if isinstance(rule, Linear) and rule.kind == 'deconv':     # oneDNN fails on the gradient of the product
             return 'MXNet cannot train a transposed convolution whose weight is a product; a BatchNorm behind it can'
-        names, variables, found = [], [], None
+        names, variables, owners = [], [], []
         for slot, entry in zip(slots, node.inputs[1:]):
             base = self._base(entry)
             if base is None or len(self._users[entry.node]) > 1 or len(self._traced_users[self._traced[base]]) > 1 \
                     or len(self._owners.get(base, ())) != 1:
                 return f'its {slot} is computed, or used more than once'
-            layer, block, name = self._owners[base][0]
-            if found is not None and found[1] is not block:
-                return f'its {slot} belongs to another layer'
-            found = found or (layer, block)
-            names.append(name)
+            owner = self._owners[base][0]
+            owners.append(owner)
+            names.append(owner[2])
             variables.append(entry.node.name)
-        if type(found[1]).forward not in (gluon.HybridBlock.forward, gluon.SymbolBlock.forward):
+        layer, block, _ = owners[0]
+        if any(owner[1] is not block for owner in owners):
+            return 'its parameters belong to several layers'
+        if type(block).forward not in (gluon.HybridBlock.forward, gluon.SymbolBlock.forward):
             return 'it computes in forward, not in hybrid_forward'
-        if node.name in self.fixed and not isinstance(found[1], gluon.SymbolBlock) \
-                and 'fix_gamma' not in getattr(found[1], '_kwargs', {}):
+        if node.name in self.fixed and not isinstance(block, gluon.SymbolBlock) \
+                and 'fix_gamma' not in getattr(block, '_kwargs', {}):
             return 'it has no gamma to multiply (fix_gamma)'
-        return Carrier(node, found[0], found[1], tuple(names), tuple(variables))
+        return Carrier(node, layer, block, tuple(names), tuple(variables))
 
     def _base(self, entry: Entry) -> Optional[str]:
         """The variable, before ``fold``, of which a parameter is a multiple."""

@@ -11,7 +11,7 @@ from ..errors import SSSError
 from ..factors import scaling_factors
 from ..graph.channels import Channels
 from ..graph.fold import fold
-from ..graph.ir import Node, Program, rewritten
+from ..graph.ir import Entry, Node, Program, rewritten
 from ..graph.prune import prune_graph
 from ..graph.rules import BatchNorm, Linear
 from ..graph.trace import trace
@@ -107,7 +107,7 @@ class Plan:
         values = dict(self.folded.values)
         for _, carrier in chosen:
             zeroed(values, carrier, 1)
-        emptied = Channels(self._with(values)) if chosen else None
+        emptied = Channels(self._with(values))
         for branch, carrier in chosen:
             if (emptied.constant(branch.entry) == 0).all():
                 self._add(Placement('block', 1, [carrier]))
@@ -165,12 +165,15 @@ class Plan:
         for node, rule in self.channels.rules.items():
             for entry in () if rule.understood else node.inputs:
                 if not self.channels.is_parameter(entry):
-                    readers.update(dict.fromkeys(self.channels.classes(entry).tolist(),
+                    readers.update(dict.fromkeys(self._classes(entry),
                                                  f'read by {node}, which is not understood and keeps all channels'))
         for entry in self.folded.outputs:
-            readers.update(dict.fromkeys(self.channels.classes(entry).tolist(),
+            readers.update(dict.fromkeys(self._classes(entry),
                                          'its channels are outputs of the network'))
         return readers
+
+    def _classes(self, entry: Entry) -> List[int]:
+        return self.channels.classes(self.channels.label(entry)).tolist()
 
     def _candidates(self, space: Space) -> List[List[Carrier]]:
         """The layers that may carry the factor of a space, the best choice first.
@@ -186,8 +189,9 @@ class Plan:
         else:
             nodes = sorted(space.members, key=lambda node: (node.op in LINEAR, -self.order[node]))
             choices = [[node] for node in nodes if isinstance(self.carriers[node], Carrier)]
-        found = [[self.carriers[node] for node in choice] for choice in choices[:TRIES]]
-        return [choice for choice in found if all(isinstance(carrier, Carrier) for carrier in choice)]
+        found = [[carrier for carrier in map(self.carriers.get, choice) if isinstance(carrier, Carrier)]
+                 for choice in choices[:TRIES]]
+        return [carriers for carriers, choice in zip(found, choices) if len(carriers) == len(choice)]
 
     def _why_no_candidate(self, space: Space) -> str:
         return next((carrier for carrier in map(self.carriers.get, space.members) if isinstance(carrier, str)), TIED)
@@ -206,8 +210,8 @@ class Plan:
     def _lost(self, space: Space, reduced: Program) -> bool:
         for node in space.producers:
             if node in space.members:
-                rule, weight = self.channels.rules[node], node.inputs[1].node.name
-                kept = reduced.kept_indices.get(weight, {}).get(int(rule.kind == 'deconv'))
+                weight = node.inputs[1].node.name
+                kept = reduced.kept_indices.get(weight, {}).get(int(node.op == 'Deconvolution'))     # of its outputs
                 return weight in reduced.values and kept is not None and 0 not in kept
         return False
 

@@ -2,23 +2,22 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
-from typing import Dict, List, Optional, Sequence, Set, Tuple
+from dataclasses import dataclass, field
+from typing import List, Optional, Sequence, Tuple
 
 import mxnet as mx
-import numpy as np
 from mxnet import gluon
 
 from ..factors import scaling_factors
 from ..files import sha256
 from ..graph.block import export_program, to_block
-from ..graph.channels import Channels
 from ..graph.count import Count, count_program
 from ..graph.fold import fold
 from ..graph.ir import Program
 from ..graph.prune import prune_graph, verify
 from ..graph.trace import trace
 from .collapse import collapse
+from .describe import describe, reasons
 from .structure import Structure
 
 
@@ -41,6 +40,8 @@ class Compact:
     collapsed : str
         What has collapsed, where the output hardly depends on the input: all blocks are gone, or a layer without a
         way around it has nothing left. '' for a network that may be of use.
+    stays : list of str
+        Structures that are zero but whose channels remain, by factor, and why: another layer needs them, for instance.
     """
     net: gluon.SymbolBlock
     before: Count
@@ -50,6 +51,7 @@ class Compact:
     unhandled: List[str]
     program: Program
     collapsed: str = ''
+    stays: List[str] = field(default_factory=list)
 
     def export(self, prefix) -> List[str]:
         """Write ``prefix-symbol.json``, ``prefix-0000.params`` and ``prefix-structure.json``; return the names.
@@ -103,75 +105,12 @@ def compact(net: gluon.HybridBlock, input_shape: Sequence[int], ctx: Optional[mx
     collapsed = collapse(net, folded, {factor.name: factor.values() for factor in scaling_factors(net)})
     if collapsed:
         warnings.warn(f'this compact network is of little use: {collapsed}', stacklevel=2)
-    return Compact(to_block(reduced, ctx), count_program(folded), count_program(reduced), difference,
-                   describe(net, folded, reduced), unhandled, reduced, collapsed)
+    structure = describe(net, folded, reduced)
+    return Compact(to_block(reduced, ctx), count_program(folded), count_program(reduced), difference, structure,
+                   unhandled, reduced, collapsed, reasons(structure, folded, reduced))
 
 
 def remaining(net: gluon.HybridBlock, input_shape: Sequence[int]) -> Tuple[Count, Count]:
     """Sizes of a network and of the compact network that ``compact`` would give, without building or comparing it."""
     folded = fold(trace(net, input_shape))
     return count_program(folded), count_program(prune_graph(folded)[0])
-
-
-def describe(net, program: Program, reduced: Program) -> Structure:
-    """The structure of a network that was pruned."""
-    factors, constant = {}, _constant_branches(program, reduced)
-    for name, kind, parameter in scaling_factors(net):
-        values = parameter.list_data()[0].asnumpy()
-        alive = (values != 0) & _survivors(name, values.size, program, reduced, constant)
-        factors[name] = {'kind': kind, 'size': int(values.size), 'kept': np.flatnonzero(alive).tolist()}
-    after = _widths(reduced)
-    layers = {name: {'before': width, 'after': after.get(name)} for name, width in _widths(program).items()}
-    return Structure(getattr(net, 'spec', None), tuple(program.input_shape), factors, layers)
-
-
-def _constant_branches(program: Program, reduced: Program) -> Set[str]:
-    """Parameters of the branches that a constant has replaced: the constant still depends on their factors."""
-    left = {node.name for node in reduced.nodes()}
-    new = reduced.values.keys() - program.values.keys()
-    stack = [node for node in program.nodes() if f'{node.name}_constant' in new]
-    found: Set[str] = set()
-    seen = set(stack)
-    if not stack:
-        return found
-    channels = Channels(program)
-    while stack:
-        for entry in stack.pop().inputs:
-            node = entry.node
-            if node.is_variable:
-                found.add(node.name)
-            elif node not in seen and node.name not in left and (np.nan_to_num(channels.constant(entry)) != 0).any():
-                stack.append(node)      # values that vary are outside the branch, zeros contribute nothing
-                seen.add(node)
-    return found
-
-
-def _survivors(name: str, size: int, program: Program, reduced: Program, constant: Set[str]) -> np.ndarray:
-    """(size,) booleans: the structures of one factor with a channel that remains.
-
-    Some are removed although their factor is not zero: the neurons inside a block that is removed, or a channel that
-    became a negative constant before a ReLU.
-    """
-    for suffix in ('gamma', 'weight'):
-        parameter = program.variables.get(f'{name}.{suffix}' if name else suffix)
-        if parameter not in program.values:
-            continue
-        alive = np.zeros(size, bool)
-        if parameter in reduced.values:
-            kept = reduced.kept_indices.get(parameter, {}).get(0, np.arange(program.values[parameter].shape[0]))
-            alive[kept // (program.values[parameter].shape[0] // size)] = True
-        else:
-            alive[:] = parameter in constant
-        return alive
-    return np.ones(size, bool)
-
-
-def _widths(program: Program) -> Dict[str, List[int]]:
-    """{layer: [outputs, inputs]} of convolutions and dense layers, with the inputs of one group if there are groups."""
-    shapes, widths = program.shapes(), {}
-    for node in program.nodes():
-        if node.op in ('Convolution', 'FullyConnected'):
-            widths[node.name] = [int(n) for n in shapes[node.inputs[1]][:2]]
-        elif node.op == 'Deconvolution':
-            widths[node.name] = [int(n) for n in shapes[node.inputs[1]][1::-1]]
-    return widths

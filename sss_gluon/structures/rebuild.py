@@ -20,7 +20,7 @@ from ..graph.prune import prune_graph
 from ..graph.trace import trace
 from ..models import get_model
 from ..models.layers import weight_initializer
-from .compact import describe
+from .describe import describe
 from .factor_values import fill_nonzero
 from .structure import Structure, load_structure
 
@@ -91,7 +91,7 @@ def rebuild(structure: Union[str, Path, dict, Structure], init: Optional[mx.init
         raise SSSError(f'{params} holds {foreign[0]}, which the structure lacks: it belongs to another network')
     initializers = {node.name: node.attrs.get('__init__') for node in reduced.nodes() if node.is_variable}
     for name, parameter in block.collect_params().items():
-        if values is None:
+        if values is None or name not in values and name not in traced.values:  # a bias that only takes up constants
             parameter.set_data(_initial(name, parameter.shape, initializers[name], init))
         elif name not in values or values[name].shape != parameter.shape:
             shape = values[name].shape if name in values else 'nothing'

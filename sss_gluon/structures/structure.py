@@ -37,7 +37,8 @@ class Structure:
         Arguments of ``get_model`` that build the network with all its structures (``net.spec``).
     input_shape : tuple of int
     factors : dict
-        {factor name: {'kind': str, 'size': int, 'kept': [indices of the structures that remain]}}
+        {factor name: {'kind': str, 'size': int, 'kept': [indices of the structures that remain]}}, and where there are
+        any, 'stay': [indices of those that are zero, but whose channels something else needs]
     layers : dict
         {layer name: {'before': [outputs, inputs], 'after': [outputs, inputs] or None if it was removed}}; the inputs of
         a grouped convolution are those of one group, as in its weight.
@@ -92,6 +93,10 @@ class Structure:
                 in_order = _are_sizes(row['kept'], 0) and all(a < b for a, b in zip(row['kept'], row['kept'][1:]))
                 if not in_order or max(row['kept'], default=0) >= row['size']:
                     raise SSSError(f'{source}: factor {name} keeps indices outside 0..{row["size"] - 1}')
+                stay = row.get('stay', [])
+                if not _are_sizes(stay, 0) or not set(stay) <= set(range(row['size'])) - set(row['kept']):
+                    raise SSSError(f'{source}: factor {name} has zeros that stay outside 0..{row["size"] - 1}, or that '
+                                   f'are kept')
             for name, row in structure.layers.items():
                 if not _are_sizes(row['before'], 1) or not _are_sizes(row['after'] or [], 1):
                     raise SSSError(f'{source}: layer {name} has widths that are not numbers of channels')
@@ -100,10 +105,11 @@ class Structure:
         return structure
 
     def removed(self) -> Dict[str, int]:
-        """{kind: number of structures that were removed}."""
+        """{kind: number of structures that were removed}, those that are zero but stay not among them."""
         total: Dict[str, int] = {}
         for row in self.factors.values():
-            total[row['kind']] = total.get(row['kind'], 0) + row['size'] - len(row['kept'])
+            gone = row['size'] - len(row['kept']) - len(row.get('stay', ()))
+            total[row['kind']] = total.get(row['kind'], 0) + gone
         return total
 
 

@@ -6,7 +6,8 @@ import pytest
 import sss_gluon as sss
 
 # name: (size, {kind: number of structures}), worked out from the published widths and depths. MobileNetV2: the stem,
-# six times the width in front of each block but the first, and what is added to nothing: blocks 1 and 17, the last layer.
+# six times the width in front of each block but the first; of what is added to nothing, blocks 1 and 17 and the last
+# layer.
 INVERTED = [4, 6, 6, 8, 8, 8] + 4 * [16] + 3 * [24] + 3 * [40]
 CASES = {
     'cifar_resnet20_v1': (32, {'neuron': 3 * (16 + 32 + 64), 'block': 9}),

@@ -74,9 +74,9 @@ def test_each_factor_scales_the_output_of_its_layer(name, fill, batch):
     for factor in sss.scaling_factors(scaled):
         factor.parameter.set_data(mx.nd.array(random.uniform(-1.5, 1.5, factor.parameter.shape)))
     for path, block in paths(scaled):
-        for attribute, fold in block.folds.items() if isinstance(block, Scaled) else ():
+        for attribute, one in block.folds.items() if isinstance(block, Scaled) else ():
             value = block._reg_params[attribute].data().asnumpy().astype('float64')
-            for own in fold.names:
+            for own in one.names:
                 key = '.'.join(path + (own,))
                 now = multiplied.get(key, plain._collect_params_with_prefix()[key].data().asnumpy().astype('float64'))
                 if own in block.units:

@@ -1,10 +1,10 @@
-"""Rules of operators that move channels: concatenation, reshaping, slicing, splitting."""
+"""Rules of operators that move channels: concatenation, reshaping, slicing, splitting, selecting."""
 from __future__ import annotations
 
 import numpy as np
 
 from ..ir import Entry
-from .rule import Coupled
+from .rule import Coupled, Rule
 
 
 class Concat(Coupled):
@@ -101,3 +101,29 @@ class Split(Coupled):
         for part in parts[1:]:
             view.couple(parts[0], part)
         return parts
+
+
+class Take(Rule):
+    """The channels that a parameter names. Each lives only if it is read itself, whoever else reads the input."""
+
+    def applies(self, node, view):
+        data, indices = node.inputs
+        return not view.training and node.get('axis', 0) == 1 and len(view.shape(data)) >= 2 \
+            and view.is_parameter(indices) and len(view.shape(indices)) == 1
+
+    def indices(self, node, view):
+        given, size = view.value(node.inputs[1]).astype(int), view.channels(node.inputs[0])
+        return given % size if node.get('mode') == 'wrap' else np.clip(given, 0, size - 1)
+
+    def constants(self, node, view):
+        return [view.constant(node.inputs[0])[self.indices(node, view)]]
+
+    def require_inputs(self, node, view):
+        labels, sources = view.label(Entry(node)), view.label(node.inputs[0])[self.indices(node, view)]
+        view.mark_required(sources[view.required(labels)])
+        view.mark_kept(sources[view.kept_labels(labels)])
+
+    def rewrite(self, node, view):
+        places = np.cumsum(view.kept(node.inputs[0])) - 1
+        view.replace(node.inputs[1], places[self.indices(node, view)[view.kept(Entry(node))]])
+        return {}
