@@ -40,7 +40,7 @@ class Channels:
         self._outputs: Dict[Node, int] = {}
         for entry in self.shapes:
             self._outputs[entry.node] = max(self._outputs.get(entry.node, 0), entry.output + 1)
-        users = program.consumers()
+        self.users = users = program.consumers()
         self.shared = {node for node in self.nodes if program.is_parameter(node) and len(users[node]) > 1}
         self._cache: dict = {}
         self.rules = {node: self._rule(node) for node in self.nodes if not node.is_variable}

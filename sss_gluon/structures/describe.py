@@ -6,6 +6,7 @@ from typing import Any, Callable, Dict, List, Optional, Set
 
 import numpy as np
 
+from ..factors import KINDS
 from ..graph.channels import Channels
 from ..graph.ir import Entry, Node, Program
 from ..graph.rules import Linear
@@ -122,8 +123,12 @@ def _reason(channels: Channels, labels: np.ndarray) -> str:
 
 def _scaled(name: str, program: Program) -> Optional[str]:
     """The parameter that the factor of a layer scales, as a variable of the folded program."""
-    names = (program.variables.get(f'{name}.{suffix}' if name else suffix) for suffix in ('gamma', 'weight'))
-    return next((parameter for parameter in names if parameter in program.values), None)
+    layer, _, kind = name.rpartition('.')
+    stems = [name] + [layer] * (kind in KINDS)      # the second factor of a layer is called layer.kind
+    names = [f'{stem}{dot}{suffix}' if stem else suffix for stem in stems for suffix in ('gamma', 'weight')
+             for dot in '._']
+    found = (program.variables.get(parameter) for parameter in names)
+    return next((parameter for parameter in found if parameter in program.values), None)
 
 
 def _structures(parameter: str, size: int, program: Program, reduced: Program) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Scaling factors inside a traced program: the variable that holds one, and weights that stand in for trained ones."""
 from __future__ import annotations
 
-from typing import List
+from typing import List, Optional
 
 import numpy as np
 from mxnet import gluon
@@ -26,13 +26,14 @@ def fill_nonzero(program: Program, net: gluon.HybridBlock) -> None:
 
 def traced_factors(program: Program, net: gluon.Block) -> List[ScalingFactor]:
     """The scaling factors that take part in what was traced; others belong to heads that exist in training only."""
-    return [factor for factor in scaling_factors(net) if _path(factor) in program.variables]
+    return [factor for factor in scaling_factors(net) if _variable(program, factor)]
 
 
-def _path(factor: ScalingFactor) -> str:
-    return f'{factor.name}.factor' if factor.name else 'factor'
+def _variable(program: Program, factor: ScalingFactor) -> Optional[str]:
+    names = (f'{factor.name}.factor', f'{factor.name}_factor') if factor.name else ('factor',)
+    return next((program.variables[name] for name in names if name in program.variables), None)
 
 
 def factor_variable(program: Program, factor: ScalingFactor) -> str:
     """Name of the variable of a traced program that holds a scaling factor."""
-    return program.variables[_path(factor)]
+    return str(_variable(program, factor))
