@@ -64,6 +64,18 @@ def structural_names(net: gluon.Block) -> Dict[str, str]:
     return names
 
 
+def settle_shapes(net: gluon.HybridBlock, input_shape: Sequence[int]) -> None:
+    """Give the parameters of a network that is not initialised the shapes that a batch of ``input_shape`` implies.
+
+    Nothing is computed. Layers that only the training mode uses keep what they have.
+    """
+    shapes = _parameter_shapes(net, _symbol(net), tuple(input_shape))
+    for parameter in net.collect_params().values():
+        if parameter._data is None and parameter.name in shapes:
+            parameter.shape = shapes[parameter.name]
+            parameter._var = None       # it was made with the shape that was not known
+
+
 def _symbol(net) -> mx.sym.Symbol:
     if not isinstance(net, gluon.HybridBlock):
         raise SSSError(f'{type(net).__name__} is not a HybridBlock and cannot be traced; write it with hybrid_forward')
