@@ -22,13 +22,13 @@ def sizes(target: str, structure: Optional[str] = None, size: Optional[int] = No
     Parameters
     ----------
     target : str
-        A model (``resnet50``, ``gluoncv:resnet50_v1b``, ``package.module:function``), a run folder (pruned by the zeros of its newest
-        checkpoint), or a symbol.json.
+        A model (``resnet50``, ``gluoncv:resnet50_v1b``, ``package.module:function``), a run folder (pruned by the zeros
+        of its newest checkpoint), or a symbol.json.
     structure : str, optional
         A structure.json, or the name of a shipped structure, that prunes a model.
     size, channels, classes : int, optional
-        Input and classes of a model, by default those of the structure, or 3 channels. A symbol takes size and channels from the structure.json
-        beside it unless they are given.
+        Input and classes of a model, by default those of the structure, or 3 channels. A symbol takes size and channels
+        from the structure.json beside it unless they are given.
     """
     for name, value in dict(size=size, channels=channels, classes=classes).items():
         if value is not None and not 1 <= value < 2 ** 31:

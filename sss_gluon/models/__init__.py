@@ -58,12 +58,12 @@ def get_model(name: str, classes: Optional[int] = None, factors: Union[None, str
         settle_shapes(net, input_shape)
     present = {factor.kind for factor in scaling_factors(net)}
     if present - set(factors if factors is not None else KINDS):
-        raise SSSError(f'{name} has factors of its own ({", ".join(sorted(present))}), but factors={list(factors or ())}'
-                       f'; leave factors out, or let the function take them')
+        raise SSSError(f'{name} has factors of its own ({", ".join(sorted(present))}), but '
+                       f'factors={list(factors or ())}; leave factors out, or let the function take them')
     if not present and (factors or factors is None and input_shape is not None):
         if input_shape is None:
-            raise SSSError(f'{name} has no factors yet; give it input_shape=(1, {in_channels}, height, width), by which '
-                           f'it is traced to find their places')
+            raise SSSError(f'{name} has no factors yet; give it input_shape=(1, {in_channels}, height, width), by '
+                           f'which it is traced to find their places')
         add_factors(net, KINDS if factors is None else factors, input_shape, log=None)
     net.spec = dict(name=name, classes=classes, in_channels=in_channels,
                     factors=None if factors is None else list(factors), options=options)

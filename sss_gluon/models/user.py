@@ -21,7 +21,8 @@ def build(name: str, classes: Optional[int], factors: Optional[Sequence[str]], i
         net = call(_function(name), options, {key: value for key, value in offered.items() if value is not None})
     except TypeError as error:
         given = sorted([*options, *(key for key, value in offered.items() if value is not None)])
-        raise SSSError(f'model {name!r}: {error}; it is called with those of {", ".join(given)} that it takes') from error
+        raise SSSError(f'model {name!r}: {error}; it is called with those of {", ".join(given)} that it '
+                       f'takes') from error
     if not isinstance(net, gluon.HybridBlock):
         raise SSSError(f'model {name!r} returned {type(net).__name__}, not a HybridBlock')
     return net

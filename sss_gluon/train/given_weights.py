@@ -3,13 +3,14 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Dict, Iterable, List, NamedTuple, Optional
+from typing import Dict, Iterable, List, NamedTuple, Optional, Set
 
 import mxnet as mx
 import numpy as np
 from mxnet import gluon
 
 from ..errors import SSSError
+from ..factors import axes_of, scaling_factors
 from ..files import read_npz
 from ..graph.block import load_arrays
 from ..models import zoo
@@ -17,6 +18,7 @@ from .config import PRETRAINED, Config
 from .parameters import named_parameters
 
 KINDS = ('weight', 'bias', 'gamma', 'beta', 'running_mean', 'running_var')
+FACTOR = re.compile(r'((?:.*\.)|(?:[^.]*?_))?(?:(?:neuron|group|block)_)?factor')       # its layer, and its attribute
 
 
 class Pair(NamedTuple):
@@ -59,8 +61,9 @@ def start_from(net: gluon.Block, path: str) -> List[str]:
 
 
 def _start(net: gluon.Block, arrays: Dict[str, np.ndarray], source: str) -> List[str]:
-    mine = [(name, parameter) for name, parameter in named_parameters(net) if not name.endswith('factor')]
-    given = _folded(arrays)
+    factors = {id(factor.parameter) for factor in scaling_factors(net)}
+    mine = [(name, parameter) for name, parameter in named_parameters(net) if id(parameter) not in factors]
+    given = _folded(arrays, net, {name for name, _ in mine})
     pairs = _by_name(mine, given) or _by_order(mine, given, source)
     head = _head(pairs, source)
     notes = [f'{pair.name} starts anew with the shape {pair.parameter.shape}: {source} has {pair.array.shape}'
@@ -85,17 +88,28 @@ def _given(path: str) -> Dict[str, np.ndarray]:
     return load_arrays(path)
 
 
-def _folded(arrays: Dict[str, np.ndarray]) -> Dict[str, np.ndarray]:
+def _folded(arrays: Dict[str, np.ndarray], net: gluon.Block, mine: Set[str]) -> Dict[str, np.ndarray]:
     """Replace W by λ·W, as factors.py does: the same function with λ = 1."""
-    folded = {name: array for name, array in arrays.items() if not name.endswith('factor')}
-    for name in arrays.keys() - folded.keys():
-        for other in ('weight', 'bias', 'gamma', 'beta'):
-            key = name[:-len('factor')] + other
+    layers = {name: match[1] or '' for name in arrays for match in [FACTOR.fullmatch(name)] if match and name not in mine}
+    folded = {name: array for name, array in arrays.items() if name not in layers}
+    axes = _channel_axes(net) if layers else {}
+    for name, layer in layers.items():
+        for key in (f'{layer}{kind}' for kind in ('weight', 'bias', 'gamma', 'beta')):
             if key in folded:
-                value = folded[key]
-                scale = np.repeat(arrays[name], len(value) // arrays[name].size)
-                folded[key] = value * scale.reshape((-1,) + (1,) * (value.ndim - 1))
+                value, axis = folded[key], axes.get(key, 0)
+                scale = np.repeat(arrays[name], value.shape[axis] // arrays[name].size)
+                folded[key] = value * scale.reshape((-1,) + (1,) * (value.ndim - axis - 1))
     return folded
+
+
+def _channel_axes(net: gluon.Block) -> Dict[str, int]:
+    """{structural name of a parameter: axis of the channels that a factor scales}."""
+    names = {id(parameter): name for name, parameter in named_parameters(net)}
+    axes: Dict[str, int] = {}
+    net.apply(lambda block: axes.update({names[id(block._reg_params[name])]: axis
+                                         for name, axis in axes_of(block).items()
+                                         if id(block._reg_params[name]) in names}))
+    return axes
 
 
 def _by_name(mine, given: Dict[str, np.ndarray]) -> Optional[List[Pair]]:
