@@ -32,39 +32,42 @@ def build(name: str, classes: Optional[int], options: Dict[str, Any]) -> gluon.H
     if loading:
         raise SSSError(f'{name}: {loading[0]} cannot be set: networks are built without weights; init=gluoncv trains '
                        f"from GluonCV's")
-    return _built(name, dict(options) if classes is None else dict(options, classes=classes))
+    try:
+        net = _called(name, dict(options) if classes is None else dict(options, classes=classes))
+    except SSSError:
+        raise
+    except Exception as error:      # what a constructor of GluonCV raises for its options is anything
+        raise SSSError(f'{name} cannot be built with {options or "its defaults"}'
+                       f'{"" if classes is None else f" and {classes} classes"}: {reason(error)}') from error
+    if not isinstance(net, gluon.HybridBlock):
+        raise SSSError(f'{name} is a {type(net).__name__}, not a HybridBlock; it cannot be traced')
+    return net
 
 
 def pretrained(name: str, options: Dict[str, Any]) -> Dict[str, np.ndarray]:
     """{structural name: array} of the weights that GluonCV publishes for a network.
 
-    They are downloaded into ``~/.mxnet/models`` ($MXNET_HOME/models) unless they are there already, and checked, by
-    GluonCV itself.
+    GluonCV itself downloads them into ``~/.mxnet/models`` ($MXNET_HOME/models), unless they are there, and checks them.
     """
     folder = os.path.join(os.environ.get('MXNET_HOME', os.path.join('~', '.mxnet')), 'models')
     try:
-        net = _built(name, dict(options, pretrained=True))
-        return {key: parameter.data().asnumpy() for key, parameter in net._collect_params_with_prefix().items()}
-    except OSError as error:        # those of requests are OSErrors
-        raise SSSError(f"GluonCV's weights of {name} cannot be downloaded: {' '.join(str(error).split())}; download "
-                       f'them on another machine and put them into {folder}') from error
+        net = _called(name, dict(options, pretrained=True))
+    except SSSError:
+        raise
+    except Exception as error:      # of the network, of the file, of the constructor
+        raise SSSError(f"GluonCV's weights of {name} cannot be had: {' '.join(str(error).split())}; on a machine "
+                       f'without network, put the .params file that another one has downloaded into '
+                       f'{folder}') from error
+    return {key: parameter.data().asnumpy() for key, parameter in net._collect_params_with_prefix().items()}
 
 
-def _built(name: str, options: Dict[str, Any]) -> gluon.HybridBlock:
+def _called(name: str, options: Dict[str, Any]):
     model_zoo, short = _model_zoo(), name[len(PREFIX):].lower()
     functions = model_zoo.model_zoo._models
     if short not in functions:
         raise SSSError(f'model {name!r} is unknown; did you mean {PREFIX + nearest(short, functions)!r}? GluonCV has '
                        f'{len(functions)} networks: gluoncv.model_zoo.get_model_list()')
-    try:
-        net = call(functions[short], options, dict(pretrained_base=False))
-    except OSError:
-        raise
-    except Exception as error:      # what a constructor of GluonCV raises for its options is anything
-        raise SSSError(f'{name} cannot be built with {options or "its defaults"}: {reason(error)}') from error
-    if not isinstance(net, gluon.HybridBlock):
-        raise SSSError(f'{name} is a {type(net).__name__}, not a HybridBlock; it cannot be traced')
-    return net
+    return call(functions[short], options, dict(pretrained_base=False))
 
 
 def _model_zoo():

@@ -90,7 +90,8 @@ def _given(path: str) -> Dict[str, np.ndarray]:
 
 def _folded(arrays: Dict[str, np.ndarray], net: gluon.Block, mine: Set[str]) -> Dict[str, np.ndarray]:
     """Replace W by λ·W, as factors.py does: the same function with λ = 1."""
-    layers = {name: match[1] or '' for name in arrays for match in [FACTOR.fullmatch(name)] if match and name not in mine}
+    matches = {name: FACTOR.fullmatch(name) for name in arrays if name not in mine}
+    layers = {name: match[1] or '' for name, match in matches.items() if match}
     folded = {name: array for name, array in arrays.items() if name not in layers}
     axes = _channel_axes(net) if layers else {}
     for name, layer in layers.items():
