@@ -16,13 +16,13 @@ REFUSED = re.compile(r"unexpected keyword argument '(\w+)'")
 def build(name: str, classes: Optional[int], factors: Optional[Sequence[str]], in_channels: int,
           options: Dict[str, Any]) -> gluon.HybridBlock:
     """The network of a function; ``classes``, ``factors`` and ``in_channels`` are passed if the function takes them."""
-    offered = dict(in_channels=in_channels, classes=classes, factors=factors)
+    offered = {key: value for key, value in dict(in_channels=in_channels, classes=classes, factors=factors).items()
+               if value is not None}
     try:
-        net = call(_function(name), options, {key: value for key, value in offered.items() if value is not None})
+        net = call(_function(name), options, offered)
     except TypeError as error:
-        given = sorted([*options, *(key for key, value in offered.items() if value is not None)])
-        raise SSSError(f'model {name!r}: {error}; it is called with those of {", ".join(given)} that it '
-                       f'takes') from error
+        raise SSSError(f'model {name!r}: {error}; it is called with those of {", ".join(offered)} that it takes, and '
+                       f'with all model_options ({", ".join(options) or "none"})') from error
     if not isinstance(net, gluon.HybridBlock):
         raise SSSError(f'model {name!r} returned {type(net).__name__}, not a HybridBlock')
     return net
