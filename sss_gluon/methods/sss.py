@@ -41,6 +41,10 @@ class ScalingFactors(Regularizer):
     def values(self):
         return factor_values(self.net)
 
+    def acted(self, since: int) -> bool:
+        fixed = isinstance(self.holder, Budget) and self.holder.met and self.holder.steps_done <= since
+        return bool(self.factors) and not fixed
+
     def after_update(self, learning_rate: float) -> None:
         if self.holder and not self.holder.done:
             self.holder.step()
