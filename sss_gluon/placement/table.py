@@ -51,8 +51,8 @@ class FactorTable:
 
     def __str__(self) -> str:
         """A table of at most 80 columns where the names allow it, and the summary."""
-        names = max([len(row.layer) for row in self.rows] + [5])
-        room = max(24, WIDTH - names - 6 - 5 - 6)       # kind, how many, and two blanks between columns
+        names = max([len(row.layer) for row in self.rows] + [7])
+        room = max(24, WIDTH - names - 6 - 7 - 6)       # kind, count, and two blanks between columns
         cells = [(row.layer, row.kind or '-', row.count or '', '\n'.join(textwrap.wrap(row.note, room)))
                  for row in self.rows]
         return f'{tabulate(cells, ("layer", "kind", "count", "note"), disable_numparse=True)}\n{self.summary()}'
