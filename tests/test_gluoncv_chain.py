@@ -67,10 +67,11 @@ def test_its_structure_is_trained_from_scratch_and_its_weights_start_another_num
     assert 'output.0.weight starts anew' in out and '/10 blocks' in out
 
 
-@pytest.mark.parametrize('method', ['l1', 'slimming'])
+@pytest.mark.parametrize('method', ['l1', 'slimming'])       # with blocks, and without
 def test_other_methods_prune_it(chain, method, monkeypatch, capsys):
     """Kinds: all that the method can remove."""
     monkeypatch.chdir(chain[0])
     assert main(['train', 'data=folder', 'data_root=images', 'image_size=32', f'model={NAME}', f'method={method}',
                  'source=runs/mobile', 'target_macs=0.5', 'epochs=1', 'batch_size=16', f'run=runs/{method}']) == 0
-    assert re.search(rf'{method}: removes [1-9]\d* of \d+ structures and keeps (50.0|4\d\.\d)%', capsys.readouterr().out)
+    said = capsys.readouterr().out
+    assert re.search(rf'{method}: removes [1-9]\d* of \d+ structures and keeps (50.0|4\d\.\d)%', said)

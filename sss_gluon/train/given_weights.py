@@ -10,7 +10,7 @@ import numpy as np
 from mxnet import gluon
 
 from ..errors import SSSError
-from ..factors import axes_of, scaling_factors
+from ..factors import scaling_factors
 from ..files import read_npz
 from ..graph.block import load_arrays
 from ..models import zoo
@@ -63,7 +63,7 @@ def start_from(net: gluon.Block, path: str) -> List[str]:
 def _start(net: gluon.Block, arrays: Dict[str, np.ndarray], source: str) -> List[str]:
     factors = {id(factor.parameter) for factor in scaling_factors(net)}
     mine = [(name, parameter) for name, parameter in named_parameters(net) if id(parameter) not in factors]
-    given = _folded(arrays, net, {name for name, _ in mine})
+    given = _folded(arrays, {name for name, _ in mine})
     pairs = _by_name(mine, given) or _by_order(mine, given, source)
     head = _head(pairs, source)
     notes = [f'{pair.name} starts anew with the shape {pair.parameter.shape}: {source} has {pair.array.shape}'
@@ -88,29 +88,18 @@ def _given(path: str) -> Dict[str, np.ndarray]:
     return load_arrays(path)
 
 
-def _folded(arrays: Dict[str, np.ndarray], net: gluon.Block, mine: Set[str]) -> Dict[str, np.ndarray]:
+def _folded(arrays: Dict[str, np.ndarray], mine: Set[str]) -> Dict[str, np.ndarray]:
     """Replace W by λ·W, as factors.py does: the same function with λ = 1."""
     matches = {name: FACTOR.fullmatch(name) for name in arrays if name not in mine}
     layers = {name: match[1] or '' for name, match in matches.items() if match}
     folded = {name: array for name, array in arrays.items() if name not in layers}
-    axes = _channel_axes(net) if layers else {}
     for name, layer in layers.items():
         for key in (f'{layer}{kind}' for kind in ('weight', 'bias', 'gamma', 'beta')):
             if key in folded:
-                value, axis = folded[key], axes.get(key, 0)
-                scale = np.repeat(arrays[name], value.shape[axis] // arrays[name].size)
-                folded[key] = value * scale.reshape((-1,) + (1,) * (value.ndim - axis - 1))
+                value = folded[key]
+                scale = np.repeat(arrays[name], len(value) // arrays[name].size)
+                folded[key] = value * scale.reshape((-1,) + (1,) * (value.ndim - 1))
     return folded
-
-
-def _channel_axes(net: gluon.Block) -> Dict[str, int]:
-    """{structural name of a parameter: axis of the channels that a factor scales}."""
-    names = {id(parameter): name for name, parameter in named_parameters(net)}
-    axes: Dict[str, int] = {}
-    net.apply(lambda block: axes.update({names[id(block._reg_params[name])]: axis
-                                         for name, axis in axes_of(block).items()
-                                         if id(block._reg_params[name]) in names}))
-    return axes
 
 
 def _by_name(mine, given: Dict[str, np.ndarray]) -> Optional[List[Pair]]:
