@@ -117,6 +117,19 @@ def structural_names(net: gluon.Block) -> Dict[str, str]:
     return names
 
 
+def settle_shapes(net: gluon.HybridBlock, input_shape: Shapes) -> None:
+    """Give the parameters of a network that is not initialised the shapes that a batch of ``input_shape`` implies.
+
+    Nothing is computed. Layers that only the training mode uses keep what they have.
+    """
+    inputs = _named_shapes(net, input_shape)
+    shapes = _parameter_shapes(net, network_symbol(net, list(inputs))[0], inputs)
+    for parameter in net.collect_params().values():
+        if parameter._data is None and parameter.name in shapes:
+            parameter.shape = shapes[parameter.name]
+            parameter._var = None       # it was made with the shape that was not known
+
+
 def network_symbol(net, names: Sequence[str] = ('data',), training: bool = False) -> Tuple[mx.sym.Symbol, Any]:
     """The outputs of a network as one Symbol, and their form as Gluon writes it: 0 for an array, a list for a list.
 

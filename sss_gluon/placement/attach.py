@@ -63,7 +63,7 @@ def _multiplied(symbol: mx.sym.Symbol, parameters: Dict[str, gluon.Parameter], f
                 ) -> mx.sym.Symbol:
     """The graph with a factor multiplied into some of its variables."""
     outputs = from_symbol(symbol)
-    nodes = Program(outputs, {}, ()).nodes()
+    nodes = Program(outputs, {}, {}).nodes()
     variables = {node.name: node for node in nodes if node.is_variable}
     names = {parameter.name: name for name, parameter in parameters.items()}
     fixed = {node: names[node.inputs[1].node.name] for node in nodes if 'BatchNorm' in node.op

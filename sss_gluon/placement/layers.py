@@ -120,7 +120,7 @@ class Layers:
         name = entry.node.name
         if name not in self.folded.origins:
             return name if entry.node.is_variable else None
-        made_of = Program([self.folded.origins[name]], {}, ()).nodes()
+        made_of = Program([self.folded.origins[name]], {}, {}).nodes()
         bases = [node.name for node in made_of if node.is_variable and node.name not in self._factors]
         multiplied = any(node.name in self._factors for node in made_of)
         return bases[0] if len(bases) == 1 and multiplied else None

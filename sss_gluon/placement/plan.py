@@ -14,7 +14,7 @@ from ..graph.fold import fold
 from ..graph.ir import Entry, Node, Program, rewritten
 from ..graph.prune import prune_graph
 from ..graph.rules import BatchNorm, Linear
-from ..graph.trace import trace
+from ..graph.trace import Shapes, trace
 from ..structures.factor_values import factor_variable, fill_nonzero
 from .blocks import Branch, find_branches
 from .layers import Carrier, Layers, zeroed
@@ -63,7 +63,7 @@ class Plan:
     rows : list of Row
     """
 
-    def __init__(self, net: gluon.HybridBlock, input_shape: Sequence[int], kinds: Sequence[str],
+    def __init__(self, net: gluon.HybridBlock, input_shape: Shapes, kinds: Sequence[str],
                  ignore: Sequence[str] = (), share: bool = False):
         self.kinds, self.ignore, self.share = kinds, ignore, share
         self.traced = trace(net, input_shape, values=False)

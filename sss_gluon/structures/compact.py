@@ -59,6 +59,11 @@ class Compact:
     collapsed: str = ''
     stays: List[str] = field(default_factory=list)
 
+    def __repr__(self):
+        return (f'Compact({self.before.params:,} to {self.after.params:,} params, {self.before.macs:,} to '
+                f'{self.after.macs:,} MACs, {self.structure.summary() or "no factors"}, largest difference '
+                f'{self.max_difference:.1e})')
+
     def export(self, prefix) -> List[str]:
         """Write ``prefix-symbol.json``, ``prefix-0000.params`` and ``prefix-structure.json``; return the names.
 

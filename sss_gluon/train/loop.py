@@ -26,7 +26,7 @@ from ..terminal import time_left
 from . import precision
 from .accuracy import Accuracy, evaluate_images, heads
 from .checkpoint import Position, checkpoints, load_latest, recovery_hint, save_checkpoint
-from .config import PATHS, Config, check
+from .config import PATHS, PRETRAINED, Config, check
 from .cut_network import shrink
 from .devices import contexts
 from .method import Method
@@ -87,7 +87,7 @@ def _train(config: Config, method: Method, run: RunFolder, workers: Workers, log
     devices = workers.devices(contexts(config.devices))
     for key in PATHS:       # the run may be resumed from another folder
         value = getattr(config, key)
-        if value is not None and os.path.exists(value):
+        if value not in (None, PRETRAINED) and os.path.exists(value):
             config = replace(config, **{key: os.path.abspath(value)})
     with run.locked(ENDING if workers.size > 1 else 0) if workers.chief else nullcontext():
         given = config
@@ -130,7 +130,7 @@ class Training:
         self.data = load_data(config)
         self.input_shape = (1,) + tuple(self.data.shape)
         begun = replace(config, init=None) if checkpoints(run.checkpoints) else config
-        whole = precision.mixed(network_of(run, begun, self.data), config.precision)
+        whole = precision.mixed(network_of(run, begun, self.data, log), config.precision)
         self.regularizer = method.regularizer(begun, whole, self.input_shape)
         whole.hybridize(static_alloc=True, static_shape=True)
         self.network = Shrunk(whole, self.input_shape, {})

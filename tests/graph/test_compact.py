@@ -169,6 +169,18 @@ def test_structure_of_a_compaction(fill, set_factors):
     assert structure.removed() == {'group': 2}
 
 
+def test_what_is_printed_of_a_compaction_is_a_line(fill, set_factors):
+    net = set_factors(fill(get_model('cifar_resnet20')), {'stage1.0.conv2': 0})
+    small = compact(net, (1, 3, 32, 32))
+    text = repr(small)
+    assert len(text) < 200 and '\n' not in text
+    for word in (f'{small.before.macs:,}', f'{small.after.macs:,}', f'{small.after.params:,}', '1 of 9 blocks removed'):
+        assert word in text
+    assert len(repr(small.structure)) < 200 and 'cifar_resnet20' in repr(small.structure)
+    plain = compact(fill(get_model('cifar_resnet20', factors=())), (1, 3, 32, 32))
+    assert 'no factors' in repr(plain)
+
+
 def test_the_network_is_not_changed(fill, zero):
     net = zero(fill(get_model('cifar_resnext20', factors=('group', 'block'))))
     before = {key: p.data().asnumpy().copy() for key, p in net._collect_params_with_prefix().items()}
