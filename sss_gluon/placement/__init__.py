@@ -30,8 +30,8 @@ def add_factors(net: gluon.HybridBlock, kinds: Sequence[str] = KINDS, input_shap
         ``neuron``: single channels of convolutions and dense layers. ``group``: paths of grouped convolutions.
         ``block``: branches that are added to a shortcut.
     input_shape : sequence of int
-        Of a batch, e.g. (1, 3, 224, 224); for several inputs as in ``compact``. Layers that wait for the first batch to learn their number of inputs learn
-        it from this shape, if they get a factor.
+        Of a batch, e.g. (1, 3, 224, 224); for several inputs as in ``compact``. Layers that wait for the first batch to
+        learn their number of inputs learn it from this shape, if they get a factor.
     ignore : str or sequence of str
         Patterns (as in ``fnmatch``) of structural names of layers that get no factor, e.g. ``'features.0*'``.
     share : bool
