@@ -146,7 +146,7 @@ def multiplied(F, values, parameters, factors, units: Sequence[str] = ()) -> dic
             continue
         row = tuple((key, parameter.shape[0] // parameters[key].shape[0]) for key in mine), dtype
         if row not in scales:
-            scales[row] = reduce(F.broadcast_mul, [_per_channel(F, mine[key], parameters[key].shape[0], repeats, dtype)
+            scales[row] = reduce(F.broadcast_mul, [per_channel(F, mine[key], parameters[key].shape[0], repeats, dtype)
                                                    for key, repeats in row[0]])
         axes = len(parameter.shape)
         scale = scales[row] if axes == 1 else F.reshape(scales[row], (-1,) + (1,) * (axes - 1))
@@ -159,7 +159,7 @@ def _is_known(value) -> bool:
     return not hasattr(value, 'attr') or 0 not in ast.literal_eval(value.attr('__shape__') or '()')
 
 
-def _per_channel(F, factor, size: int, repeats: int, dtype: str):
+def per_channel(F, factor, size: int, repeats: int, dtype: str):
     """λ as one value per channel (or one for all), in the type of what it multiplies."""
     if size > 1 and repeats > 1:
         factor = F.repeat(factor, repeats=repeats, axis=0)
