@@ -44,6 +44,7 @@ class Holder:
         self._counter = counter = MaskedCounter(net, input_shape, weights='nonzero')
         factors = counter.factors
         self.trainer, self.names = trainer, [factor.name for factor in factors]
+        self.kinds = {factor.name: factor.kind for factor in factors}
         self.measure: Measure = measure or (lambda masks: counter.share(masks).macs)
         sizes = [factor.parameter.shape[0] for factor in factors]
         self.ends = np.cumsum(sizes)
