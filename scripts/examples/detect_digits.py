@@ -1,32 +1,33 @@
-"""A GluonCV detector loses half of its MACs while it learns to find handwritten digits.
+"""A GluonCV detector loses half of its MACs while it learns to find handwritten digits in scenes.
 
-    python scripts/examples/detect_digits.py            # train, cut, compare with the same detector that is not cut
-    python scripts/examples/detect_digits.py --quick    # the same in seconds, which is too short to learn much
+    python scripts/examples/detect_digits.py            # with a budget and without: minutes
+    python scripts/examples/detect_digits.py --quick    # the same in seconds, too short to learn much
 """
 import argparse
-import time
 
 import sss_gluon as sss                                 # before mxnet
 import mxnet as mx
+import numpy as np
 from gluoncv.loss import SSDMultiBoxLoss
 from gluoncv.model_zoo.resnet import BasicBlockV1, ResNetV1
 from gluoncv.model_zoo.ssd import SSD
 from gluoncv.model_zoo.ssd.target import SSDTargetGenerator
 from gluoncv.utils.metrics import VOC07MApMetric
 from mxnet import autograd, gluon
-from scenes import CLASSES, SIZE, scenes
+from scenes import CLASSES, SIZE, draw, scenes
+from sss_gluon.deploy.latency import latencies
 
 SHAPE, BATCH = (1, 3, SIZE, SIZE), 32
 
 
 class Backbone(gluon.HybridBlock):
-    """The first stages of a narrow ResNet-18: features at strides 8 and 16."""
+    """The first three stages of a narrow ResNet-18: features at strides 8 and 16."""
 
     def __init__(self):
         super().__init__()
-        features = ResNetV1(BasicBlockV1, [2, 2, 2], [16, 32, 64, 128]).features
+        layers = ResNetV1(BasicBlockV1, [2, 2, 2], [16, 32, 64, 128]).features
         with self.name_scope():
-            self.fine, self.coarse = features[:6], features[6]
+            self.fine, self.coarse = layers[:6], layers[6]
 
     def hybrid_forward(self, F, x):
         fine = self.fine(x)
@@ -34,12 +35,13 @@ class Backbone(gluon.HybridBlock):
 
 
 def detector():
+    """Anchors of 16 to 44 pixels; the backbone has no use for the options that SSD passes on."""
     return SSD(None, SIZE, lambda **_: Backbone(), None, sizes=[16, 26, 44], ratios=[[1, 0.5, 0.75]] * 2,
                steps=[8, 16], classes=CLASSES, anchor_alloc_size=16)
 
 
 class Predictions(gluon.HybridBlock):
-    """Classes and boxes before they are sorted into detections: an SSD gives them in training mode only."""
+    """(classes, offsets, anchors) for the losses, which GluonCV's SSD returns in training mode only."""
 
     def __init__(self, detector):
         super().__init__()
@@ -50,74 +52,70 @@ class Predictions(gluon.HybridBlock):
             return self.detector(x)
 
 
-def train(net, trainer, data, epochs, after_step, after_epoch):
-    _, _, anchors = net(mx.nd.zeros(SHAPE))
-    boxes, labels = mx.nd.array(data.boxes), mx.nd.array(data.labels)
-    target = SSDTargetGenerator(negative_mining_ratio=-1)
-    nothing = mx.nd.zeros((len(boxes), 1, 1))
-    classes, offsets, _ = target(anchors, nothing, boxes, labels)
+def train(net, data, epochs, target=None):
+    """Train a detector, to a budget of MACs if ``target`` says which share of them may be left."""
+    predictions = Predictions(net)
+    predictions.hybridize(static_alloc=True, static_shape=True)
+    anchors = predictions(mx.nd.zeros(SHAPE))[2]
+    generate = SSDTargetGenerator(negative_mining_ratio=-1)         # what each anchor should have predicted
+    classes, offsets, _ = generate(anchors, None, mx.nd.array(data.boxes), mx.nd.array(data.labels))
     batches = gluon.data.DataLoader(gluon.data.ArrayDataset(data.images, classes, offsets), BATCH, shuffle=True,
                                     last_batch='discard')
+    steps = epochs * len(batches)
+    schedule = mx.lr_scheduler.CosineScheduler(steps, base_lr=0.1, warmup_steps=steps // 20)
+    trainer = sss.make_trainer(predictions, gamma=0.0003, lr_scheduler=schedule, momentum=0.9, wd=5e-4)
+    budget = target and sss.Budget(predictions, trainer, SHAPE, target, steps=2 * steps // 5, wait=steps // 5)
+    shrunk = sss.shrink(predictions, trainer, SHAPE)                # the network itself, until something has gone
     loss = SSDMultiBoxLoss()
     for epoch in range(epochs):
-        t=time.time(); tot=0
-        for images, c, o in batches:
+        total = 0
+        for images, *expected in batches:
             with autograd.record():
-                cls, box, _ = net(images)
-                total, _, _ = loss(cls, box, c, o)
-            autograd.backward(total)
-            trainer.step(1)
-            tot+=total[0].mean().asscalar()
-            after_step()
-        net = after_epoch(epoch) or net
-        print(epoch, f'{tot/len(batches):.3f} {time.time()-t:.1f}s', flush=True)
+                [error], _, _ = loss(*shrunk.net(images)[:2], *expected)
+            error.backward()
+            trainer.step(1)                                         # SSDMultiBoxLoss is a mean already
+            if budget:
+                budget.step()
+            total += error.sum().asscalar()
+        shrunk = sss.shrink(predictions, trainer, SHAPE)            # what is held at zero is no longer computed
+        print(f'epoch {epoch}: loss {total / len(batches):.2f}', f'{budget.share:.0%} of the MACs' if budget else '')
+    shrunk.restore()
+    if budget:
+        print(budget.summary())
 
 
 def mean_average_precision(net, data):
     metric = VOC07MApMetric(class_names=CLASSES)
-    for i in range(0, len(data.images), 50):
-        ids, scores, boxes = net(mx.nd.array(data.images[i:i + 50]))
-        metric.update(boxes, ids, scores, data.boxes[i:i + 50], data.labels[i:i + 50])
+    for first in range(0, len(data.images), 50):
+        images, boxes, labels, _ = (part[first:first + 50] for part in data)
+        found, scores, places = net(mx.nd.array(images))
+        metric.update(places, found, scores, boxes, labels)
     return metric.get()[1][-1]
 
 
 if __name__ == '__main__':
-    parser = argparse.ArgumentParser()
-    parser.add_argument('--epochs', type=int, default=12)
-    parser.add_argument('--count', type=int, default=1000)
-    parser.add_argument('--lr', type=float, default=0.1)
-    parser.add_argument('--plain', action='store_true')
-    parser.add_argument('--shrink', action='store_true')
-    parser.add_argument('--target', type=float, default=0.5)
-    parser.add_argument('--search', type=float, default=0.15)
-    o = parser.parse_args()
-    data, test = scenes('train', o.count), scenes('test', 300)
-    mx.random.seed(0)
-    net = detector()
-    net.initialize(mx.init.MSRAPrelu())
-    net(mx.nd.zeros(SHAPE))
-    if not o.plain:
-        print(sss.add_factors(net, kinds=('neuron','block'), input_shape=SHAPE))
-    print(sss.count(net, SHAPE).macs)
-    pred = Predictions(net)
-    pred.hybridize(static_alloc=True, static_shape=True)
-    steps = o.epochs * (o.count // BATCH)
-    trainer = sss.make_trainer(pred, lr_scheduler=mx.lr_scheduler.CosineScheduler(steps, base_lr=o.lr, warmup_steps=60, warmup_begin_lr=0.0), momentum=0.9, wd=5e-4)
-    if o.plain:
-        train(pred, trainer, data, o.epochs, lambda: None, lambda e: print(mean_average_precision(net, test)) if e%3==2 else None)
-    else:
-        budget = sss.Budget(pred, trainer, SHAPE, target=o.target, steps=int(o.search*steps), wait=60)
-        sh = [None]
-        def ae(e):
-            print(f'gamma {trainer.gamma:.3g} share {budget.share:.3f}', mean_average_precision(net, test) if e%3==2 and not o.shrink else '')
-            if o.shrink:
-                sh[0] = sss.shrink(pred, trainer, SHAPE)
-                return sh[0].net
-        train(pred, trainer, data, o.epochs, budget.step, ae)
-        print(budget.summary())
-        if o.shrink: sh[0].restore()
-    mx.nd.waitall()
-    print('mAP', mean_average_precision(net, test), 'train', mean_average_precision(net, data._replace(images=data.images[:200])))
+    parser = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
+    parser.add_argument('--quick', action='store_true', help='few scenes and steps')
+    parser.add_argument('--picture', help='save some test scenes, with what the compact detector finds, as this file')
+    options = parser.parse_args()
+    count, epochs, test = (128, 6, scenes('test', 50)) if options.quick else (1000, 15, scenes('test', 300))
+    data, nets = scenes('train', count), {}
+    for name, target in (('never cut', None), ('before removal', 0.5)):
+        mx.random.seed(0)
+        np.random.seed(0)               # DataLoader shuffles with it
+        nets[name] = net = detector()
+        net.initialize(mx.init.MSRAPrelu())
+        if target:
+            sss.add_factors(net, kinds=('neuron', 'block'), input_shape=SHAPE)
+        train(net, data, epochs, target)
     small = sss.compact(net, SHAPE)
-    print(small.before.macs, small.after.macs, small.before.params, small.after.params, small.max_difference, small.unhandled, small.structure.removed())
-    print('mAP small', mean_average_precision(small.net, test))
+    nets['after removal'] = small.net
+    print(f'removed: {small.structure.removed()}; outputs differ by at most {small.max_difference:.0e}')
+    seconds = latencies(nets, SHAPE, mx.cpu())
+    for name, net in nets.items():
+        size = small.after if net is small.net else small.before
+        print(f'{name:14}  mAP {mean_average_precision(net, test):.4f}  {size.macs:10,} MACs  {size.params:7,} '
+              f'parameters  {1000 * seconds[name]:.2f} ms')
+    if options.picture:
+        ids, scores, places = (part.asnumpy() for part in small.net(mx.nd.array(test.images[:8])))
+        draw(test.images[:8], places, np.where(scores > 0.5, ids, -1), options.picture)

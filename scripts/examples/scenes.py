@@ -5,6 +5,8 @@ Training scenes show training digits, test scenes show test digits. The same see
 from typing import NamedTuple
 
 import numpy as np
+from PIL import Image, ImageDraw
+
 from sss_gluon.data import load
 
 SIZE = 96                       # height and width of a scene
@@ -19,7 +21,7 @@ class Scenes(NamedTuple):
     images: np.ndarray          # (N, 3, SIZE, SIZE) float32, mean near 0
     boxes: np.ndarray           # (N, MOST, 4) float32: left, top, right, bottom
     labels: np.ndarray          # (N, MOST, 1) float32: the digit
-    masks: np.ndarray           # (N, SIZE, SIZE) float32: 0 is paper, 1 + digit is its ink
+    masks: np.ndarray           # (N, SIZE, SIZE) float32: 1 + digit between its outlines, else 0
 
 
 def scenes(part: str, count: int, seed: int = 0) -> Scenes:
@@ -30,27 +32,42 @@ def scenes(part: str, count: int, seed: int = 0) -> Scenes:
                    np.full((count, MOST, 1), -1, 'float32'), np.zeros((count, SIZE, SIZE), 'float32'))
     for image, boxes, labels, mask in zip(*found):
         image[:] = _paper(random)
-        free = np.ones((SIZE, SIZE), bool)
         for slot in range(random.randint(1, MOST + 1)):
             side = random.choice(SIDES)
             left, top = random.randint(0, SIZE - side + 1, 2)
-            where = slice(top, top + side), slice(left, left + side)
-            if not free[where].all():
-                continue
-            free[where] = False
+            rows, columns = slice(top, top + side), slice(left, left + side)
             number = random.randint(len(digits[side].labels))
-            ink, digit = digits[side].images[number, 0] / 255, digits[side].labels[number]
-            inside = ink >= INK / 255
-            image[(slice(None), *where)] += ink * random.choice((-1, 1)) * random.uniform(0.6, 2.4, (3, 1, 1))
-            mask[where][inside] = 1 + digit
-            rows, columns = (np.flatnonzero(inside.any(axis)) for axis in (1, 0))
-            boxes[slot] = left + columns[0], top + rows[0], left + columns[-1] + 1, top + rows[-1] + 1
-            labels[slot] = digit
+            ink, digit = digits[side].images[number, 0], digits[side].labels[number]
+            inside = ink >= INK
+            y, x = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
+            box = left + x[0], top + y[0], left + x[-1] + 1, top + y[-1] + 1
+            if mask[rows, columns].any():       # no digit covers another
+                continue
+            colour = random.choice((-1, 1)) * random.uniform(0.6, 2.4, (3, 1, 1))
+            image[:, rows, columns] += colour * ink / 255
+            inner = np.maximum.accumulate(inside, 1) & np.maximum.accumulate(inside[:, ::-1], 1)[:, ::-1]
+            mask[rows, columns][inner] = 1 + digit
+            boxes[slot], labels[slot] = box, digit
         image += random.normal(0, 0.3, image.shape)
     return found
 
 
-def _paper(random):
-    """A shade of grey, brighter on one side than on the other."""
+def _paper(random: np.random.RandomState) -> np.ndarray:
+    """A shade of grey that is brighter on one side."""
     y, x = np.mgrid[-1:1:SIZE * 1j, -1:1:SIZE * 1j]
-    return random.uniform(-0.5, 0.5) + random.uniform(-0.5, 0.5) * x + random.uniform(-0.5, 0.5) * y
+    level, across, down = random.uniform(-0.5, 0.5, 3)
+    return level + across * x + down * y
+
+
+def draw(images: np.ndarray, boxes: np.ndarray, labels: np.ndarray, path: str, columns: int = 4, zoom: int = 2) -> None:
+    """Save some scenes as one picture, with the boxes whose label is not negative."""
+    side = SIZE * zoom
+    picture = Image.new('RGB', (columns * side, -(-len(images) // columns) * side))
+    for i, (image, here, names) in enumerate(zip(images, boxes, labels.ravel().reshape(len(images), -1))):
+        pixels = np.uint8(np.clip(128 + 50 * image, 0, 255)).transpose(1, 2, 0)
+        scene = Image.fromarray(pixels).resize((side, side), Image.NEAREST)
+        for box, name in zip(here[names >= 0], names[names >= 0]):
+            ImageDraw.Draw(scene).rectangle([zoom * float(edge) for edge in box], outline='red')
+            ImageDraw.Draw(scene).text((zoom * box[0] + 3, zoom * box[1]), CLASSES[int(name)], 'red')
+        picture.paste(scene, (i % columns * side, i // columns * side))
+    picture.quantize(48).save(path, optimize=True)          # a palette, because noise does not compress
