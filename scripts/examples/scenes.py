@@ -43,8 +43,7 @@ def scenes(part: str, count: int, seed: int = 0) -> Scenes:
             box = left + x[0], top + y[0], left + x[-1] + 1, top + y[-1] + 1
             if mask[rows, columns].any():       # no digit covers another
                 continue
-            colour = random.choice((-1, 1)) * random.uniform(0.6, 2.4, (3, 1, 1))
-            image[:, rows, columns] += colour * ink / 255
+            image[:, rows, columns] -= random.uniform(0.6, 2.4, (3, 1, 1)) * ink / 255
             inner = np.maximum.accumulate(inside, 1) & np.maximum.accumulate(inside[:, ::-1], 1)[:, ::-1]
             mask[rows, columns][inner] = 1 + digit
             boxes[slot], labels[slot] = box, digit

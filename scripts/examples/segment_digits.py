@@ -8,32 +8,31 @@ import argparse
 import sss_gluon as sss                                 # before mxnet
 import mxnet as mx
 import numpy as np
+from detect_digits import Backbone
 from gluoncv.loss import MixSoftmaxCrossEntropyLoss
-from gluoncv.model_zoo.hrnet import HighResolutionSegNet
+from gluoncv.model_zoo.fcn import _FCNHead
 from gluoncv.utils.metrics import SegmentationMetric
 from mxnet import autograd, gluon
-from scenes import CLASSES, SIZE, scenes
+from scenes import CLASSES as DIGITS
+from scenes import SIZE, scenes
 from sss_gluon.deploy.latency import latencies
 
-SHAPE, BATCH = (1, 3, SIZE, SIZE), 32
-STAGES = [      # of a narrow HRNet: modules, kind of block, blocks and channels of each stream, how streams are joined
-    (1, 'BOTTLENECK', [1], [16], 'SUM'),
-    (1, 'BASIC', [1, 1], [8, 16], 'SUM'),
-    (1, 'BASIC', [1, 1, 1], [8, 16, 32], 'SUM'),
-    (1, 'BASIC', [1, 1, 1, 1], [8, 16, 32, 64], 'SUM'),
-]
+SHAPE, BATCH = (1, 3, SIZE, SIZE), 16
+CLASSES = 1 + len(DIGITS)       # paper, and the digits
 
 
-class Segmenter(gluon.HybridBlock):
-    """GluonCV's HRNet, whose output has a quarter of the height and width of its input, enlarged to the scene."""
+class FCN(gluon.HybridBlock):
+    """GluonCV's FCN head on the features of the detector's backbone. (GluonCV's own FCN begins with a ResNet-50.)"""
 
     def __init__(self):
         super().__init__()
         with self.name_scope():
-            self.hrnet = HighResolutionSegNet(STAGES, num_classes=1 + len(CLASSES))
+            self.backbone, self.head = Backbone(), _FCNHead(64 + 128, CLASSES)
 
     def hybrid_forward(self, F, x):
-        return F.contrib.BilinearResize2D(self.hrnet(x), height=SIZE, width=SIZE)
+        fine, coarse = self.backbone(x)
+        coarse = F.contrib.BilinearResize2D(coarse, height=SIZE // 8, width=SIZE // 8)
+        return F.contrib.BilinearResize2D(self.head(F.concat(fine, coarse, dim=1)), height=SIZE, width=SIZE)
 
 
 def train(net, data, epochs, target=None):
@@ -41,7 +40,7 @@ def train(net, data, epochs, target=None):
     batches = gluon.data.DataLoader(gluon.data.ArrayDataset(data.images, data.masks), BATCH, shuffle=True,
                                     last_batch='discard')
     steps = epochs * len(batches)
-    schedule = mx.lr_scheduler.CosineScheduler(steps, base_lr=0.1, warmup_steps=steps // 20)
+    schedule = mx.lr_scheduler.CosineScheduler(steps, base_lr=0.1, warmup_steps=steps // 8)
     net(mx.nd.zeros(SHAPE))             # gives the parameters their shapes
     net.hybridize(static_alloc=True, static_shape=True)
     trainer = sss.make_trainer(net, gamma=0.0003, lr_scheduler=schedule, momentum=0.9, wd=1e-4)
@@ -54,7 +53,7 @@ def train(net, data, epochs, target=None):
             with autograd.record():
                 error = loss(shrunk.net(images), masks)
             error.backward()
-            trainer.step(1)             # the gradients of this loss are a mean already
+            trainer.step(0.1)           # gradients are a mean over pixels, and a tenth of them are digits
             if budget:
                 budget.step()
             total += error.mean().asscalar()
@@ -66,7 +65,7 @@ def train(net, data, epochs, target=None):
 
 
 def mean_iou(net, data):
-    metric = SegmentationMetric(1 + len(CLASSES))
+    metric = SegmentationMetric(CLASSES)
     for first in range(0, len(data.images), 50):
         images, masks = (mx.nd.array(part[first:first + 50]) for part in (data.images, data.masks))
         metric.update(masks, net(images))
@@ -82,7 +81,7 @@ if __name__ == '__main__':
     for name, target in (('never cut', None), ('before removal', 0.5)):
         mx.random.seed(0)
         np.random.seed(0)               # DataLoader shuffles with it
-        nets[name] = net = Segmenter()
+        nets[name] = net = FCN()
         net.initialize(mx.init.MSRAPrelu())
         if target:
             sss.add_factors(net, kinds=('neuron', 'block'), input_shape=SHAPE)
