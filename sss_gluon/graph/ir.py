@@ -76,11 +76,14 @@ class Program:
     kept_indices: Dict[str, Dict[int, np.ndarray]] = field(default_factory=dict)
     variables: Dict[str, str] = field(default_factory=dict)
     origins: Dict[str, Entry] = field(default_factory=dict, repr=False, compare=False)
+    _nodes: Optional[List[Node]] = field(default=None, repr=False, compare=False)
     _shapes: Optional[Dict[Entry, Tuple[int, ...]]] = field(default=None, repr=False, compare=False)
 
     def nodes(self) -> List[Node]:
-        """All nodes that the outputs depend on, inputs before their users."""
-        order: List[Node] = []
+        """All nodes that the outputs depend on, inputs before their users. Found once: graphs are not changed."""
+        if self._nodes is not None:
+            return self._nodes
+        self._nodes = order = []
         seen = set()
         stack = [(entry.node, False) for entry in reversed(self.outputs)]
         while stack:

@@ -29,6 +29,10 @@ class Regularizer:
         """{factor name: size of every structure}, 0 for a removed one; logged every epoch."""
         return {}
 
+    def acted(self, since: int) -> bool:
+        """Did structures change after step ``since`` of the run? Running statistics lag behind them then."""
+        return bool(self.values())
+
     def columns(self) -> Dict[str, str]:
         """More columns of metrics.csv for an epoch."""
         return {}

@@ -23,12 +23,12 @@ IN_FLIGHT = 2       # passes that may be queued before their results are read
 def settle_statistics(training) -> None:
     """Set the statistics that an epoch of a ``Training`` is evaluated, saved and, if it was the last, pruned with.
 
-    While its method acts on structures, they are estimated from ``statistics_batches`` batches. These are the first
-    ones of the first epoch, always, so that a resumed run has the same.
+    After an epoch in which its method acted on structures, they are estimated from ``statistics_batches`` batches.
+    These are the first ones of the first epoch, always, so that a resumed run has the same.
     """
     average_statistics(training.net, training.workers)
     count = min(training.config.statistics_batches, len(training.batches))
-    if count and training.regularizer.values():
+    if count and training.regularizer.acted(training.position.epoch * len(training.batches)):
         estimate_statistics(training.net, _first_batches(training, count), training.workers)
 
 

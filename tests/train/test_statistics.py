@@ -11,7 +11,7 @@ from trained_net import values
 from sss_gluon import compact, get_model
 from sss_gluon.deploy import load_run, prune
 from sss_gluon.deploy.trained_run import normalise_only
-from sss_gluon.methods import METHODS
+from sss_gluon.methods import METHODS, train
 from sss_gluon.methods.method_run import MethodRun
 from sss_gluon.train import RunFolder
 from sss_gluon.train.accuracy import evaluate_images
@@ -218,6 +218,20 @@ def test_runs_that_have_structures_to_lose_estimate(configure, monkeypatch, sett
     training = begun(configure(**settings))
     settle_statistics(training)
     assert len(taken) == expected
+
+
+def test_a_structure_that_is_fixed_has_statistics_that_follow(configure, monkeypatch):
+    """A target of 1 is met before the first step; a target of 0.6 in an epoch, after which nothing is estimated."""
+    epochs = []
+    monkeypatch.setattr('sss_gluon.train.statistics.estimate_statistics',
+                        lambda net, batches, workers: epochs.append(None))
+    train(configure(factors=['block'], epochs=2, target_macs=1), lambda line: None)
+    assert not epochs
+    met = []
+    run = train(configure('met', factors=['block'], epochs=6, search=0.5, target_macs=0.6, learning_rate=0.1),
+                lambda line: met.append(len(epochs)) if 'met after' in line else None)
+    moved = [row for row in run.metrics.rows() if float(row['gamma']) > 0]      # γ is the highest of the epoch
+    assert len(met) == 1 and met[0] < len(epochs) == len(moved) < 6
 
 
 def test_the_batches_are_those_of_the_first_steps(configure, monkeypatch):
