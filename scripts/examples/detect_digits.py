@@ -35,9 +35,8 @@ class Backbone(gluon.HybridBlock):
 
 
 def detector():
-    """Anchors of 16 to 44 pixels; the backbone has no use for the options that SSD passes on."""
     return SSD(None, SIZE, lambda **_: Backbone(), None, sizes=[16, 26, 44], ratios=[[1, 0.5, 0.75]] * 2,
-               steps=[8, 16], classes=CLASSES, anchor_alloc_size=16)
+               steps=[8, 16], classes=CLASSES, anchor_alloc_size=16)     # anchors of 16 to 44 pixels
 
 
 class Predictions(gluon.HybridBlock):

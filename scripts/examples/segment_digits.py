@@ -1,4 +1,4 @@
-"""A GluonCV segmentation network loses half of its MACs while it learns which pixels of a scene are which digit's ink.
+"""A GluonCV segmentation network loses half of its MACs while it learns which pixels belong to which digit.
 
     python scripts/examples/segment_digits.py           # with a budget and without: minutes
     python scripts/examples/segment_digits.py --quick   # the same in seconds, too short to learn much
@@ -76,7 +76,7 @@ if __name__ == '__main__':
     parser = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
     parser.add_argument('--quick', action='store_true', help='few scenes and steps')
     options = parser.parse_args()
-    count, epochs, test = (128, 6, scenes('test', 50)) if options.quick else (1000, 10, scenes('test', 300))
+    count, epochs, test = (128, 6, scenes('test', 50)) if options.quick else (1000, 15, scenes('test', 300))
     data, nets = scenes('train', count), {}
     for name, target in (('never cut', None), ('before removal', 0.5)):
         mx.random.seed(0)
