@@ -20,6 +20,7 @@ from .rules import (
     Rule,
     SliceAxis,
     Split,
+    Take,
     Unknown,
     UpSampling,
 )
@@ -82,6 +83,7 @@ RULES: Dict[str, Rule] = {
     'sum': Axes(None),
     'slice_axis': SliceAxis(),
     'SliceChannel': Split(), 'split': Split(),
+    'take': Take(),
 }
 UNKNOWN = Unknown()
 ADDITIONS = ('elemwise_add', 'broadcast_add', '_plus', '_Plus', 'broadcast_plus')
