@@ -65,8 +65,9 @@ def draw(images: np.ndarray, boxes: np.ndarray, labels: np.ndarray, path: str, c
     for i, (image, here, names) in enumerate(zip(images, boxes, labels.ravel().reshape(len(images), -1))):
         pixels = np.uint8(np.clip(128 + 50 * image, 0, 255)).transpose(1, 2, 0)
         scene = Image.fromarray(pixels).resize((side, side), Image.NEAREST)
-        for box, name in zip(here[names >= 0], names[names >= 0]):
-            ImageDraw.Draw(scene).rectangle([zoom * float(edge) for edge in box], outline='red')
-            ImageDraw.Draw(scene).text((zoom * box[0] + 3, zoom * box[1]), CLASSES[int(name)], 'red')
+        pen = ImageDraw.Draw(scene)
+        for box, name in zip(zoom * here[names >= 0], names[names >= 0]):
+            pen.rectangle(box.tolist(), outline='yellow')
+            pen.text((box[0] + 2, max(0, box[1] - 11)), CLASSES[int(name)], 'yellow')
         picture.paste(scene, (i % columns * side, i // columns * side))
     picture.quantize(48).save(path, optimize=True)          # a palette, because noise does not compress
