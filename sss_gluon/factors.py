@@ -95,7 +95,8 @@ class Scaled(gluon.HybridBlock):
         return attribute
 
     def hybrid_forward(self, F, x, *args, **parameters):
-        factors = {attribute: (parameters.pop(attribute), fold.names) for attribute, fold in self.folds.items()}
+        factors = {attribute: (parameters.pop(attribute), fold.names) for attribute, fold in self.folds.items()
+                   if attribute in parameters}      # a subclass may have multiplied by the others
         parameters.update(multiplied(F, parameters, self._reg_params, factors, self.units))
         return super().hybrid_forward(F, x, *args, **parameters)
 
@@ -146,7 +147,7 @@ def multiplied(F, values, parameters, factors, units: Sequence[str] = ()) -> dic
             continue
         row = tuple((key, parameter.shape[0] // parameters[key].shape[0]) for key in mine), dtype
         if row not in scales:
-            scales[row] = reduce(F.broadcast_mul, [_per_channel(F, mine[key], parameters[key].shape[0], repeats, dtype)
+            scales[row] = reduce(F.broadcast_mul, [per_channel(F, mine[key], parameters[key].shape[0], repeats, dtype)
                                                    for key, repeats in row[0]])
         axes = len(parameter.shape)
         scale = scales[row] if axes == 1 else F.reshape(scales[row], (-1,) + (1,) * (axes - 1))
@@ -159,7 +160,7 @@ def _is_known(value) -> bool:
     return not hasattr(value, 'attr') or 0 not in ast.literal_eval(value.attr('__shape__') or '()')
 
 
-def _per_channel(F, factor, size: int, repeats: int, dtype: str):
+def per_channel(F, factor, size: int, repeats: int, dtype: str):
     """λ as one value per channel (or one for all), in the type of what it multiplies."""
     if size > 1 and repeats > 1:
         factor = F.repeat(factor, repeats=repeats, axis=0)
@@ -186,6 +187,10 @@ class ScaledConv2D(Scaled, nn.Conv2D):
         super().__init__(channels, kernel_size, *args, in_channels=in_channels, groups=groups, **kwargs)
         self._add_factor(kind, channels, groups)
 
+    def hybrid_forward(self, F, x, weight, factor, bias=None, **others):
+        given = others if bias is None else dict(others, bias=bias)
+        return super().hybrid_forward(F, x, weight=weight, factor=factor, **given)
+
 
 class ScaledBatchNorm(Scaled, nn.BatchNorm):
     """Batch normalisation whose output is multiplied by scaling factors, folded into BatchNorm.gamma and beta.
@@ -207,6 +212,10 @@ class ScaledBatchNorm(Scaled, nn.BatchNorm):
         super().__init__(in_channels=in_channels, **kwargs)
         _free_gamma(self)
         self._add_factor(kind, in_channels, groups)
+
+    def hybrid_forward(self, F, x, gamma, beta, running_mean, running_var, factor, **others):
+        return super().hybrid_forward(F, x, gamma=gamma, beta=beta, running_mean=running_mean, running_var=running_var,
+                                      factor=factor, **others)
 
 
 CLASSES: Dict[type, type] = {nn.Conv2D: ScaledConv2D, nn.BatchNorm: ScaledBatchNorm}

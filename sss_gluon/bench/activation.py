@@ -6,7 +6,7 @@ from typing import Optional, Sequence
 from mxnet import gluon
 from mxnet.gluon import nn
 
-from ..factors import Scaled
+from ..factors import Scaled, per_channel
 from ..models import architecture
 from ..models.layers import Layers
 
@@ -29,10 +29,12 @@ class ScaledOutput(Scaled, nn.HybridBlock):
         with self.name_scope():
             self.layer = layer
         self._add_factor(kind, channels, groups)
+        self.channels = channels
 
     def hybrid_forward(self, F, x, factor):
-        scale = F.reshape(self._per_channel(F, factor, 'float32'), (1, -1, 1, 1))
-        return F.broadcast_mul(self.layer(x), scale)
+        size = self.factor.shape[0]
+        scale = per_channel(F, factor, size, self.channels // size, 'float32')
+        return F.broadcast_mul(self.layer(x), F.reshape(scale, (1, -1, 1, 1)))
 
 
 class ActivationLayers(Layers):

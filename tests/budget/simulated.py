@@ -32,7 +32,7 @@ class SimulatedTrainer:
 
     def __init__(self, net, values, resistance=0.0, gamma=0.01, rate=0.01, momentum=0.9, multipliers=None,
                  schedule=None):
-        factors = sss.scaling_factors(net)
+        self.factors = factors = sss.scaling_factors(net)
         self.sizes = [factor.parameter.shape[0] for factor in factors]
         self.names = [factor.name for factor in factors]
         self.gamma_multipliers = {name: (multipliers or {}).get(name, 1.0) for name in self.names}
