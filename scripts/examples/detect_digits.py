@@ -17,7 +17,7 @@ from mxnet import autograd, gluon
 from scenes import CLASSES, SIZE, draw, scenes
 from sss_gluon.deploy.latency import latencies
 
-SHAPE, BATCH = (1, 3, SIZE, SIZE), 32
+SHAPE = (1, 3, SIZE, SIZE)
 
 
 class Backbone(gluon.HybridBlock):
@@ -51,14 +51,14 @@ class Predictions(gluon.HybridBlock):
             return self.detector(x)
 
 
-def train(net, data, epochs, target=None):
+def train(net, data, epochs, batch_size, target=None):
     """Train a detector, to a budget of MACs if ``target`` says which share of them may be left."""
     predictions = Predictions(net)
     predictions.hybridize(static_alloc=True, static_shape=True)
     anchors = predictions(mx.nd.zeros(SHAPE))[2]
     generate = SSDTargetGenerator(negative_mining_ratio=-1)         # what each anchor should have predicted
     classes, offsets, _ = generate(anchors, None, mx.nd.array(data.boxes), mx.nd.array(data.labels))
-    batches = gluon.data.DataLoader(gluon.data.ArrayDataset(data.images, classes, offsets), BATCH, shuffle=True,
+    batches = gluon.data.DataLoader(gluon.data.ArrayDataset(data.images, classes, offsets), batch_size, shuffle=True,
                                     last_batch='discard')
     steps = epochs * len(batches)
     schedule = mx.lr_scheduler.CosineScheduler(steps, base_lr=0.1, warmup_steps=steps // 8)
@@ -97,8 +97,8 @@ if __name__ == '__main__':
     parser.add_argument('--quick', action='store_true', help='few scenes and steps')
     parser.add_argument('--picture', help='save some test scenes, with what the compact detector finds, as this file')
     options = parser.parse_args()
-    count, epochs, test = (128, 6, scenes('test', 50)) if options.quick else (1000, 15, scenes('test', 300))
-    data, nets = scenes('train', count), {}
+    count, test_count, epochs, batch_size = (64, 20, 6, 8) if options.quick else (1000, 300, 15, 32)
+    data, test, nets = scenes('train', count), scenes('test', test_count), {}
     for name, target in (('never cut', None), ('before removal', 0.5)):
         mx.random.seed(0)
         np.random.seed(0)               # DataLoader shuffles with it
@@ -106,7 +106,7 @@ if __name__ == '__main__':
         net.initialize(mx.init.MSRAPrelu())
         if target:
             sss.add_factors(net, kinds=('neuron', 'block'), input_shape=SHAPE)
-        train(net, data, epochs, target)
+        train(net, data, epochs, batch_size, target)
     small = sss.compact(net, SHAPE)
     nets['after removal'] = small.net
     print(f'removed: {small.structure.removed()}; outputs differ by at most {small.max_difference:.0e}')

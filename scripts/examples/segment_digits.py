@@ -17,7 +17,7 @@ from scenes import CLASSES as DIGITS
 from scenes import SIZE, scenes
 from sss_gluon.deploy.latency import latencies
 
-SHAPE, BATCH = (1, 3, SIZE, SIZE), 16
+SHAPE = (1, 3, SIZE, SIZE)
 CLASSES = 1 + len(DIGITS)       # paper, and the digits
 
 
@@ -35,9 +35,9 @@ class FCN(gluon.HybridBlock):
         return F.contrib.BilinearResize2D(self.head(F.concat(fine, coarse, dim=1)), height=SIZE, width=SIZE)
 
 
-def train(net, data, epochs, target=None):
+def train(net, data, epochs, batch_size, target=None):
     """Train a network, to a budget of MACs if ``target`` says which share of them may be left."""
-    batches = gluon.data.DataLoader(gluon.data.ArrayDataset(data.images, data.masks), BATCH, shuffle=True,
+    batches = gluon.data.DataLoader(gluon.data.ArrayDataset(data.images, data.masks), batch_size, shuffle=True,
                                     last_batch='discard')
     steps = epochs * len(batches)
     schedule = mx.lr_scheduler.CosineScheduler(steps, base_lr=0.1, warmup_steps=steps // 8)
@@ -76,8 +76,8 @@ if __name__ == '__main__':
     parser = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
     parser.add_argument('--quick', action='store_true', help='few scenes and steps')
     options = parser.parse_args()
-    count, epochs, test = (128, 6, scenes('test', 50)) if options.quick else (1000, 15, scenes('test', 300))
-    data, nets = scenes('train', count), {}
+    count, test_count, epochs, batch_size = (64, 20, 6, 8) if options.quick else (1000, 300, 15, 16)
+    data, test, nets = scenes('train', count), scenes('test', test_count), {}
     for name, target in (('never cut', None), ('before removal', 0.5)):
         mx.random.seed(0)
         np.random.seed(0)               # DataLoader shuffles with it
@@ -85,7 +85,7 @@ if __name__ == '__main__':
         net.initialize(mx.init.MSRAPrelu())
         if target:
             sss.add_factors(net, kinds=('neuron', 'block'), input_shape=SHAPE)
-        train(net, data, epochs, target)
+        train(net, data, epochs, batch_size, target)
     small = sss.compact(net, SHAPE)
     nets['after removal'] = small.net
     print(f'removed: {small.structure.removed()}; outputs differ by at most {small.max_difference:.0e}')
