@@ -32,7 +32,7 @@ class FactorTrainer(FactorControl, gluon.Trainer):
 
     def __init__(self, named_parameters, optimizer, factors: Dict[str, int], gamma_multipliers: Dict[str, float],
                  aggregate: bool, views: bool, grouped: Optional[Set[int]] = None,
-                 loss_scaler: Optional[LossScaler] = None, scales: Optional[Dict[str, List[str]]] = None, **kwargs):
+                 loss_scaler: Optional[LossScaler] = None, scales: Optional[Dict[str, Dict[str, int]]] = None, **kwargs):
         self.names = [name for name, _ in named_parameters]
         self.factors, self.gamma_multipliers, self._scales = factors, gamma_multipliers, scales or {}
         self.loss_scaler, self.overflowed = loss_scaler, False
