@@ -28,10 +28,7 @@ def _set_shapes(net: gluon.HybridBlock, traced: Program, placements: List[Placem
     structural = structural_names(net)
     for placement in placements:
         for carrier in placement.carriers:
-            block = carrier.block
-            names = carrier.axes if isinstance(block, gluon.SymbolBlock) else block._reg_params
-            for name in names:
-                parameter = block._reg_params[name]
+            for parameter in carrier.block._reg_params.values():
                 variable = traced.variables.get(structural.get(parameter.name, ''))
                 if variable:
                     parameter.shape = traced.values[variable].shape
@@ -69,12 +66,14 @@ def _multiplied(symbol: mx.sym.Symbol, parameters: Dict[str, gluon.Parameter], f
     nodes = {node.name: node for node in Program(outputs, {}, ()).nodes()}
     results = multiplied(mx.sym, {name: mx.sym.var(p.name) for name, p in parameters.items()},
                          dict(parameters, factor=factor), {'factor': (mx.sym.var(factor.name), axes)})
+    shapes = {parameter.name: parameter.shape for parameter in (factor, *parameters.values())}
     products: Dict[Node, Entry] = {}
     known: Dict[str, Node] = {}
 
     def leaf(node: Node, entries) -> Node:
         if node.is_variable:
-            made = nodes.get(node.name) or Node('null', node.name, {'__shape__': str(factor.shape), '__wd_mult__': '0.0'})
+            made = nodes.get(node.name) or Node('null', node.name, {'__wd_mult__': '0.0'})
+            made.attrs['__shape__'] = str(shapes[node.name])
             return known.setdefault(node.name, made)
         return Node(node.op, node.name, node.attrs, entries, node.extra)
     for name, entry in zip(results, rewritten(from_symbol(mx.sym.Group(list(results.values()))), leaf)):

@@ -6,8 +6,7 @@ from typing import Dict, List, NamedTuple, Optional, Set
 from ..graph.channels import Channels
 from ..graph.ir import Entry, Node
 from ..graph.operators import ADDITIONS
-from ..graph.rules import BatchNorm, Elementwise, Linear
-from ..graph.rules.rule import Coupled
+from ..graph.rules import BatchNorm, Coupled, Elementwise, Linear
 
 
 class Branch(NamedTuple):

@@ -2,25 +2,27 @@
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
-from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Dict, List, NamedTuple, Sequence, Tuple, Union
 
 import numpy as np
 from mxnet import gluon
 
-from ..factors import Scaled, scaling_factors
+from ..factors import scaling_factors
 from ..graph.channels import Channels
 from ..graph.fold import fold
-from ..graph.ir import Entry, Node, Program, rewritten
+from ..graph.ir import Node, Program, rewritten
 from ..graph.prune import prune_graph
 from ..graph.rules import BatchNorm, Linear
 from ..graph.trace import trace
 from ..structures.factor_values import factor_variable, fill_nonzero
 from .blocks import Branch, find_branches
 from .layers import Carrier, Layers, zeroed
-from .spaces import Space, find_spaces
+from .spaces import Space, find_spaces, writers
 from .table import Row
 
-TRIES = 3       # layers of a space that are tried, one after the other
+TRIES = 3       # choices of layers that are tried for a space, one after the other
+LINEAR = ('Convolution', 'Deconvolution', 'FullyConnected')
+TIED = 'its channels depend on one another'
 
 
 class Placement(NamedTuple):
@@ -73,9 +75,10 @@ class Plan:
         self.layers = Layers(net, self.traced, self.folded, channels.rules)
         self.carriers: Dict[Node, Union[Carrier, str]] = {
             node: self.layers.carrier(node) for node, rule in channels.rules.items()
-            if isinstance(rule, (Linear, BatchNorm)) or node.op in ('Convolution', 'Deconvolution', 'FullyConnected')}
+            if isinstance(rule, (Linear, BatchNorm)) or node.op in LINEAR}
         self.order = {node: number for number, node in enumerate(channels.nodes)}
         self.spaces, self.branches = find_spaces(channels), find_branches(channels)
+        self._readers = self._readers_that_keep()
         self.placements: List[Placement] = []
         self._found: Dict[Node, List[Row]] = {}     # rows by the node that they are about
         self._reasons: Dict[Node, str] = {}
@@ -117,10 +120,10 @@ class Plan:
                 waiting.append((space, self._candidates(space)))
         for turn in range(TRIES):
             tried = [(space, options[turn]) for space, options in waiting if turn < len(options)]
-            gone = self._gone([(space, [carrier]) for space, carrier in tried])
-            for space, carrier in tried:
+            gone = self._gone(tried)
+            for space, carriers in tried:
                 if space in gone:
-                    self._add(Placement(space.kind, space.size, [carrier]))
+                    self._add(Placement(space.kind, space.size, carriers))
                     self._cover(space)
             waiting = [(space, options) for space, options in waiting if space not in gone]
         for space, options in waiting:
@@ -136,15 +139,11 @@ class Plan:
                 self._note(carrier, Row(carrier.layer, kind, space.size, 'had it before'))
                 self._cover(space)
                 return 'had it before'
-        if any(space.classes & set(self.channels.classes(entry).tolist()) for entry in self.folded.outputs):
-            return 'its channels are outputs of the network'
-        mixing = next((node for node, rule in self.channels.rules.items() if not rule.understood and
-                       any(space.classes & set(self.channels.classes(entry).tolist()) for entry in node.inputs
-                           if not self.channels.is_parameter(entry))), None)
-        if mixing is not None:
-            return f'read by {mixing}, which is not understood and keeps all channels'
-        if not any(node in space.members for node in space.producers):
-            return 'its channels depend on one another'
+        reader = next((self._readers[number] for number in space.classes if number in self._readers), '')
+        if reader:
+            return reader
+        if not all(node in space.members for node in space.producers):
+            return TIED
         if space.size < 2:
             return 'it has a single structure, which always stays'
         if space.kind not in self.kinds:
@@ -152,22 +151,42 @@ class Plan:
                 if space.kind == 'group' else 'kinds lacks neuron'
         if any(self._ignored(carrier) for carrier in carriers if not isinstance(carrier, str)):
             return 'ignored'
-        if space.added:
+        if space.added and not self.share:
             return f'its channels are added to those of other layers ({len(space.producers)} in all); see share=True'
         return ''
 
-    def _candidates(self, space: Space) -> List[Carrier]:
-        """The layers that may carry the factor, the best first.
+    def _readers_that_keep(self) -> Dict[int, str]:
+        """{class of channels that stay: why}."""
+        readers = {}
+        for node, rule in self.channels.rules.items():
+            for entry in () if rule.understood else node.inputs:
+                if not self.channels.is_parameter(entry):
+                    readers.update(dict.fromkeys(self.channels.classes(entry).tolist(),
+                                                 f'read by {node}, which is not understood and keeps all channels'))
+        for entry in self.folded.outputs:
+            readers.update(dict.fromkeys(self.channels.classes(entry).tolist(),
+                                         'its channels are outputs of the network'))
+        return readers
 
-        That is the last BatchNorm: what a factor in front of a BatchNorm multiplies is normalised again, and a zero
-        there becomes β.
+    def _candidates(self, space: Space) -> List[List[Carrier]]:
+        """The layers that may carry the factor of a space, the best choice first.
+
+        One layer carries it if it can, at best the last BatchNorm: what a factor in front of a BatchNorm multiplies is
+        normalised again, and a zero there becomes β. Where the channels of several layers are added, all of them do,
+        and if that is not enough, the BatchNorms that read the sum too.
         """
-        nodes = sorted(space.members, key=lambda node: (node.op in LINEAR, -self.order[node]))
-        return [carrier for carrier in map(self.carriers.get, nodes) if isinstance(carrier, Carrier)][:TRIES]
+        if space.added:
+            mine = writers(space, self.channels)
+            norms = [node for node in space.members if node.op not in LINEAR]
+            choices = [mine, sorted({*mine, *norms}, key=lambda node: self.order[node])]
+        else:
+            nodes = sorted(space.members, key=lambda node: (node.op in LINEAR, -self.order[node]))
+            choices = [[node] for node in nodes if isinstance(self.carriers[node], Carrier)]
+        found = [[self.carriers[node] for node in choice] for choice in choices[:TRIES]]
+        return [choice for choice in found if all(isinstance(carrier, Carrier) for carrier in choice)]
 
     def _why_no_candidate(self, space: Space) -> str:
-        return next((carrier for carrier in map(self.carriers.get, space.members) if isinstance(carrier, str)),
-                    'its channels depend on one another')
+        return next((carrier for carrier in map(self.carriers.get, space.members) if isinstance(carrier, str)), TIED)
 
     def _gone(self, trials: List[Tuple[Space, List[Carrier]]]) -> List[Space]:
         """The spaces that lose their first structure where it is zero in the given carriers, all tried at once."""
@@ -199,8 +218,10 @@ class Plan:
     def _add(self, placement: Placement) -> None:
         self.placements.append(placement)
         first, rest = placement.carriers[0], placement.carriers[1:]
-        shared = f'shared with {", ".join(carrier.layer for carrier in rest)}' if rest else ''
-        self._note(first, Row(first.layer, placement.kind, placement.size, shared))
+        self._note(first, Row(first.layer, placement.kind, placement.size,
+                              f'shared by {1 + len(rest)} layers' if rest else ''))
+        for carrier in rest:
+            self._note(carrier, Row(carrier.layer, placement.kind, 0, f'that of {first.layer}'))
 
     def _note(self, carrier: Carrier, row: Row) -> None:
         self._found.setdefault(carrier.node, []).append(row)
@@ -218,9 +239,8 @@ class Plan:
             found = self._found.get(node, [])
             rows += found
             carrier = self.carriers.get(node)
-            if node.op in LINEAR and not found and self._reasons.get(node, 'x') and not self._in_a_block(node):
-                reason = self._reasons.get(node) or (carrier if isinstance(carrier, str) else
-                                                     'its channels depend on one another')
+            if node.op in LINEAR and not found and self._reasons.get(node, TIED) and not self._in_a_block(node):
+                reason = self._reasons.get(node) or (carrier if isinstance(carrier, str) else TIED)
                 rows.append(Row(self.layers.name(node), '', 0, reason))
         return rows
 
@@ -228,9 +248,6 @@ class Plan:
         """Is a layer followed by a BatchNorm that carries the factor of its block?"""
         users = self.channels.users[node]
         return len(users) == 1 and any(row.kind == 'block' for row in self._found.get(users[0][0], ()))
-
-
-LINEAR = ('Convolution', 'Deconvolution', 'FullyConnected')
 
 
 def _with_gammas(program: Program) -> Program:

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..graph.channels import Channels
 from ..graph.ir import Entry, Node
-from ..graph.rules import BatchNorm, Elementwise, Linear
+from ..graph.rules import BatchNorm, Concat, Coupled, Elementwise, Linear
 
 
 @dataclass(eq=False)
@@ -33,6 +33,7 @@ class Space:
     producers: List[Node]
     members: Dict[Node, int] = field(default_factory=dict)
     added: bool = False
+    order: List[int] = field(default_factory=list, repr=False)      # the classes as all members have them
 
     @property
     def size(self) -> int:
@@ -67,7 +68,10 @@ def find_spaces(channels: Channels) -> List[Space]:
     for node, found in classes.items():
         space, run = of.get(int(found[0])), _run(found)
         if space is not None and run and set(found.tolist()) == space.classes:
-            space.members[node] = run
+            order = found[::run].tolist()
+            space.order = space.order or order
+            if space.order == order:
+                space.members[node] = run
     for node, rule in channels.rules.items():
         if isinstance(rule, Elementwise) and not rule.zero_wins:
             full = [entry for entry in node.inputs if channels.channels(entry) == channels.channels(Entry(node))
@@ -77,6 +81,30 @@ def find_spaces(channels: Channels) -> List[Space]:
                     if number in of and len(of[number].producers) > 1:
                         of[number].added = True
     return spaces
+
+
+def writers(space: Space, channels: Channels) -> List[Node]:
+    """Of each layer that computes the channels of a space, the last member before they meet those of other layers.
+
+    Layers whose channels only scale those of others, such as in squeeze-and-excitation, are left out.
+    """
+    found = (_writer(node, space, channels) for node in space.producers)
+    return list(dict.fromkeys(node for node in found if node is not None))
+
+
+def _writer(node: Node, space: Space, channels: Channels) -> Optional[Node]:
+    last = node
+    while True:
+        users = [user for user, _ in channels.users[node]]
+        rule = channels.rules[users[0]] if users else None
+        if isinstance(rule, Elementwise) and rule.zero_wins and len(users) == 1 \
+                and channels.positions(Entry(node)) < channels.positions(Entry(users[0])):
+            return None
+        if len(users) != 1 or not isinstance(rule, Coupled) and users[0] not in space.members \
+                or isinstance(rule, (Elementwise, Concat)):
+            return last
+        node = users[0]
+        last = node if node in space.members else last
 
 
 def _run(classes: np.ndarray) -> Optional[int]:

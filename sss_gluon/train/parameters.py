@@ -71,7 +71,8 @@ def scaled_parameters(net: gluon.Block) -> Dict[str, Dict[str, int]]:
 
     def visit(block):
         own = getattr(block, '_reg_params', {})
-        folds = {id(own[attribute]): fold for attribute, fold in block.folds.items()} if isinstance(block, Scaled) else {}
+        folds = block.folds if isinstance(block, Scaled) else {}
+        folds = {id(own[attribute]): fold for attribute, fold in folds.items()}
         if folds and (block.unit_gamma or not isinstance(block, gluon.SymbolBlock)
                       and type(block).hybrid_forward is not Scaled.hybrid_forward):
             unknown.update(folds)
