@@ -36,8 +36,8 @@ from ..ir import Entry, Node
 from .channelwise import Axes, BatchNorm, Pad, Pooling, PReLU, UpSampling
 from .elementwise import Elementwise
 from .linear import Linear
-from .rearranging import Concat, Flatten, SliceAxis, Split
+from .rearranging import Concat, Flatten, SliceAxis, SliceLike, Split
 from .rule import Channelwise, Coupled, Rule, Unknown
 
 __all__ = ['Axes', 'BatchNorm', 'Channelwise', 'Concat', 'Coupled', 'Elementwise', 'Entry', 'Flatten', 'Linear', 'Node',
-           'PReLU', 'Pad', 'Pooling', 'Rule', 'SliceAxis', 'Split', 'Unknown', 'UpSampling']
+           'PReLU', 'Pad', 'Pooling', 'Rule', 'SliceAxis', 'SliceLike', 'Split', 'Unknown', 'UpSampling']

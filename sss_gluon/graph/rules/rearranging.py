@@ -85,6 +85,25 @@ class SliceAxis(Coupled):
         return {'begin': str(int(keep[:begin].sum())), 'end': str(int(keep[:end].sum()))}
 
 
+class SliceLike(Coupled):
+    """The first input cut to the size of the second, of which only height and width matter: grids and anchor boxes."""
+
+    def applies(self, node, view):
+        axes = np.ravel(node.get('axes', ())) % len(view.shape(node.inputs[0]))
+        return axes.size > 0 and 1 not in axes
+
+    def constants(self, node, view):
+        return [view.constant(node.inputs[0])]
+
+    def labels(self, node, view):
+        return [view.label(node.inputs[0])]
+
+    def rewrite(self, node, view):
+        if view.is_parameter(node.inputs[0]):
+            view.slice(node.inputs[0], 1, view.kept(node.inputs[0]))
+        return {}
+
+
 class Split(Coupled):
     """SliceChannel along the channel axis. The parts stay equally long, so equal positions live and die together."""
     def applies(self, node, view):
