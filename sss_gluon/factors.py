@@ -1,15 +1,18 @@
 """Scaling factors: the layers that carry them, and how to list those of a network.
 
 A scaling factor λ multiplies the output of a *structure*: a neuron (channel), a group (one path of a grouped
-convolution) or a whole residual block. Both layers fold it into the parameters that produce the structure:
+convolution) or a whole residual block. It is folded into the parameters that produce the structure:
 
     λ·conv(x; W, b) = conv(x; λW, λb)          λ·BN(x; γ, β) = BN(x; λγ, λβ),
 
 Function and gradients stay the same, without a multiplication, or a saved tensor, of the size of the activation.
+``ScaledConv2D`` and ``ScaledBatchNorm`` are built with a factor; ``scale_layer`` gives one to any other layer.
 """
 from __future__ import annotations
 
-from typing import List, NamedTuple, Optional
+import ast
+from functools import lru_cache, reduce
+from typing import Dict, List, Mapping, NamedTuple, Optional
 
 import numpy as np
 from mxnet import gluon
@@ -26,7 +29,8 @@ class ScalingFactor(NamedTuple):
     Attributes
     ----------
     name : str
-        Structural name of the layer that owns it, e.g. ``stage1.0.conv2``, the same in every instance of the network.
+        Structural name of the layer that owns it, e.g. ``stage1.0.conv2``, the same in every instance of the network;
+        of a second factor of the layer, ``stage1.0.conv2.neuron``.
     kind : str
         ``neuron``, ``group`` or ``block``.
     parameter : mxnet.gluon.Parameter
@@ -41,36 +45,128 @@ class ScalingFactor(NamedTuple):
         return self.parameter.list_data()[0].asnumpy()
 
 
-class Scaled(gluon.HybridBlock):
-    """Mixin of a Gluon layer with the parameter ``factor``, which is always float32, starts at 1 and does not decay."""
+class Fold(NamedTuple):
+    """What a factor of a layer is: its kind, and {parameter of the layer that it multiplies: channel axis}."""
+    kind: str
+    axes: Mapping[str, int]
 
-    def _add_factor(self, kind: str, channels: int, groups: Optional[int]) -> None:
+
+class Scaled(gluon.HybridBlock):
+    """Mixin of a Gluon layer with scaling factors, which are always float32, start at 1 and do not decay.
+
+    The factors are multiplied into the parameters before the layer's own ``hybrid_forward`` sees them, so the output
+    of the layer has to be linear in what they multiply.
+
+    Attributes
+    ----------
+    folds : dict of str to Fold
+        {attribute that holds a factor: what it multiplies}; the first factor is ``factor``.
+    unit_gamma : bool
+        The layer was a BatchNorm with ``scale=False``: the factors take the place of its gamma.
+    """
+    folds: Dict[str, Fold]
+    unit_gamma = False
+
+    def _add_factor(self, kind: str, channels: int, groups: Optional[int], axes: Mapping[str, int]) -> None:
         layer = type(self).__name__
         if kind not in KINDS:
             raise SSSError(f"{layer}: kind {kind!r} is unknown; use one of {', '.join(KINDS)}")
-        size = 1 if kind == 'block' else channels
-        self.kind, self._repeats = kind, 1
-        if kind == 'group':
-            if not groups or channels % groups:
-                raise SSSError(f'{layer}: kind group needs a number of groups that divides {channels} channels, '
-                               f'but groups={groups}')
-            size, self._repeats = groups, channels // groups
-        with self.name_scope():
-            self.factor = self.params.get('factor', shape=(size,), init='ones', wd_mult=0.0)
+        if kind == 'group' and not channels:
+            raise SSSError(f'{layer}: give in_channels; it cannot be inferred through factors of groups')
+        if kind == 'group' and (not groups or channels % groups):
+            raise SSSError(f'{layer}: kind group needs a number of groups that divides {channels} channels, but '
+                           f'groups={groups}')
+        self.fold(kind, {'block': 1, 'group': groups or 0, 'neuron': channels}[kind], axes)
 
-    def _per_channel(self, F, factor, like_dtype):
-        """λ as one value per channel (or one for all), in the dtype ``like_dtype``."""
-        if self._repeats > 1:
-            factor = F.repeat(factor, repeats=self._repeats, axis=0)
-        return factor if like_dtype == 'float32' else F.cast(factor, dtype=like_dtype)
+    def fold(self, kind: str, size: int, axes: Mapping[str, int], shared: Optional[gluon.Parameter] = None) -> str:
+        """Give the layer a factor, or one that other layers have too; return the attribute that holds it."""
+        self.folds = dict(getattr(self, 'folds', {}))
+        attribute = 'factor' if not hasattr(self, 'factor') else f'{kind}_factor'
+        if hasattr(self, attribute):
+            raise SSSError(f'{type(self).__name__} {self.name} has a parameter {attribute} already; rename it')
+        if shared is None:
+            with self.name_scope():
+                shared = self.params.get(attribute, shape=(size,), init='ones', wd_mult=0.0,
+                                         allow_deferred_init=not size)
+        else:
+            self.params.update({shared.name: shared})
+        setattr(self, attribute, shared)
+        self.folds[attribute] = Fold(kind, dict(axes))
+        return attribute
+
+    def hybrid_forward(self, F, x, *args, **parameters):
+        factors = {attribute: (parameters.pop(attribute), fold.axes) for attribute, fold in self.folds.items()}
+        parameters.update(multiplied(F, parameters, self._reg_params, factors, self.unit_gamma))
+        return super().hybrid_forward(F, x, *args, **parameters)
 
     def cast(self, dtype):
-        """Cast the layer, but not the factor: it reaches zero in small steps, which need float32."""
-        values = None if self.factor._data is None else self.factor.list_data()[0].copy()
+        """Cast the layer, but not its factors: they reach zero in small steps, which need float32."""
+        factors = [self._reg_params[attribute] for attribute in self.folds]
+        values = [None if factor._data is None else factor.list_data()[0].copy() for factor in factors]
         super().cast(dtype)
-        self.factor.cast('float32')
-        if values is not None:      # casting to a narrower type rounded them, some to zero
-            self.factor.set_data(values)
+        for factor, value in zip(factors, values):
+            factor.cast('float32')
+            if value is not None:      # casting to a narrower type rounded them, some to zero
+                factor.set_data(value)
+
+
+def multiplied(F, values, parameters, factors, unit_gamma: bool = False) -> dict:
+    """The parameters of a layer times its factors.
+
+    Parameters
+    ----------
+    F : module
+        ``mxnet.nd`` or ``mxnet.sym``.
+    values : dict of str to NDArray or Symbol
+    parameters : dict of str to mxnet.gluon.Parameter
+        Of the layer, factors included: their shapes and types.
+    factors : dict of str to tuple
+        {name of a factor: (its value, {name of a parameter that it multiplies: channel axis})}. A factor has one entry
+        for each slice along the axis, for so many slices in a row, or for all.
+    unit_gamma : bool
+        Use 1 in place of ``gamma``.
+
+    Returns
+    -------
+    dict of str to NDArray or Symbol
+        Of what is multiplied.
+    """
+    result, scales = {}, {}
+    for name, axis in {name: axis for _, axes in factors.values() for name, axis in axes.items()}.items():
+        parameter, value = parameters[name], values[name]
+        dtype, known = np.dtype(parameter.dtype).name, _is_known(value)
+        mine = [(key, factor) for key, (factor, axes) in factors.items() if name in axes]
+        if name == 'gamma' and unit_gamma:
+            value = F.ones_like(value)
+        if not known:       # a BatchNorm of which the first batch gives the shape: it passes elemwise_mul both ways
+            for key, factor in mine:
+                like = F.broadcast_like(factor, value) if parameters[key].shape[0] == 1 else factor
+                value = F.elemwise_mul(value, like)
+            result[name] = value
+            continue
+        sizes = tuple(parameter.shape[axis] // parameters[key].shape[0] for key, _ in mine)
+        row = tuple(zip((key for key, _ in mine), sizes)), dtype
+        if row not in scales:
+            each = [_per_channel(F, factor, parameters[key].shape[0], repeats, dtype)
+                    for (key, factor), repeats in zip(mine, sizes)]
+            scales[row] = reduce(F.broadcast_mul, each)
+        scale = scales[row]
+        if len(parameter.shape) > 1:
+            scale = F.reshape(scale, (1,) * axis + (-1,) + (1,) * (len(parameter.shape) - axis - 1))
+        result[name] = F.broadcast_mul(value, scale)
+    return result
+
+
+def _is_known(value) -> bool:
+    """Whether the shape of a parameter is known: of a Symbol, to those who infer shapes in its graph."""
+    return not hasattr(value, 'attr') or 0 not in ast.literal_eval(value.attr('__shape__') or '()')
+
+
+def _per_channel(F, factor, size: int, repeats: int, dtype: str):
+    """λ as one value per channel (or one for all), in the type of what it multiplies."""
+    if size > 1 and repeats > 1:
+        factor = F.repeat(factor, repeats=repeats, axis=0)
+    return factor if dtype == 'float32' else F.cast(factor, dtype=dtype)
 
 
 class ScaledConv2D(Scaled, nn.Conv2D):
@@ -91,14 +187,7 @@ class ScaledConv2D(Scaled, nn.Conv2D):
         if not in_channels:
             raise SSSError('ScaledConv2D: give in_channels; it cannot be inferred through a scaled weight')
         super().__init__(channels, kernel_size, *args, in_channels=in_channels, groups=groups, **kwargs)
-        self._add_factor(kind, channels, groups)
-
-    def hybrid_forward(self, F, x, weight, factor, bias=None):
-        scale = self._per_channel(F, factor, np.dtype(self.weight.dtype).name)
-        weight = F.broadcast_mul(weight, F.reshape(scale, (-1, 1, 1, 1)))
-        if bias is not None:
-            bias = F.broadcast_mul(bias, scale)
-        return super().hybrid_forward(F, x, weight, bias)
+        self._add_factor(kind, channels, groups, axes_of(self))
 
 
 class ScaledBatchNorm(Scaled, nn.BatchNorm):
@@ -107,28 +196,80 @@ class ScaledBatchNorm(Scaled, nn.BatchNorm):
     Parameters
     ----------
     in_channels : int
-        Number of channels C; required.
+        Number of channels C. If it is not given, the first batch gives it.
     kind : {'neuron', 'group', 'block'}
     groups : int, optional
         Number of factors for kind ``group``, each repeated over C/groups channels.
-    axis, momentum, epsilon, center, ... :
-        As in ``mxnet.gluon.nn.BatchNorm``, except ``scale=False``, which leaves no gamma to fold the factor into.
+    axis, momentum, epsilon, center, scale, ... :
+        As in ``mxnet.gluon.nn.BatchNorm``. With ``scale=False`` the factors take the place of gamma.
 
     Inputs and outputs: (N, C, ...).
     """
 
     def __init__(self, in_channels=0, kind='neuron', groups=None, **kwargs):
-        if not in_channels:
-            raise SSSError('ScaledBatchNorm: give in_channels; it cannot be inferred through a scaled gamma')
-        if not kwargs.get('scale', True):
-            raise SSSError('ScaledBatchNorm: scale=False leaves no gamma to fold the factor into')
         super().__init__(in_channels=in_channels, **kwargs)
-        self._add_factor(kind, in_channels, groups)
+        _free_gamma(self)
+        self._add_factor(kind, in_channels, groups, axes_of(self))
 
-    def hybrid_forward(self, F, x, gamma, beta, running_mean, running_var, factor):
-        scale = self._per_channel(F, factor, 'float32')
-        return super().hybrid_forward(F, x, F.broadcast_mul(gamma, scale), F.broadcast_mul(beta, scale),
-                                      running_mean, running_var)
+
+CLASSES = {nn.Conv2D: ScaledConv2D, nn.BatchNorm: ScaledBatchNorm}
+
+
+@lru_cache(maxsize=None)
+def scaled_class(layer: type) -> type:
+    """The class of layers like ``layer`` that carry factors."""
+    if issubclass(layer, Scaled):
+        return layer
+    return CLASSES.get(layer) or type(f'Scaled{layer.__name__}', (Scaled, layer), {'__module__': layer.__module__,
+                                                                                  '__doc__': layer.__doc__})
+
+
+def scale_layer(layer: gluon.HybridBlock, kind: str, size: int, axes: Mapping[str, int],
+                shared: Optional[gluon.Parameter] = None) -> gluon.Parameter:
+    """Give a layer a factor in place: it becomes an instance of ``Scaled`` and of its own class.
+
+    Parameters
+    ----------
+    layer : mxnet.gluon.HybridBlock
+        Its output is linear in the parameters that are multiplied, and their shapes are known.
+    kind : {'neuron', 'group', 'block'}
+    size : int
+        Number of factors.
+    axes : dict of str to int
+        {attribute of the layer that holds a parameter to multiply: channel axis}.
+    shared : mxnet.gluon.Parameter, optional
+        The factor of another layer, for both.
+
+    Returns
+    -------
+    mxnet.gluon.Parameter
+        The factor, on the devices of the layer if that is initialised.
+    """
+    layer.__class__ = scaled_class(type(layer))
+    _free_gamma(layer)
+    factor = layer._reg_params[layer.fold(kind, size, axes, shared)]
+    for name in axes:
+        layer._reg_params[name]._var = None     # it may declare the shape that it had before the first batch
+    if factor._data is None:
+        try:
+            factor.initialize(ctx=layer._reg_params[next(iter(axes))].list_ctx())
+        except RuntimeError:        # the layer waits for net.initialize()
+            pass
+    layer._clear_cached_op()
+    return factor
+
+
+def _free_gamma(layer) -> None:
+    """Let a BatchNorm with ``scale=False`` use what is given as gamma, which is 1 times its factors from now on."""
+    if getattr(layer, '_kwargs', {}).get('fix_gamma', False):
+        layer._kwargs, layer.unit_gamma = dict(layer._kwargs, fix_gamma=False), True
+
+
+def axes_of(layer: gluon.HybridBlock) -> Dict[str, int]:
+    """The channel axis of weight and bias, or of gamma and beta: of what a layer has of them."""
+    transposed = isinstance(layer, (nn.Conv1DTranspose, nn.Conv2DTranspose, nn.Conv3DTranspose))
+    return {name: int(name == 'weight' and transposed) for name in ('weight', 'bias', 'gamma', 'beta')
+            if name in layer._reg_params}
 
 
 def scaling_factors(net: gluon.Block) -> List[ScalingFactor]:
@@ -142,9 +283,12 @@ def scaling_factors(net: gluon.Block) -> List[ScalingFactor]:
         if id(block) in seen:
             return
         seen.add(id(block))
-        if isinstance(block, Scaled) and id(block.factor) not in seen:
-            seen.add(id(block.factor))
-            found.append(ScalingFactor('.'.join(path), block.kind, block.factor))
+        for attribute, fold in block.folds.items() if isinstance(block, Scaled) else ():
+            parameter = block._reg_params[attribute]
+            if id(parameter) not in seen:
+                seen.add(id(parameter))
+                name = '.'.join((*path, attribute))
+                found.append(ScalingFactor(name[:-len('.factor')], fold.kind, parameter))
         for name, child in block._children.items():
             visit(child, path + (name,))
 
@@ -153,5 +297,5 @@ def scaling_factors(net: gluon.Block) -> List[ScalingFactor]:
 
 
 def factor_values(net: gluon.Block):
-    """{name: float32 array} of all factors, copied to the host."""
+    """{factor name: float32 array} of all factors, copied to the host."""
     return {factor.name: factor.values() for factor in scaling_factors(net)}

@@ -34,8 +34,8 @@ class Channels:
         self._outputs: Dict[Node, int] = {}
         for entry in self.shapes:
             self._outputs[entry.node] = max(self._outputs.get(entry.node, 0), entry.output + 1)
-        users = program.consumers()
-        self._shared = {node for node in self.nodes if program.is_parameter(node) and len(users[node]) > 1}
+        self.users = program.consumers()
+        self._shared = {node for node in self.nodes if program.is_parameter(node) and len(self.users[node]) > 1}
         self._cache: dict = {}
         self.rules = {node: self._rule(node) for node in self.nodes if not node.is_variable}
         self._constants: Dict[Entry, np.ndarray] = {}
@@ -198,6 +198,10 @@ class Channels:
     def kept_labels(self, labels: np.ndarray) -> np.ndarray:
         """Booleans: do they remain, required or as placeholders?"""
         return self._kept[self._component[labels]]
+
+    def classes(self, entry: Entry) -> np.ndarray:
+        """(C,) integers: channels of the same class live and die together."""
+        return self._component[self.label(entry)]
 
     def kept(self, entry: Entry) -> np.ndarray:
         """(C,) booleans: the channels of an entry that remain."""

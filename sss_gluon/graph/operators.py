@@ -68,7 +68,7 @@ RULES: Dict[str, Rule] = {
     'LeakyReLU': PReLU(),
     'Pooling': Pooling(),
     'Pad': Pad(), 'pad': Pad(),
-    'BatchNorm': BatchNorm(), '_contrib_BatchNormWithReLU': BatchNorm(),
+    **{op: BatchNorm() for op in ('BatchNorm', '_contrib_BatchNormWithReLU', '_contrib_SyncBatchNorm')},
     **{op: Elementwise(_add) for op in ('elemwise_add', 'broadcast_add', '_plus', '_Plus', 'add_n', 'broadcast_plus')},
     **{op: Elementwise(np.subtract) for op in ('elemwise_sub', 'broadcast_sub', '_minus', 'broadcast_minus')},
     **{op: Elementwise(_multiply, zero_wins=True) for op in ('elemwise_mul', 'broadcast_mul', '_mul')},

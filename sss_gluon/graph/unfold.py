@@ -106,7 +106,7 @@ def _used(reduced: Program, folded: Program, stand_ins: Values, names: List[str]
     These are the entries with a gradient.
     """
     def replace(node: Node, inputs):
-        return dict(enumerate(inputs)) if node.op in NO_GRADIENT[:2] else \
+        return dict(enumerate(inputs)) if node.op in NO_GRADIENT else \
             Node(node.op, node.name, node.attrs, inputs, node.extra)
 
     symbol = mx.sym.load_json(to_json(rewritten([folded.origins[name] for name in names], replace)))

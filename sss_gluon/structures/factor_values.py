@@ -24,4 +24,5 @@ def fill_nonzero(program: Program, net: gluon.HybridBlock) -> None:
 
 def factor_variable(program: Program, factor: ScalingFactor) -> str:
     """Name of the variable of a traced program that holds a scaling factor."""
-    return program.variables[f'{factor.name}.factor' if factor.name else 'factor']
+    names = (f'{factor.name}.factor', f'{factor.name}_factor') if factor.name else ('factor',)
+    return next(program.variables[name] for name in names if name in program.variables)

@@ -148,8 +148,8 @@ class Training:
         self.augmentation = augmentation
         self.factors = scaling_factors(whole)
         self.trainer = make_trainer(
-            whole, gamma=config.gamma, learning_rate=config.learning_rate, momentum=config.momentum,
-            wd=config.weight_decay, kvstore=self.workers.store or config.kvstore, gamma_mult=config.gamma_mult,
+            whole, gamma=config.gamma if self.factors else 0.0, learning_rate=config.learning_rate,
+            momentum=config.momentum, wd=config.weight_decay, kvstore=self.workers.store or config.kvstore, gamma_mult=config.gamma_mult,
             gamma_weighting=config.gamma_weighting, input_shape=self.input_shape,
             lr_scheduler=make_schedule(config, len(self.batches)), non_negative=config.non_negative,
             clip_gradient=config.clip_gradient, loss_scaler=precision.loss_scaler(config.precision))

@@ -7,10 +7,9 @@ from typing import Dict, List, Tuple
 from mxnet import gluon
 
 from ..errors import SSSError
-from ..factors import Scaled, ScaledBatchNorm, ScaledConv2D, scaling_factors
+from ..factors import Scaled, scaling_factors
 from ..structures.masked_count import mac_weights
 
-STATISTICS = ('running_mean', 'running_var')
 NO_DECAY = r'(bias|beta)$'      # authors' code: weight decay on weights and BatchNorm.gamma only
 
 
@@ -60,29 +59,30 @@ def gamma_multipliers(net, gamma_mult=None, gamma_weighting='uniform', input_sha
     return multipliers
 
 
-FOLDS = (ScaledConv2D.hybrid_forward, ScaledBatchNorm.hybrid_forward)      # they multiply all their other parameters
-
-
-def scaled_parameters(net: gluon.Block) -> Dict[str, List[str]]:
-    """{factor name: structural names of the parameters that it multiplies}.
+def scaled_parameters(net: gluon.Block) -> Dict[str, Dict[str, int]]:
+    """{factor name: {structural name of a parameter that it multiplies: channel axis}}.
 
     A factor is absent if these are not known, or are used without it too: it cannot be multiplied into them.
     """
     names = {id(parameter): name for name, parameter in named_parameters(net)}
-    used: Dict[int, set] = {}       # {parameter: factors of the layers that use it}
+    used: Dict[int, set] = {}       # {parameter: the factors of each layer that uses it}
+    axes: Dict[int, Dict[int, int]] = {}
     unknown = set()
 
     def visit(block):
-        factor = block.factor if isinstance(block, Scaled) else None
-        if factor is not None and type(block).hybrid_forward not in FOLDS:
-            unknown.add(id(factor))
-        for parameter in getattr(block, '_reg_params', {}).values():
-            if parameter is not factor:
-                used.setdefault(id(parameter), set()).add(id(factor) if factor is not None else None)
+        own = getattr(block, '_reg_params', {})
+        folds = block.folds if isinstance(block, Scaled) else {}
+        folds = {id(own[attribute]): fold for attribute, fold in folds.items()}
+        if folds and (block.unit_gamma or not isinstance(block, gluon.SymbolBlock)
+                      and type(block).hybrid_forward is not Scaled.hybrid_forward):
+            unknown.update(folds)
+        for name, parameter in own.items():
+            if id(parameter) not in folds:
+                mine = {factor: fold.axes[name] for factor, fold in folds.items() if name in fold.axes}
+                used.setdefault(id(parameter), set()).add(frozenset(mine))
+                for factor, axis in mine.items():
+                    axes.setdefault(factor, {})[id(parameter)] = axis
     net.apply(visit)
-    found = {}
-    for name, _, factor in scaling_factors(net):
-        mine = [parameter for parameter, factors in used.items() if id(factor) in factors]
-        if id(factor) not in unknown and all(len(used[parameter]) == 1 for parameter in mine):
-            found[name] = [names[parameter] for parameter in mine if not names[parameter].endswith(STATISTICS)]
-    return found
+    return {name: {names[parameter]: axis for parameter, axis in axes[id(factor)].items()}
+            for name, _, factor in scaling_factors(net)
+            if id(factor) not in unknown and all(len(used[parameter]) == 1 for parameter in axes[id(factor)])}

@@ -66,9 +66,8 @@ class SharedWeight(nn.HybridSequential):
 class Centred(sss.ScaledConv2D):
     """A layer of one's own, whose weight is computed: the factor stays."""
 
-    def hybrid_forward(self, F, x, weight, factor, bias=None):
-        weight = F.tanh(weight)
-        return super().hybrid_forward(F, x, weight, factor, bias)
+    def hybrid_forward(self, F, x, weight, **rest):
+        return super().hybrid_forward(F, x, weight=F.tanh(weight), **rest)
 
 
 class Own(nn.HybridSequential):

@@ -1,0 +1,139 @@
+"""The layers of a traced network: which block owns the parameters of a node, and can it carry a factor?"""
+from __future__ import annotations
+
+from typing import Dict, List, NamedTuple, Optional, Tuple, Union
+
+import numpy as np
+from mxnet import gluon
+
+from ..factors import Scaled
+from ..graph.ir import Entry, Node, Program
+from ..graph.rules import BatchNorm, Linear
+from ..graph.trace import structural_names
+
+SLOTS = {BatchNorm: ('gamma', 'beta'), Linear: ('weight', 'bias')}      # inputs 1 and 2 of the node
+
+
+class Carrier(NamedTuple):
+    """A node whose parameters a factor can be multiplied into.
+
+    Attributes
+    ----------
+    node : Node
+        Of the folded program.
+    layer : str
+        Structural name of the layer.
+    block : mxnet.gluon.HybridBlock
+        The layer, or the ``SymbolBlock`` that it is a part of.
+    axes : dict of str to int
+        {attribute of the block that holds a parameter: channel axis}.
+    variables : dict of str to int
+        {its variable in the folded program: channel axis}.
+    """
+    node: Node
+    layer: str
+    block: gluon.HybridBlock
+    axes: Dict[str, int]
+    variables: Dict[str, int]
+
+    def kinds(self) -> List[str]:
+        """Of the factors that it has already."""
+        folds = self.block.folds.values() if isinstance(self.block, Scaled) else ()
+        return [fold.kind for fold in folds if fold.axes.keys() & self.axes.keys()]
+
+
+class Layers:
+    """Finds the carrier of a node.
+
+    Parameters
+    ----------
+    net : mxnet.gluon.HybridBlock
+    traced, folded : Program
+        The network before and after ``fold``.
+    rules : dict of Node to Rule
+        Of the folded program.
+    """
+
+    def __init__(self, net: gluon.HybridBlock, traced: Program, folded: Program, rules):
+        self.folded, self.rules = folded, rules
+        self._users, self._traced_users = folded.consumers(), traced.consumers()
+        self._traced = {node.name: node for node in self._traced_users}
+        self._owners: Dict[str, List[Tuple[str, gluon.Block, str]]] = {}
+        self._factors = set()
+        structural = structural_names(net)
+
+        def visit(block, path, seen):
+            if id(block) in seen:
+                return
+            seen.add(id(block))
+            for name, parameter in getattr(block, '_reg_params', {}).items():
+                variable = traced.variables.get(structural.get(parameter.name, ''))
+                if variable and name in (block.folds if isinstance(block, Scaled) else ()):
+                    self._factors.add(variable)
+                elif variable:
+                    self._owners.setdefault(variable, []).append((_layer(block, path, parameter.name), block, name))
+            for name, child in block._children.items():
+                visit(child, path + (name,), seen)
+        visit(net, (), set())
+
+    def name(self, node: Node) -> str:
+        """The structural name of a layer, or that of the node if no layer owns its parameters."""
+        base = self._base(node.inputs[1]) if len(node.inputs) > 1 else None
+        owners = self._owners.get(base or '', ())
+        return owners[0][0] if owners and owners[0][0] else node.name
+
+    def carrier(self, node: Node) -> Union[Carrier, str]:
+        """The carrier of a convolution, dense layer or BatchNorm; or why it cannot carry a factor."""
+        rule = self.rules[node]
+        slots = next((slots for kind, slots in SLOTS.items() if isinstance(rule, kind)), None)
+        if slots is None:
+            shared = any(len(self._users[entry.node]) > 1 for entry in node.inputs[1:])
+            whole = shared or all(self.folded.is_parameter(entry.node) for entry in node.inputs[1:])
+            return 'its parameters are used more than once' if shared else 'its input has no channels along axis 1' \
+                if whole else 'its weight is not a parameter'
+        axes, variables, found = {}, {}, None
+        for slot, entry in zip(slots, node.inputs[1:]):
+            base = self._base(entry)
+            if base is None or len(self._users[entry.node]) > 1 or len(self._traced_users[self._traced[base]]) > 1 \
+                    or len(self._owners.get(base, ())) != 1:
+                return f'its {slot} is computed, or used more than once'
+            layer, block, name = self._owners[base][0]
+            if found is not None and found[1] is not block:
+                return f'its {slot} belongs to another layer'
+            found = found or (layer, block)
+            axes[name] = variables[entry.node.name] = self._axis(node, slot)
+        if type(found[1]).forward not in (gluon.HybridBlock.forward, gluon.SymbolBlock.forward):
+            return 'it computes in forward, not in hybrid_forward'
+        if isinstance(rule, BatchNorm) and node.get('fix_gamma', True) and not isinstance(found[1], gluon.SymbolBlock) \
+                and 'fix_gamma' not in getattr(found[1], '_kwargs', {}):
+            return 'it has no gamma to multiply (fix_gamma)'
+        return Carrier(node, found[0], found[1], axes, variables)
+
+    def _axis(self, node: Node, slot: str) -> int:
+        rule = self.rules[node]
+        return int(slot == 'weight' and rule.kind == 'deconv' and rule.groups(node) == 1)
+
+    def _base(self, entry: Entry) -> Optional[str]:
+        """The variable, before ``fold``, of which a parameter is a multiple."""
+        name = entry.node.name
+        if name not in self.folded.origins:
+            return name if entry.node.is_variable else None
+        made_of = Program([self.folded.origins[name]], {}, ()).nodes()
+        bases = [node.name for node in made_of if node.is_variable and node.name not in self._factors]
+        multiplied = any(node.name in self._factors for node in made_of)
+        return bases[0] if len(bases) == 1 and multiplied else None
+
+
+def _layer(block, path: Tuple[str, ...], parameter: str) -> str:
+    """Structural name of the layer that owns a parameter; in a SymbolBlock, the name of the parameter tells."""
+    if isinstance(block, gluon.SymbolBlock):
+        path += (parameter.rpartition('_')[0] or parameter,)
+    return '.'.join(path)
+
+
+def zeroed(values: Dict[str, np.ndarray], carrier: Carrier, size: int) -> None:
+    """Set the first of ``size`` structures that a carrier scales to zero, in a dictionary of parameter values."""
+    for name, axis in carrier.variables.items():
+        value = np.moveaxis(values[name].copy(), axis, 0)
+        value[:len(value) // size] = 0
+        values[name] = np.moveaxis(value, 0, axis)
