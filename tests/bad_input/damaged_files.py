@@ -73,6 +73,7 @@ RUNS = [
     Row('other settings', (), f'train {MINE} gamma=1',
         f'{MINE}…(gamma: 0.1 -> 1.0)…run='),
     Row('another budget', (), f'train {ASKED} target_macs=0.7', f'{ASKED}…(target_macs: 0.6 -> 0.7)…run='),
+    Row('other widths', (), f'train {ASKED} shrink_align=8', f'{ASKED}…(shrink_align: 16 -> 8)…run='),
     Row('a budget for a run that has none', (), f'train {MINE} target_macs=0.7', '(target_macs: None -> 0.7)'),
     Row('fewer epochs', (), f'train {MINE} epochs=1', '(epochs: 2 -> 1)'),
     Row('another folder', (), f'train {MINE} run=elsewhere', f'run=…{MINE}'),
