@@ -69,6 +69,7 @@ RUNS = [
     Row('against nothing', (), f'evaluate {MINE} --against nothing', 'no folder nothing'),
     Row('export nothing', (), 'export nothing', 'no folder nothing'),
     Row('export no run', (), 'export notes', 'notes…run folder…config.yaml'),
+    Row('export of a run with data', (), f'export {MINE} --data img', f'{MINE}…data'),
     Row('export of no images', (), f'export {MINE} --int8 --calibration 0', 'calibration…0…1'),
     Row('other settings', (), f'train {MINE} gamma=1',
         f'{MINE}…(gamma: 0.1 -> 1.0)…run='),
@@ -210,6 +211,12 @@ EXPORTED = [
     Row('--against', (), f'evaluate {SYMBOL} --against runs/dense', '--against'),
     Row('outside of a run', (copy(SYMBOL, 'x-symbol.json'), copy(PARAMS, 'x-0000.params')), 'evaluate x-symbol.json',
         'x-symbol.json…--data'),
+    *[Row(f'export outside of a run{name}', (copy(SYMBOL, 'x-symbol.json'), copy(PARAMS, 'x-0000.params')),
+          f'export x-symbol.json {rest}', words) for name, rest, words in (
+              (' without a size', '', 'x-symbol.json…--size'),
+              (' without images', '--int8 --size 8 --channels 1', 'images…--data'),
+              (' with no data', '--data nothing', 'nothing'),
+              (' with no params', '--size 8 --params nothing', 'nothing does not exist'))],
     Row('not a symbol', (), f'evaluate {STRUCTURE}', f'{STRUCTURE}…symbol'),
     Row('a symbol of one size', (), f'count {SYMBOL} --channels 3', '(1, 3, 8, 8)'),
 ]
