@@ -8,7 +8,9 @@ cd "$repo"
 export OMP_PROC_BIND=${OMP_PROC_BIND-true}      # threads that stay on their core: about 10 % faster on 2 cores
 
 run() {
-    printf '\n+ %s\n' "$*"
+    local line="+ $*"
+    ((${#line} <= 80)) || line="+ ${*:1:$#-1} \\"$'\n'"      ${*: -1}"     # as one would write it by hand
+    printf '\n%s\n' "$line"
     "$@"
 }
 

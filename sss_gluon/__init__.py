@@ -12,9 +12,9 @@ from .train import make_trainer, shrink
 
 __version__ = '0.1.0'
 
-__all__ = ['APG', 'APGNAG', 'ARCHITECTURES', 'Budget', 'Compact', 'Count', 'FactorTable', 'KINDS', 'SSSError', 'ScaledBatchNorm',
-           'ScaledConv2D', 'ScalingFactor', 'Shrunk', 'Structure', 'add_factors', 'compact', 'count', 'get_model', 'load',
-           'load_structure', 'make_trainer', 'rebuild', 'register_macs', 'register_rule', 'rules', 'scaling_factors',
-           'set_structure', 'shrink']
+__all__ = ['APG', 'APGNAG', 'ARCHITECTURES', 'Budget', 'Compact', 'Count', 'FactorTable', 'KINDS', 'SSSError',
+           'ScaledBatchNorm', 'ScaledConv2D', 'ScalingFactor', 'Shrunk', 'Structure', 'add_factors', 'compact',
+           'count', 'get_model', 'load', 'load_structure', 'make_trainer', 'rebuild', 'register_macs', 'register_rule',
+           'rules', 'scaling_factors', 'set_structure', 'shrink']
 
 _platform.serve()

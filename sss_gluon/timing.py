@@ -8,6 +8,7 @@ import mxnet as mx
 import numpy as np
 
 WARM_UP = 3
+MOST = 30
 PAUSE = 0.01    # seconds: after their work OpenMP's threads spin for a while on cores that the next measurement needs
 
 Key = TypeVar('Key')
@@ -38,7 +39,7 @@ def timed(function: Callable[[], object], calls: int = 1) -> Callable[[], float]
 
 
 def interleaved(functions: Dict[Key, Callable[[], float]], rounds: int, warm_up: int = WARM_UP,
-                pause: float = PAUSE) -> Dict[Key, np.ndarray]:
+                pause: float = PAUSE, lasting: float = 0.0) -> Dict[Key, np.ndarray]:
     """Call every function once per round, in an order that rotates; rounds of warm-up are discarded.
 
     Parameters
@@ -47,21 +48,28 @@ def interleaved(functions: Dict[Key, Callable[[], float]], rounds: int, warm_up:
         Each returns its seconds; see ``timed``.
     pause : float
         Seconds before every call.
+    lasting : float
+        Seconds that all rounds would take at least if every call were as fast as its fastest: short calls get more
+        rounds than ``rounds``, up to MOST times as many, because what else the machine does comes in longer bursts.
 
     Returns
     -------
     dict of numpy.ndarray
-        float64, shape (rounds,): seconds.
+        float64, shape (rounds,) or more: seconds.
     """
     names = list(functions)
     seconds: Dict[Key, List[float]] = {name: [] for name in names}
-    for i in range(warm_up + rounds):
+    fastest = {name: float('inf') for name in names}
+    for i in range(warm_up + MOST * rounds):
+        if i >= warm_up + rounds and (i - warm_up) * sum(fastest.values()) >= lasting:
+            break
         first = i % len(names)
         for name in names[first:] + names[:first]:
             time.sleep(pause)
             measured = functions[name]()
             if i >= warm_up:
                 seconds[name].append(measured)
+                fastest[name] = min(fastest[name], measured)
     return {name: np.array(values) for name, values in seconds.items()}
 
 

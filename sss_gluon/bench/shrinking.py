@@ -37,7 +37,7 @@ def total_time(settings: Settings, name: str) -> Dict[str, Measurement]:
     SSSError
         The run ended with more than the budget.
     """
-    length: Dict[str, Any] = dict(epochs=3, batch_size=16, lr_mode='constant', search=0.5) if settings.quick else \
+    length: Dict[str, Any] = dict(epochs=3, batch_size=16, lr_mode='constant') if settings.quick else \
         dict(epochs=20, lr_mode='cosine')
     shared: Dict[str, Any] = dict(
         model=name, model_options=settings.options(name) or TRAINED[name], data='digits', augment_pad=2,
@@ -59,7 +59,8 @@ def total_time(settings: Settings, name: str) -> Dict[str, Measurement]:
                                f'time says nothing; train for more epochs')
         return found
 
-    runs = {'budget': lambda: seconds(factors=[REMOVED[name]], target_macs=TARGET),
+    search = 0.5 if settings.quick else Config.search
+    runs = {'budget': lambda: seconds(factors=[REMOVED[name]], target_macs=TARGET, search=search),
             'dense': lambda: seconds(factors=[])}
     measured = interleaved(runs, max(1, settings.rounds // RUNS), warm_up=0)
     return {'total': ratio(measured, 'budget', 'dense',
@@ -74,11 +75,15 @@ class CutStep:
         self.whole = settings.net(name)
         zero_half(self.whole, REMOVED[name])
         self.step = Step(self.whole, shape)
+        self._shrink({})        # the first call, at the start of a training, finds out whether it can be cut
         self.step.trainer.hold({factor: values == 0 for factor, values in factor_values(self.whole).items()})
 
-    def cut(self) -> None:
+    def _shrink(self, removed=None):
         # with the widths of the network that it is compared with
-        self.step.net = shrink(self.whole, self.step.trainer, (1,) + self.step.images.shape[1:], align=1).net
+        return shrink(self.whole, self.step.trainer, (1,) + self.step.images.shape[1:], removed, align=1)
+
+    def cut(self) -> None:
+        self.step.net = self._shrink().net
 
 
 def cut_seconds(settings: Settings, name: str) -> Dict[str, Measurement]:

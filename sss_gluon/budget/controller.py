@@ -1,6 +1,7 @@
 """The controller of a budget: it steers γ while a network trains, until what is left meets the budget."""
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import List, Optional, Sequence
 
 import numpy as np
@@ -12,6 +13,7 @@ from .holder import Holder, Measure
 POINTS = 200        # control points of a search
 PRESSES = 40        # a structure is pressed to zero within this part of the search,
 SETTLE = 5.0        # and within at least so many steps
+STILL = 0.005       # below this part of the highest learning rate, no factor would move any more
 
 
 class Budget(Holder):
@@ -37,7 +39,7 @@ class Budget(Holder):
     target : float
         In (0, 1]: the share that may be left, of the MACs or of what ``measure`` measures.
     steps : int
-        Length of the search.
+        Length of the search. A search that is continued by ``set_states`` keeps the length that it began with.
     wait : int
         Steps before the search begins, such as those of a warm-up, whose small rates tell little.
     measure : callable, optional
@@ -54,9 +56,10 @@ class Budget(Holder):
     Raises
     ------
     SSSError
-        The budget is smaller than what remains without all structures that can go.
+        The budget is smaller than what remains without all structures that can go, or the schedule of the trainer
+        lowers the rate to almost 0 before the search ends.
     """
-    SCALARS: List[str] = [*Holder.SCALARS, 'passed', 'weight', 'due', 'deadline', 'met', 'highest', 'strength']
+    SCALARS: List[str] = [*Holder.SCALARS, 'steps', 'passed', 'weight', 'due', 'deadline', 'met', 'highest', 'strength']
     VECTORS: List[str] = [*Holder.VECTORS, 'values', 'moved', 'chosen', 'pressure']
 
     def __init__(self, net: gluon.HybridBlock, trainer, input_shape: Sequence[int], target: float, steps: int,
@@ -68,6 +71,8 @@ class Budget(Holder):
         if steps < 1:
             raise SSSError(f'a search of {steps} steps is impossible; give it at least 1')
         self.target, self.steps, self.what, self.wait = target, steps, what, wait
+        self._refuse_rates_of_almost_zero(trainer.optimizer)
+        self._set_pace()
         self.multiplier = np.concatenate([np.full(part.size, trainer.gamma_multipliers[name])
                                           for name, part in self.split(self.held).items()])
         driven = self.multiplier > 0
@@ -77,9 +82,6 @@ class Budget(Holder):
             raise SSSError(f'a budget of {target:g} of the {what} cannot be met: without all structures that can be '
                            f'removed, {np.ceil(1000 * floor) / 1000:.3f} remain; raise it, or give more kinds of '
                            f'structures a factor')
-        self.interval = max(1, steps // POINTS)
-        self.press_steps = max(SETTLE, steps / PRESSES)
-        self.memory = float(np.exp(-self.interval / max(20.0, self.press_steps)))
         self.base = trainer.gamma
         self.values = self.read()
         self.moved, self.pressure = np.zeros(self.held.size), np.ones(self.held.size)
@@ -91,6 +93,22 @@ class Budget(Holder):
         self.cost = self._costs()
         if self.met:
             self._finish()
+
+    def _refuse_rates_of_almost_zero(self, optimizer) -> None:
+        schedule = deepcopy(optimizer.lr_scheduler)     # schedulers only run forwards
+        if schedule is None:
+            return
+        first = optimizer.num_update + 1
+        rates = [schedule(update) for update in range(first, first + self.wait + self.steps)]
+        if rates[-1] < STILL * max(rates):
+            raise SSSError(f'a search of {self.steps} steps ends at a learning rate of {rates[-1]:.2g} (the highest is '
+                           f'{max(rates):.2g}), where no factor moves any more; shorten it (search: in a '
+                           f'configuration), or let the rate fall later')
+
+    def _set_pace(self) -> None:
+        self.interval = max(1, self.steps // POINTS)
+        self.press_steps = max(SETTLE, self.steps / PRESSES)
+        self.memory = float(np.exp(-self.interval / max(20.0, self.press_steps)))
 
     @property
     def done(self) -> bool:
@@ -216,7 +234,8 @@ class Budget(Holder):
         self.trainer.fold_factors()
 
     def set_states(self, states, source: str = 'the state') -> None:
-        super().set_states(states, source)
+        super().set_states({'steps': np.array(self.steps), **states}, source)
+        self._set_pace()
         self._apply()
         self.trainer.optimizer.train_factors = not self.met
 

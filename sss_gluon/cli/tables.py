@@ -154,21 +154,26 @@ def _batches(what: str, batches: Sequence[int]) -> List[str]:
     return [f'{what},\nfor {batch}' for batch in batches]
 
 
-def describe_export(rows: Sequence, run) -> str:
+def describe_export(rows: Sequence, folder) -> str:
     """Table of the exported networks beside float32 in MXNet, and how they compare with it."""
     batches, first = list(rows[0].seconds), rows[0]
-    table = tabulate([[row.name, row.runtime, f'{row.bytes:,}' if row.files else '-', f'{row.accuracy.top1:.2%}',
-                       f'{row.difference:.1e}'] + [f'{1000 * row.seconds[b]:.2f}' for b in batches] for row in rows],
-                     headers=['network', 'runtime', 'bytes', 'top-1', 'difference'] + _batches('ms', batches),
-                     disable_numparse=True, colalign=('left', 'left') + ('right',) * (3 + len(batches)))
-    lines = [table, wrapped(f'accuracy on {first.accuracy.images} test images; difference to the trained network, '
-                            f'relative to its largest output')]
+    scored = ['top-1'] if first.accuracy else []
+    table = tabulate([[row.name, row.runtime, f'{row.bytes:,}' if row.files else '-',
+                       *([f'{row.accuracy.top1:.2%}'] if scored else []), f'{row.difference:.1e}']
+                      + [f'{1000 * row.seconds[b]:.2f}' for b in batches] for row in rows],
+                     headers=['network', 'runtime', 'bytes', *scored, 'difference'] + _batches('ms', batches),
+                     disable_numparse=True, colalign=('left', 'left') + ('right',) * (2 + len(scored) + len(batches)))
+    accuracy = f'accuracy on {first.accuracy.images} test images; ' if scored else ''
+    lines = [table, wrapped(f'{accuracy}difference to the {"trained" if scored else "given"} network, relative to its '
+                            f'largest output')]
     if rows[1:]:
-        compared = [[f'{row.name} in {row.runtime}', _points(row, first), *_speeds(row, first)] for row in rows[1:]]
-        lines += ['', tabulate(compared, headers=['against float32 in MXNet', 'accuracy'] + _batches('speed', batches),
-                               disable_numparse=True, colalign=('left',) + ('right',) * (1 + len(batches)))]
+        compared = [[f'{row.name} in {row.runtime}', *([_points(row, first)] if scored else []), *_speeds(row, first)]
+                    for row in rows[1:]]
+        lines += ['', tabulate(compared, headers=['against float32 in MXNet', *(['accuracy'] if scored else [])]
+                               + _batches('speed', batches), disable_numparse=True,
+                               colalign=('left',) + ('right',) * (len(scored) + len(batches)))]
     files = [file for row in rows for file in row.files]
-    return '\n'.join(lines + [wrapped(f'written: {run}/deploy/{", ".join(files)}')])
+    return '\n'.join(lines + [wrapped(f'written: {folder}/{", ".join(files)}')])
 
 
 def describe_count(before: Count, after: Optional[Count] = None) -> str:

@@ -103,7 +103,7 @@ def _evaluate(options):
 
 
 def _export_arguments(parser):
-    _run_argument(parser)
+    parser.add_argument('target', metavar='run|symbol.json', help='run folder, or NAME-symbol.json of any network')
     parser.add_argument('--format', choices=('symbol', 'onnx'), default='symbol',
                         help="MXNet's symbol and params (default), or ONNX")
     parser.add_argument('--int8', action='store_true', help='also write an INT8 network as symbol and params')
@@ -114,14 +114,22 @@ def _export_arguments(parser):
                              'points (default 2)')
     parser.add_argument('--align', type=int, default=1, metavar='N',
                         help='pad widths with zeros to multiples of N: 8 or 16 are faster on CPUs (default 1)')
+    parser.add_argument('--data', metavar='run|folder', help='for a symbol.json: images that check and calibrate it, '
+                                                             'of a run or in folder/train and folder/test')
+    parser.add_argument('--params', metavar='FILE', help='for a symbol.json: its parameters (default '
+                                                         'NAME-0000.params)')
+    parser.add_argument('--size', type=int, help='for a symbol.json without data: height and width of the input')
+    parser.add_argument('--channels', type=int, help='for a symbol.json without data: input channels (default 3)')
 
 
 def _export(options):
     from ..deploy import export
+    from ..deploy.source import deploy_folder
     from .tables import describe_export
-    rows = export(options.run_folder, options.format, options.int8, options.calibration, options.max_drop / 100,
-                  options.align)
-    print(describe_export(rows, options.run_folder))
+    rows = export(options.target, options.format, options.int8, options.calibration, options.max_drop / 100,
+                  options.align, data=options.data, params=options.params, size=options.size,
+                  channels=options.channels)
+    print(describe_export(rows, deploy_folder(options.target)))
 
 
 def _count_arguments(parser):

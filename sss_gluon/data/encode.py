@@ -8,39 +8,34 @@ from typing import Optional
 
 from PIL import Image
 
-from .folder import open_image, upright
+from .decode import ORIENTATION, Rejected, frames, is_deep, open_image, upright
 from .recordio import LONGEST
 
-ORIENTATION = 0x0112        # EXIF tag
 THINNEST = 64               # long over short side; resizing the short side to 256 pixels scales the long side as well
-
-
-class Rejected(Exception):
-    """Why a file is not packed."""
 
 
 def image_bytes(path: Path, short_side: Optional[int] = None, quality: int = 95) -> bytes:
     """The content of an image file, or of the JPEG file that it is converted to.
 
-    JPEG and PNG files in RGB or grey, not rotated by EXIF, keep their bytes.
+    JPEG and PNG files in RGB or grey with 8 bits, not rotated by EXIF, keep their bytes.
 
     Raises
     ------
     Rejected
-        The file is not an image, or cannot be decoded to its end.
+        The file is not an image, cannot be decoded to its end, or has pixels whose range is not certain.
     """
     if not path.is_file():      # opening a pipe would block
         raise Rejected('is not a file')
     try:
         content = path.read_bytes()
         with open_image(io.BytesIO(content)) as stored:
-            stored.load()
             if max(stored.size) > THINNEST * min(stored.size):
                 raise Rejected(f'{stored.size[0]} x {stored.size[1]} pixels are too thin')
             side = min(stored.size)
             wanted = side if short_side is None else min(side, short_side)
-            plain = stored.format in ('JPEG', 'PNG') and stored.mode in ('RGB', 'L')
-            if wanted == side and plain and _orientation(stored) == 1:
+            plain = stored.format in ('JPEG', 'PNG') and stored.mode in ('RGB', 'L') and not is_deep(stored)
+            if wanted == side and plain and frames(stored) == 1 and _orientation(stored) == 1:
+                stored.load()
                 return _checked_length(content)
             image = upright(stored)
         if wanted < side:

@@ -6,15 +6,13 @@ from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional, Tuple, Union
 
 import numpy as np
-from PIL import Image, ImageFile, ImageOps
+from PIL import Image
 
 from ..errors import SSSError
 from .data_set import DataSet
+from .decode import GRAY_MODES, ORIENTATION, Rejected, open_image, upright
 from .images import ImageSet
 
-# Only formats that Pillow decodes itself; for others (EPS) it would run external programs on the file.
-FORMATS = ('PNG', 'JPEG', 'BMP', 'GIF', 'WEBP', 'TIFF', 'PPM')
-_GRAY_MODES = ('1', 'L', 'LA', 'La', 'I', 'I;16', 'I;16B', 'I;16L')
 _THREADS = 4
 
 
@@ -32,8 +30,9 @@ def load(root: Union[None, str, Path] = None, validation: Optional[int] = None, 
     holds one folder per class, with the same names; label 0 is the first name in sorted order. Files and folders whose
     name starts with a dot are skipped; every other file must be an image (PNG, JPEG, BMP, GIF, WebP, TIFF, PPM). With
     ``size``, every image is resized to size x size pixels (bilinear, smoothed when it shrinks); otherwise all must have
-    the same size. The images are grey if every one is grey, else RGB without alpha. They are held in memory:
-    N * C * size * size bytes.
+    the same size. The images are grey if every one is grey, else RGB without alpha. Floating point in 0..1 and 16 bits
+    become 8 bits; pixels of an uncertain range and animations are an error (see `decode.upright`). The images are held
+    in memory: N * C * size * size bytes.
     """
     if root is None:
         raise SSSError('folder: name the folder that holds train/ and test/ (root=, or data_root: in a configuration)')
@@ -103,9 +102,9 @@ def _header(path: Path) -> _Header:
         raise SSSError(f'{path}: is not an image but a folder or device; remove it')
     try:
         with open_image(path) as image:
-            turned = image.getexif().get(0x0112) in (5, 6, 7, 8)     # EXIF orientations that swap the sides
+            turned = image.getexif().get(ORIENTATION) in (5, 6, 7, 8)     # EXIF orientations that swap the sides
             width, height = image.size[::-1] if turned else image.size
-            return _Header(image.mode in _GRAY_MODES, width, height)
+            return _Header(image.mode in GRAY_MODES, width, height)
     except Exception as error:                   # a decoder may raise anything on a damaged file
         raise _not_an_image(path, error) from error
 
@@ -126,20 +125,8 @@ def _pixels(path: Path, gray: bool, height: int, width: int) -> np.ndarray:
             image = upright(stored, 'L' if gray else 'RGB')
         if image.size != (width, height):
             image = image.resize((width, height), Image.Resampling.BILINEAR)
+    except Rejected as error:
+        raise SSSError(f'{path}: {error}') from error
     except Exception as error:                   # as above
         raise _not_an_image(path, error) from error
     return np.asarray(image).reshape(height, width, -1).transpose(2, 0, 1)
-
-
-def open_image(source) -> Image.Image:
-    """An image in one of ``FORMATS``, from a path or a file; its pixels are decoded on demand."""
-    ImageFile.LOAD_TRUNCATED_IMAGES = False      # importing GluonCV sets it, and truncated images pass
-    return Image.open(source, formats=FORMATS)
-
-
-def upright(stored: Image.Image, mode: str = 'RGB') -> Image.Image:
-    """An opened image in 8 bits per channel, without alpha, rotated upright by its EXIF orientation."""
-    image = ImageOps.exif_transpose(stored) or stored   # decodes; None only for in_place=True
-    if image.mode.startswith('I'):              # 16 bits per pixel: the upper 8
-        image = Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))
-    return image.convert(mode)

@@ -10,7 +10,7 @@ from mxnet import gluon
 
 from ..timing import Key, interleaved, timed
 
-RUNS = 30
+RUNS, LASTING = 30, 0.3      # at least so many, and so many seconds
 
 
 def latencies(nets: Dict[str, gluon.HybridBlock], shape: Sequence[int], context) -> Dict[str, float]:
@@ -23,5 +23,6 @@ def latencies(nets: Dict[str, gluon.HybridBlock], shape: Sequence[int], context)
 
 def median_seconds(calls: Dict[Key, Callable[[], object]]) -> Dict[Key, float]:
     """{name: median seconds} of functions that start MXNet operations, after warm-up calls of each."""
-    seconds = interleaved({name: timed(call) for name, call in calls.items()}, RUNS, pause=0.0)
+    seconds = interleaved({name: timed(call) for name, call in calls.items()}, RUNS, pause=0.0,
+                          lasting=LASTING)
     return {name: float(np.median(values)) for name, values in seconds.items()}

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Optional, Tuple
 
 import mxnet as mx
@@ -10,8 +9,9 @@ import mxnet as mx
 from ..errors import SSSError
 from ..graph import Count, count, load
 from ..models import architecture, get_model
-from ..structures import Structure, load_structure, remaining, set_structure
+from ..structures import load_structure, remaining, set_structure
 from ..train.run_folder import RunFolder
+from .source import input_shape
 from .trained_run import dense_size, load_run
 
 
@@ -38,10 +38,8 @@ def sizes(target: str, structure: Optional[str] = None, size: Optional[int] = No
     if target.endswith('.json'):
         if classes:
             raise SSSError(f'{target} is a finished network: leave out classes {classes}')
-        net, beside = load(target), Path(target.replace('-symbol.json', '-structure.json'))
-        image = tuple(Structure.load(beside).input_shape[1:]) if beside.is_file() else (3,)
-        sides = _square(size, target) if size or not image[1:] else image[1:]
-        return count(net, (1, channels or image[0], *sides)), None
+        net = load(target)
+        return count(net, input_shape(target, size, channels)), None
     if os.path.isdir(target):
         if size or channels or classes:
             raise SSSError(f'{target} is a run, whose input and classes follow from its data: leave out size, '

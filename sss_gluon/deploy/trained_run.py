@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple, Optional, Tuple, Union
+from typing import List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import mxnet as mx
 import numpy as np
@@ -31,6 +31,10 @@ class TrainedRun(NamedTuple):
     def input_shape(self):
         return (1,) + tuple(self.data.shape)
 
+    def images(self, count: int = 32) -> np.ndarray:
+        """Normalised test images."""
+        return check_images(self.data, self.input_shape, count)
+
 
 def load_run(path: Union[str, Path], device: str = 'cpu', log=print) -> TrainedRun:
     """Load the network and the data of a run, on one device and in float32, whatever it was trained with."""
@@ -54,25 +58,40 @@ def dense_size(run: RunFolder) -> Optional[Count]:
     return count(load(run.source), Structure.load(f'{run.selection}-structure.json').input_shape)
 
 
-def check_on_images(trained: TrainedRun, net) -> float:
-    """Compare an exported network with the network of the run on test images; return the largest difference.
+def check_on_images(source, net) -> float:
+    """Compare an exported network with the network of a run or another source; return the largest difference.
 
     It is an error if the difference is more than rounding.
     """
-    difference = differences(trained, net)[0]
+    difference = differences(source, net)[0]
     if not difference <= TOLERANCE:
-        raise SSSError(f'on test images the exported network differs by {difference:.1e} of the largest output, more '
-                       f'than rounding ({TOLERANCE:.0e}); no file was written')
+        raise SSSError(f'on {"random" if source.data is None else "test"} images the exported network differs by '
+                       f'{difference:.1e} of the largest output, more than rounding ({TOLERANCE:.0e}); no file was '
+                       f'written')
     return difference
 
 
-def differences(trained: TrainedRun, net) -> Tuple[float, float]:
-    """Errors of the outputs on test images: (largest error / largest output, RMS error / RMS output)."""
-    images = mx.nd.array(normalise_only(trained.data).normalise(trained.data.test.images[:32]))
-    expected, found = trained.net(images).asnumpy(), net(images).asnumpy()
-    error, size = np.abs(expected - found), np.abs(expected)
-    return (float(error.max() / max(size.max(), 1e-30)),
-            float(np.sqrt(np.square(error).mean() / max(np.square(size).mean(), 1e-30))))
+def differences(source, net) -> Tuple[float, float]:
+    """Errors of the outputs on images of a source: (largest error / largest output, RMS error / RMS output)."""
+    images, worst = mx.nd.array(source.images()), np.zeros(2)
+    for expected, found in zip(_outputs(source.net, images), _outputs(net, images)):
+        error, size = np.abs(expected - found), np.abs(expected)
+        worst = np.maximum(worst, (error.max() / max(size.max(), 1e-30),
+                                   np.sqrt(np.square(error).mean() / max(np.square(size).mean(), 1e-30))))
+    return float(worst[0]), float(worst[1])
+
+
+def _outputs(net, images) -> List[np.ndarray]:
+    outputs = net(images)
+    return [output.asnumpy() for output in (outputs if isinstance(outputs, (list, tuple)) else [outputs])]
+
+
+def check_images(data: Optional[DataSet], input_shape: Sequence[int], count: int) -> np.ndarray:
+    """float32 (count, C, H, W): the first test images, normalised and repeated if they are few; random without data."""
+    if data is None:
+        return np.random.RandomState(0).standard_normal((count, *input_shape[1:])).astype('float32')
+    images = data.test.images[:count]
+    return normalise_only(data).normalise(np.resize(images, (count, *images.shape[1:])))
 
 
 def normalise_only(data: DataSet) -> Augmentation:

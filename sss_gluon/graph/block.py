@@ -83,7 +83,7 @@ def _check_graph(graph) -> None:
             raise ValueError(f'{node["name"]} has no group')
 
 
-def load(prefix, ctx=None) -> gluon.SymbolBlock:
+def load(prefix, ctx=None, params=None) -> gluon.SymbolBlock:
     """Load an exported network. It can be trained further, with its multipliers of weight decay and learning rate.
 
     Parameters
@@ -91,6 +91,8 @@ def load(prefix, ctx=None) -> gluon.SymbolBlock:
     prefix : str or Path
         As in ``prefix-symbol.json`` and ``prefix-0000.params``; or the name of the symbol file.
     ctx : mxnet.Context, optional
+    params : path, optional
+        The file of parameters, if it is not ``prefix-0000.params``.
     """
     prefix = str(prefix)
     if prefix.endswith('-symbol.json'):
@@ -107,17 +109,18 @@ def load(prefix, ctx=None) -> gluon.SymbolBlock:
     except (mx.base.MXNetError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
         raise SSSError(f'{symbol_file} is not a symbol that MXNet can read, or it is damaged ({type(error).__name__}: '
                        f'{reason(error)})') from error
-    values = load_arrays(f'{prefix}-0000.params')
+    params = params or f'{prefix}-0000.params'
+    values = load_arrays(params)
     names = [name for name in symbol.list_inputs() if name != 'data']
     missing = [name for name in names if name not in values]
     if missing or len(names) != len(values):
         odd = missing[0] if missing else sorted(set(values) - set(names))[0]
-        raise SSSError(f'{prefix}-0000.params does not belong to {symbol_file}: {odd} is in only one of them')
+        raise SSSError(f'{params} does not belong to {symbol_file}: {odd} is in only one of them')
     attributes = symbol.attr_dict()
     for name in names:
         declared, shape = Node('null', name, attributes.get(name)).get('__shape__'), values[name].shape
         if isinstance(declared, tuple) and (len(declared) != len(shape) or
                                             any(a not in (b, 0, -1) for a, b in zip(declared, shape))):
-            raise SSSError(f'{prefix}-0000.params does not belong to {symbol_file}: {name} has the shape {shape}, not '
+            raise SSSError(f'{params} does not belong to {symbol_file}: {name} has the shape {shape}, not '
                            f'{declared}')
     return _block(symbol, values, ctx)

@@ -4,15 +4,23 @@ from __future__ import annotations
 from .batchnorm import fold_batchnorm
 from .concat import is_whole_slice
 from .ir import Entry, Node, Program, rewritten, unique_names
+from .prune import verify
 
 
 def for_inference(program: Program) -> Program:
     """Fold BatchNorms, write means over all positions as global average pooling, drop slices that only training needs.
 
     The mean is faster in training; pooling has INT8 kernels in MXNet and keeps the layout of convolutions in ONNX
-    Runtime.
+    Runtime. ``relu`` becomes the Activation that MXNet fuses into convolutions.
     """
     return fold_batchnorm(_plain(program))
+
+
+def prepared(program: Program) -> Program:
+    """``for_inference``, after which both programs are compared on one random batch."""
+    found = for_inference(program)
+    verify(program, found, 'the network for inference')
+    return found
 
 
 def _plain(program: Program) -> Program:
@@ -21,6 +29,8 @@ def _plain(program: Program) -> Program:
     def replace(node: Node, inputs):
         if is_whole_slice(node):
             return {0: inputs[0]}
+        if node.op == 'relu':
+            return Node('Activation', node.name, dict(act_type='relu'), inputs)
         if node.op != 'mean' or node.get('axis') != (2, 3) or node.get('exclude', False) \
                 or len(shapes[node.inputs[0]]) != 4:
             return Node(node.op, node.name, node.attrs, inputs, node.extra)

@@ -1,17 +1,20 @@
 """A Program as an ONNX file, written by MXNet's exporter and checked with ONNX Runtime."""
 from __future__ import annotations
 
+import io
 import os
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import replace
 from pathlib import Path
-from typing import Callable, Dict, Iterator, List, Optional, Union
+from typing import Callable, Container, Dict, Iterator, List, Optional, Tuple, Union
 
 import numpy as np
 
-from ..errors import SSSError
+from ..errors import SSSError, reason
 from ..files import atomic_write
-from .ir import Entry, Node, Program, rewritten, unique_names
+from .ir import Entry, Node, Program, unique_names
+from .onnx_operators import translations
 from .prune import TOLERANCE
 
 OPSET = 13              # the newest one that MXNet 1.9.1 translates to
@@ -57,21 +60,22 @@ def write_onnx(program: Program, path: Union[str, Path], images: Optional[np.nda
         images = np.random.RandomState(0).standard_normal((max(BATCHES),) + tuple(program.input_shape[1:]))
     images = np.resize(images.astype('float32'), (max(BATCHES),) + images.shape[1:])
     with _quiet(onnx), atomic_write(path) as temporary:
+        program = _separate(program)
         model = _model(onnx, program, name)
         onnx.helper.set_model_props(model, metadata or {})
         onnx.save_model(model, temporary)
         try:
             onnx.checker.check_model(temporary, full_check=True)
             run = open_onnx(temporary)
-            return max(_difference(program, run, images[:size]) for size in BATCHES)
+            return max(_difference(program, model, run, images[:size]) for size in BATCHES)
         except SSSError:
             raise
         except Exception as error:      # onnx and ONNX Runtime have their own exceptions
             raise SSSError(f'the exported network is not valid ONNX ({_line(error)}); nothing was written') from error
 
 
-def open_onnx(path: Union[str, Path]) -> Callable[[np.ndarray], List[np.ndarray]]:
-    """A function that computes the outputs of an ONNX file for a batch, with ONNX Runtime on the CPU.
+def open_onnx(source: Union[str, Path, bytes]) -> Callable[[np.ndarray], List[np.ndarray]]:
+    """A function that computes the outputs of an ONNX file (or its content) for a batch, with ONNX Runtime on the CPU.
 
     Like MXNet, it uses ``OMP_NUM_THREADS`` threads.
     """
@@ -80,7 +84,8 @@ def open_onnx(path: Union[str, Path]) -> Callable[[np.ndarray], List[np.ndarray]
     threads = os.environ.get('OMP_NUM_THREADS', '').split(',')[0]
     options.intra_op_num_threads = int(threads) if threads.isdigit() else 0
     options.log_severity_level = 3
-    session = runtime.InferenceSession(str(path), options, providers=['CPUExecutionProvider'])
+    given = source if isinstance(source, bytes) else str(source)
+    session = runtime.InferenceSession(given, options, providers=['CPUExecutionProvider'])
     data, = (given.name for given in session.get_inputs())
     return lambda batch: session.run(None, {data: batch})
 
@@ -102,71 +107,114 @@ def packages():
 def _model(onnx, program: Program, name: str):
     from mxnet.onnx.mx2onnx._export_onnx import MXNetGraph  # export_model cannot choose the opset
 
-    program = _explicit(program)
-    symbol, values = program.symbol(), program.used_values()
+    symbol, values, targets = program.symbol(), program.used_values(), _targets(program)
     shapes = {**{key: value.shape for key, value in values.items()}, program.input_name: program.input_shape}
     names = symbol.list_inputs()
     types = [onnx.helper.np_dtype_to_tensor_dtype(values[key].dtype) if key in values else onnx.TensorProto.FLOAT
              for key in names]
     try:    # parameters as inputs, because values would become Python lists: 140 million numbers in VGG-16
-        graph = MXNetGraph().create_onnx_graph_proto(symbol, {}, [shapes[key] for key in names], types,
-                                                     opset_version=OPSET, dynamic=False)
-    except (AttributeError, NotImplementedError, ValueError, KeyError, onnx.checker.ValidationError) as error:
+        with _registered(MXNetGraph, lambda known: translations(onnx, program, targets, known)):
+            graph = MXNetGraph().create_onnx_graph_proto(symbol, {}, [shapes[key] for key in names], types,
+                                                         opset_version=OPSET, dynamic=False)
+    except onnx.checker.ValidationError as error:
         raise SSSError(f'MXNet cannot translate this network to ONNX: {_line(error)}') from error
     graph.name = name
     graph.initializer.extend(onnx.numpy_helper.from_array(value, key) for key, value in values.items())
     inputs = [given for given in graph.input if given.name == program.input_name]
     del graph.input[:]
     graph.input.extend(inputs)
-    outputs = _in_order(program, {given.name: given for given in graph.output})
-    del graph.output[:]
+    found = {given.name: given for given in graph.output}
+    outputs = [found[_name(entry, found)] for entry in program.outputs]
+    del graph.output[:]     # the exporter orders them as its nodes
     graph.output.extend(outputs)
-    for given in [*graph.input, *graph.output]:
-        for batch in given.type.tensor_type.shape.dim[:1]:
-            batch.dim_param = 'N'
+    _mark_batch(graph.input[0], (-1, *program.input_shape[1:]), program.input_shape)
+    for given, entry in zip(graph.output, program.outputs):
+        _mark_batch(given, targets[entry], program.input_shape)
     return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid('', OPSET)], ir_version=IR_VERSION,
                                   producer_name='sss_gluon')
 
 
-def _explicit(program: Program) -> Program:
-    """Write BatchNorms for MXNet's exporter, which ignores ``fix_gamma`` and does not understand a negative axis."""
-    values = dict(program.values)
-    claim = unique_names({node.name for node in program.nodes()} | values.keys())
-
-    def replace(node: Node, inputs):
-        attrs = dict(node.attrs)
-        if node.op == 'BatchNorm':
-            attrs['axis'] = str(node.get('axis', 1) % len(program.shapes()[Entry(node)]))
-            if node.get('fix_gamma', True):
-                gamma = claim(f'{node.name}_ones')
-                values[gamma] = np.ones_like(program.value(node.inputs[2]))     # shaped like beta
-                inputs[1] = Entry(Node('null', gamma))
-                attrs['fix_gamma'] = 'False'
-        return Node(node.op, node.name, attrs, inputs, node.extra)
-
-    return program.derived(rewritten(program.outputs, replace), values)
+def _separate(program: Program) -> Program:
+    """Copy outputs that are an input or occur twice, because names of outputs are unique in ONNX."""
+    claim, seen, outputs = unique_names({node.name for node in program.nodes()}), set(), []
+    for entry in program.outputs:
+        if entry in seen or entry.node.is_variable:
+            entry = Entry(Node('_copy', claim('copy'), {}, [entry]))
+        seen.add(entry)
+        outputs.append(entry)
+    return program.derived(outputs)
 
 
-def _in_order(program: Program, found: Dict[str, object]) -> list:
-    """The outputs in the order of the network; the exporter orders them as its nodes."""
-    names = [name if name in found else node.name
-             for name, node in ((f'{node.name}{index}', node) for node, index in program.outputs)]
-    if not found.keys() >= set(names) or len(set(names)) < len(names):
-        raise SSSError('MXNet cannot translate this network to ONNX: an output is an input, or occurs twice')
-    return [found[name] for name in names]
+def _targets(program: Program) -> Dict[Entry, Tuple[int, ...]]:
+    """The shape of every entry, with -1 for the sizes that depend on the batch size."""
+    size, *rest = program.input_shape
+    try:
+        larger = replace(program, input_shape=(2 * size, *rest), _shapes=None).shapes()
+    except Exception as error:      # MXNetError, and Exception itself for more than 2^31 elements
+        raise SSSError(f'an ONNX file takes any batch size, but this network takes {size} and not {2 * size}: '
+                       f'{reason(error)}') from error
+    return {entry: tuple(a if a == b else -1 for a, b in zip(shape, larger[entry]))
+            for entry, shape in program.shapes().items()}
 
 
-def _difference(program: Program, run, batch: np.ndarray) -> float:
+def _name(entry: Entry, made: Container[str]) -> str:
+    """Its name in ONNX: that of the operator, which is followed by a number if it has several outputs."""
+    return entry.node.name if entry.node.name in made and not entry.output else f'{entry.node.name}{entry.output}'
+
+
+def _mark_batch(given, target: Tuple[int, ...], input_shape: Tuple[int, ...]) -> None:
+    """Name the sizes that are the batch size ``N``, and leave open those that only depend on it."""
+    for size, wanted in zip(given.type.tensor_type.shape.dim, target):
+        if wanted == -1 and size.dim_value == input_shape[0]:
+            size.dim_param = 'N'
+        elif wanted == -1:
+            size.Clear()
+
+
+@contextmanager
+def _registered(exporter, translated: Callable[[Dict[str, Callable]], Dict[str, Callable]]) -> Iterator[None]:
+    """Replace the functions of MXNet's exporter, which takes that of the newest opset that has one."""
+    before = exporter.registry_
+    known = {op: function for opset in sorted(before) if opset <= OPSET for op, function in before[opset].items()}
+    exporter.registry_ = {OPSET: translated(known)}
+    try:
+        yield
+    finally:
+        exporter.registry_ = before
+
+
+def _difference(program: Program, model, run, batch: np.ndarray) -> float:
     worst, where = 0.0, f'with a batch of {len(batch)} ONNX Runtime'
     for expected, found in zip(program.run(batch), run(batch)):
         if expected.shape != found.shape:
-            raise SSSError(f'{where} has outputs of shape {found.shape} instead of {expected.shape}; nothing was '
-                           f'written')
-        worst = max(worst, float(np.abs(expected - found).max() / max(np.abs(expected).max(), 1e-30)))
+            raise SSSError(f'{where} has outputs of shape {found.shape} instead of {expected.shape}; it first differs '
+                           f'in {_first_wrong(program, model, batch)}; nothing was written')
+        worst = max(worst, _error(expected, found))
     if not worst <= TOLERANCE:
         raise SSSError(f'{where} differs by {worst:.1e} of the largest output, more than rounding ({TOLERANCE:.0e}); '
-                       f'nothing was written')
+                       f'it first differs in {_first_wrong(program, model, batch)}; nothing was written')
     return worst
+
+
+def _error(expected: np.ndarray, found: np.ndarray) -> float:
+    if expected.shape != found.shape:
+        return np.inf
+    return float(np.abs(expected - found).max(initial=0) / max(np.abs(expected).max(initial=0), 1e-30))
+
+
+def _first_wrong(program: Program, model, batch: np.ndarray) -> str:
+    """The first operator whose result in ONNX Runtime is not that of MXNet."""
+    onnx, _ = packages()
+    made = {name for node in model.graph.node for name in node.output}
+    checked = {_name(entry, made): entry for entry in map(Entry, program.nodes()) if not entry.node.is_variable}
+    del model.graph.output[:]
+    model.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in checked)
+    entries = list(checked.values())
+    for entry, expected, found in zip(entries, program.derived(entries).run(batch),
+                                      open_onnx(model.SerializeToString())(batch)):
+        if not _error(expected, found) <= TOLERANCE:
+            return str(entry.node)
+    return 'its outputs'
 
 
 def _line(error: Exception) -> str:
@@ -180,7 +228,7 @@ def _quiet(onnx) -> Iterator[None]:
     before = dict(context.opset_imports)
     context.opset_imports = {'': OPSET}
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
             warnings.simplefilter('ignore')
             yield
     finally:

@@ -92,8 +92,8 @@ def _check(config: Config, method: PruningMethod) -> None:
                 raise SSSError(f'{key} is not a setting of method={name}; set another method=, or leave {key} out')
         _check_budget(config)
         return
-    for key in ('target_params', 'target_latency', 'shrink', 'patience'):
-        if getattr(config, key) is not None:
+    for key in ('target_params', 'target_latency', 'latency_batch', 'search', 'shrink', 'shrink_align', 'patience'):
+        if getattr(config, key) != getattr(Config, key):
             raise SSSError(f'{key} is a setting of method=sss, not of method={name}; leave it out')
     method.settings(config)
     budget = config.target_macs is not None or config.match is not None
@@ -120,6 +120,12 @@ def _check_budget(config: Config) -> None:
     if config.patience is not None and (asked or not config.shrink):
         raise SSSError(f'patience={config.patience} belongs to shrink=true without a target; ' + (
             f'leave it out: {asked} holds every structure as soon as it is zero' if asked else 'set shrink=true'))
+    for key, used, needs in (('search', asked, 'a target, such as target_macs=0.5'),
+                             ('latency_batch', config.target_latency, 'target_latency'),
+                             ('shrink_align', asked if config.shrink is None else config.shrink, 'shrink=true')):
+        value, default = getattr(config, key), getattr(Config, key)
+        if value != default and not used:
+            raise SSSError(f'{key}={value} does nothing without {needs}; set that, or leave {key} at {default}')
     if (asked or config.shrink) and config.structure:
         raise SSSError(f'{asked or "shrink"} needs factors, but structure={config.structure} names a compact network, '
                        f'which has none; leave one of them out')

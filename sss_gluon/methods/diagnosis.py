@@ -14,6 +14,7 @@ from tabulate import tabulate
 
 from ..factors import scaling_factors
 from ..terminal import wrapped
+from ..train.config import TARGETS
 from ..train.method import Regularizer
 
 
@@ -93,9 +94,14 @@ def explain(entries: List[Pressure], learning_rate: float, rate_sum: float, mome
 
 
 def explain_collapse(collapsed: str, setting: str, value: float) -> str:
-    """Advise on the strength of a run of which too much is gone: half of it, as it acts within a factor of 2 to 4."""
-    advice = ', or let sss-gluon find-gamma look for it' if setting == 'gamma' else ''
-    return f'warning: {collapsed}, so this network is of little use: try {setting}={value / 2:.2g}{advice}'
+    """Advise on a run of which too much is gone.
+
+    Half of its strength, as that acts within a factor of 2 to 4; twice the share that a budget asked for, or halfway
+    to the whole network.
+    """
+    more = min(2 * value, (1 + value) / 2) if setting in TARGETS else value / 2
+    advice = '; or let sss-gluon find-gamma look for it, or ask for a size: target_macs=0.5' * (setting == 'gamma')
+    return f'warning: {collapsed}, so this network is of little use: try {setting}={more:.2g}{advice}'
 
 
 def explain_penalty(regularizer: Regularizer, method: str, strength: float, training) -> Optional[str]:

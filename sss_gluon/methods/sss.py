@@ -17,6 +17,8 @@ from ..budget import Budget, Holder, LatencyShare, Patience
 from ..errors import SSSError
 from ..factors import factor_values, scaling_factors
 from ..structures import MaskedCounter
+from ..terminal import wrapped
+from ..train.config import TARGETS
 from ..train.method import Regularizer
 from ..train.schedules import learning_rates
 from . import diagnosis
@@ -37,6 +39,8 @@ class ScalingFactors(Regularizer):
     def start(self, training) -> None:
         self.training, self.holder = training, _holder(training)
         self.shrinks = training.config.shrink is not False
+        if self.holder and self.shrinks:
+            training.shrink({})     # what cannot be cut is refused before the first step
 
     def values(self):
         return factor_values(self.net)
@@ -49,7 +53,7 @@ class ScalingFactors(Regularizer):
         if self.holder and not self.holder.done:
             self.holder.step()
             if self.holder.done:
-                self.training.log(self.holder.summary())
+                self.training.log(wrapped(self.holder.summary()))
 
     def columns(self) -> Dict[str, str]:
         return self.holder.columns() if self.holder else {}
@@ -66,7 +70,11 @@ class ScalingFactors(Regularizer):
 
     def explain(self, training) -> Optional[str]:
         if training.metrics.collapsed:
-            return diagnosis.explain_collapse(training.metrics.collapsed, 'gamma', training.config.gamma)
+            setting, value = 'gamma', training.config.gamma
+            if isinstance(self.holder, Budget):
+                given = [key for key in TARGETS if getattr(training.config, key) is not None]
+                setting, value = given[0].replace('match', 'target_macs'), self.holder.target
+            return diagnosis.explain_collapse(training.metrics.collapsed, setting, value)
         if isinstance(self.holder, Budget):
             return None if self.holder.met else self.holder.summary()
         if not self.factors or not all((factor.values() != 0).all() for factor in self.factors):

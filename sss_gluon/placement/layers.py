@@ -87,7 +87,10 @@ class Layers:
         rule = self.rules[node]
         slots = next((slots for kind, slots in SLOTS.items() if isinstance(rule, kind)), None)
         if slots is None:
-            return 'its weights are shared or computed, or its layout is not one with channels first'
+            shared = any(len(self._users[entry.node]) > 1 for entry in node.inputs[1:])
+            whole = shared or all(self.folded.is_parameter(entry.node) for entry in node.inputs[1:])
+            return 'its parameters are used more than once' if shared else 'its input has no channels along axis 1' \
+                if whole else 'its weight is not a parameter'
         axes, variables, found = {}, {}, None
         for slot, entry in zip(slots, node.inputs[1:]):
             base = self._base(entry)
@@ -99,6 +102,8 @@ class Layers:
                 return f'its {slot} belongs to another layer'
             found = found or (layer, block)
             axes[name] = variables[entry.node.name] = self._axis(node, slot)
+        if type(found[1]).forward not in (gluon.HybridBlock.forward, gluon.SymbolBlock.forward):
+            return 'it computes in forward, not in hybrid_forward'
         if isinstance(rule, BatchNorm) and node.get('fix_gamma', True) and not isinstance(found[1], gluon.SymbolBlock) \
                 and 'fix_gamma' not in getattr(found[1], '_kwargs', {}):
             return 'it has no gamma to multiply (fix_gamma)'

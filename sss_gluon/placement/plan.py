@@ -7,6 +7,7 @@ from typing import Dict, List, NamedTuple, Sequence, Tuple, Union
 import numpy as np
 from mxnet import gluon
 
+from ..errors import SSSError
 from ..factors import scaling_factors
 from ..graph.channels import Channels
 from ..graph.fold import fold
@@ -17,7 +18,7 @@ from ..graph.trace import trace
 from ..structures.factor_values import factor_variable, fill_nonzero
 from .blocks import Branch, find_branches
 from .layers import Carrier, Layers, zeroed
-from .spaces import Space, find_spaces, writers
+from .spaces import Space, find_spaces, writer, writers
 from .table import Row
 
 TRIES = 3       # choices of layers that are tried for a space, one after the other
@@ -78,6 +79,7 @@ class Plan:
             if isinstance(rule, (Linear, BatchNorm)) or node.op in LINEAR}
         self.order = {node: number for number, node in enumerate(channels.nodes)}
         self.spaces, self.branches = find_spaces(channels), find_branches(channels)
+        self._check_patterns()
         self._readers = self._readers_that_keep()
         self.placements: List[Placement] = []
         self._found: Dict[Node, List[Row]] = {}     # rows by the node that they are about
@@ -212,6 +214,13 @@ class Plan:
 
     # Bookkeeping
 
+    def _check_patterns(self) -> None:
+        names = {carrier.layer for carrier in self.carriers.values() if isinstance(carrier, Carrier)}
+        for pattern in self.ignore:
+            if not any(fnmatchcase(name, pattern) for name in names):
+                raise SSSError(f'ignore: {pattern!r} matches no layer that could carry a factor, such as '
+                               f'{", ".join(sorted(names)[:3])}')
+
     def _ignored(self, carrier: Carrier) -> bool:
         return any(fnmatchcase(carrier.layer, pattern) for pattern in self.ignore)
 
@@ -231,7 +240,8 @@ class Plan:
 
     def _refuse(self, space: Space, reason: str) -> None:
         for node in space.producers + list(space.members):
-            self._reasons.setdefault(node, reason)
+            scales = node in space.producers and writer(node, space, self.channels) is None
+            self._reasons.setdefault(node, 'it only scales the channels of other layers' if scales else reason)
 
     def _rows(self) -> List[Row]:
         rows = []
@@ -242,7 +252,7 @@ class Plan:
             if node.op in LINEAR and not found and self._reasons.get(node, TIED) and not self._in_a_block(node):
                 reason = self._reasons.get(node) or (carrier if isinstance(carrier, str) else TIED)
                 rows.append(Row(self.layers.name(node), '', 0, reason))
-        return rows
+        return list(dict.fromkeys(rows))        # a layer that is called twice has one row
 
     def _in_a_block(self, node: Node) -> bool:
         """Is a layer followed by a BatchNorm that carries the factor of its block?"""

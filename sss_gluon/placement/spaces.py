@@ -88,11 +88,12 @@ def writers(space: Space, channels: Channels) -> List[Node]:
 
     Layers whose channels only scale those of others, such as in squeeze-and-excitation, are left out.
     """
-    found = (_writer(node, space, channels) for node in space.producers)
+    found = (writer(node, space, channels) for node in space.producers)
     return list(dict.fromkeys(node for node in found if node is not None))
 
 
-def _writer(node: Node, space: Space, channels: Channels) -> Optional[Node]:
+def writer(node: Node, space: Space, channels: Channels) -> Optional[Node]:
+    """The last member of a space behind one of its producers; None if that only scales the channels of others."""
     last = node
     while True:
         users = [user for user, _ in channels.users[node]]

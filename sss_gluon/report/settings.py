@@ -8,11 +8,12 @@ from typing import Dict, List, Optional, Sequence
 
 from ..methods import METHODS
 from ..models import ARCHITECTURES
-from ..train.config import FREE_KEYS, TARGETS, Config
+from ..train.config import FREE_KEYS, KEYS, TARGETS, Config
 
 PATH_KEYS = ('init', 'structure', 'source', 'match')     # may name a run of the same seed
 IGNORED_KEYS = FREE_KEYS + ('seed', 'devices')
 IMAGE_SIZES = {'digits': 16, 'imagenet': 224}       # defaults of the data sets whose size a configuration may set
+WORDS = {'gamma': 'γ', 'target_macs': 'MACs', 'target_params': 'parameters', 'target_latency': 'latency'}
 MINOR_OPTIONS = ('kinds', 'ignored_layers', 'images', 'positions')      # named only where two settings differ in them
 
 
@@ -71,10 +72,17 @@ def setting_names(configs: Sequence[Config]) -> List[str]:
 
 
 def _distinct_words(key: str, mine: Dict[str, str], alike: Sequence[Dict[str, str]]) -> str:
-    """The words that only this run folder has: 'strength0.02' of 'vgg16-ista-strength0.02-seed*'."""
+    """The words that only this run folder has: 'strength 0.02' of 'vgg16-ista-strength0.02-seed*'."""
     words = [_run_name(other[key]).split('-') for other in alike]
     own = [word for word in _run_name(mine[key]).split('-') if any(word not in other for other in words)]
-    return '-'.join(own) or _run_name(mine[key])
+    return '-'.join(map(_spaced, own)) or _run_name(mine[key])
+
+
+def _spaced(word: str) -> str:
+    """'γ 0.1' for 'gamma0.1', as a plan names runs; other words stay."""
+    found = re.fullmatch(r'([a-z_]+)(\d.*)', word)
+    options = {name for method in METHODS.values() for name in method.options}
+    return f'{WORDS.get(found[1], found[1])} {found[2]}' if found and found[1] in options | set(KEYS) else word
 
 
 def _run_name(path: str) -> str:
@@ -86,10 +94,8 @@ def _strength(config: Config) -> str:
     """The settings that vary along a curve: γ, MACs, or numeric options of the method."""
     asked = [key for key in TARGETS if getattr(config, key) is not None]
     steered = asked and config.gamma == Config.gamma        # γ is only where the search starts
-    parts = [f'γ {config.gamma:g}'] if method_name(config) == 'sss' and not steered else []
-    for key, what in (('target_macs', 'MACs'), ('target_params', 'parameters'), ('target_latency', 'latency')):
-        if key in asked:
-            parts.append(f'{what} {getattr(config, key):.3g}')
+    parts = [f'{WORDS["gamma"]} {config.gamma:g}'] if method_name(config) == 'sss' and not steered else []
+    parts += [f'{WORDS[key]} {getattr(config, key):.3g}' for key in asked if key != 'match']
     if config.match is not None:
         parts.append('equal MACs')
     parts += [f'{key} {value:g}' if isinstance(value, float) else f'{key} {value}'

@@ -15,7 +15,10 @@ from ..graph.block import export_program, to_block
 from ..graph.channels import Channels
 from ..graph.count import Count, count_program
 from ..graph.fold import fold
+from ..graph.inference import prepared
+from ..graph.int8 import Int8
 from ..graph.ir import Program
+from ..graph.onnx import write_onnx
 from ..graph.prune import prune_graph, verify
 from ..graph.trace import trace
 from .collapse import collapse
@@ -60,6 +63,55 @@ class Compact:
         self.structure.params_sha256 = sha256(f'{prefix}-0000.params')
         self.structure.save(f'{prefix}-structure.json')
         return names + [f'{prefix}-structure.json']
+
+    def export_onnx(self, path, images=None, metadata: Optional[Dict[str, str]] = None) -> float:
+        """Write an ONNX file with the present weights of ``net``, BatchNorm folded into the convolutions.
+
+        Parameters
+        ----------
+        path : path
+            The file appears only if ONNX Runtime computes the same outputs from it, at three batch sizes.
+        images : numpy.ndarray or mxnet.nd.NDArray, optional
+            float32, (N, ...), normalised as for the network, to compare the outputs on; default random numbers.
+        metadata : dict of str to str, optional
+            Stored in the file, e.g. how images are normalised.
+
+        Returns
+        -------
+        float
+            Largest difference between the outputs, over the largest output.
+
+        Raises
+        ------
+        SSSError
+            A package is missing, or the outputs differ; see ``graph.onnx.write_onnx``.
+        """
+        return write_onnx(self._for_inference(), path, None if images is None else _array(images), metadata=metadata)
+
+    def quantize(self, images) -> Int8:
+        """The network in 8-bit integers, with the present weights of ``net``; see ``graph.int8.quantize``.
+
+        Parameters
+        ----------
+        images : numpy.ndarray or mxnet.nd.NDArray
+            float32, (N, ...), normalised as for the network: some hundred of its training images.
+
+        Returns
+        -------
+        Int8
+            ``net`` for inference on CPUs, ``float32``, the operators that stay in float32, and ``export(prefix)``.
+            Measure its accuracy: what is lost depends on network and images.
+        """
+        return Int8.of(self._for_inference(), _array(images))
+
+    def _for_inference(self) -> Program:
+        mx.nd.waitall()     # as in trace
+        values = {name: parameter.list_data()[0].asnumpy() for name, parameter in self.net.collect_params().items()}
+        return prepared(self.program.derived(self.program.outputs, values))
+
+
+def _array(images) -> np.ndarray:
+    return images.asnumpy() if isinstance(images, mx.nd.NDArray) else np.asarray(images)
 
 
 def compact(net: gluon.HybridBlock, input_shape: Sequence[int], ctx: Optional[mx.Context] = None,

@@ -2,9 +2,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Dict, Mapping, Sequence, Tuple
+from typing import Dict, Mapping, Sequence
 
-import mxnet as mx
 import numpy as np
 from mxnet import gluon
 
@@ -12,12 +11,12 @@ from ..errors import SSSError
 from ..factors import scaling_factors
 from ..graph.block import to_block
 from ..graph.fold import fold
+from ..graph.ir import Program
 from ..graph.prune import prune_graph
 from ..graph.trace import structural_names, trace
 from ..graph.unfold import unfold
 from .factor_values import factor_variable, fill_nonzero
-
-Index = Tuple[np.ndarray, ...]      # what np.ix_ returns: the part of an array that remains
+from .mirror import Index, follow
 
 
 class Shrunk:
@@ -29,7 +28,8 @@ class Shrunk:
     Parameters
     ----------
     whole : mxnet.gluon.HybridBlock
-        Initialised, with scaling factors. It keeps all its arrays.
+        Initialised, with scaling factors. It keeps all its arrays, and follows ``net``: whoever reads its parameters,
+        to save, predict or ``compact``, gets what ``net`` has learnt by now.
     input_shape : sequence of int
         Batch first.
     removed : dict of str to numpy.ndarray
@@ -42,7 +42,7 @@ class Shrunk:
     net : mxnet.gluon.HybridBlock
         Trains on the devices of ``whole``, factors included; ``whole`` itself while nothing is removed.
     whole : mxnet.gluon.HybridBlock
-        As ``restore`` left it last.
+        The network that was given.
     removed : dict of str to numpy.ndarray
         Masks of the factors that lose something.
     parameters : dict of str to mxnet.gluon.Parameter
@@ -62,24 +62,19 @@ class Shrunk:
         self.input_shape, self.removed = tuple(input_shape), _masks(removed)
         self.parameters: Dict[str, gluon.Parameter] = {}
         self.kept: Dict[str, Index] = {}
+        mine = {structural: parameter for parameter, structural in _structural(whole)}
         if self.removed:
-            self._cut()
+            self._cut(mine)
+        for name, parameter in mine.items():
+            follow(parameter, self.parameters.get(name), self.kept.get(name, ()))
 
-    def _cut(self) -> None:
-        whole = self.whole
-        program = trace(whole, self.input_shape)
-        filled = replace(program, values=dict(program.values))
-        fill_nonzero(filled, whole)     # a weight that happens to be 0 may train to another value
-        for factor in scaling_factors(whole):
-            mask = self.removed.get(factor.name, np.zeros(factor.parameter.shape, bool))
-            if factor.values()[mask].any():
+    def _cut(self, mine: Dict[str, gluon.Parameter]) -> None:
+        for factor in scaling_factors(self.whole):
+            if factor.name in self.removed and factor.values()[self.removed[factor.name]].any():
                 raise SSSError(f'factor {factor.name} is not 0 where its structures are to be removed; hold it at 0 '
                                f'first')
-            filled.values[factor_variable(program, factor)] = (~mask).astype('float32')
-        folded = fold(filled)
-        smaller = unfold(prune_graph(folded, self.align, training=True)[0], folded, filled.values, program)
-        origin = {variable: name for name, variable in program.variables.items()}
-        mine = {structural: parameter for parameter, structural in _structural(whole)}
+        smaller = _smaller(self.whole, self.input_shape, self.removed, self.align)
+        origin = {variable: name for name, variable in smaller.variables.items()}
         self.net = to_block(smaller, next(iter(mine.values())).list_ctx())
         for variable, parameter in self.net.collect_params().items():
             name = origin[variable]
@@ -92,19 +87,42 @@ class Shrunk:
         """The same network without other structures, with the present values; itself if nothing is to change."""
         same = align == self.align and self.removed.keys() == _masks(removed).keys() and \
             all(np.array_equal(mask, removed[name]) for name, mask in self.removed.items())
-        return self if same else Shrunk(self.restore(), self.input_shape, removed, align)
+        return self if same else Shrunk(self.whole, self.input_shape, removed, align)
 
     def restore(self) -> gluon.HybridBlock:
-        """Copy the parameters and running statistics back into the whole network, on every device; return it."""
-        mx.nd.waitall()     # with static_shape, parameters could otherwise be read as an earlier step left them
-        for parameter, name in _structural(self.whole):
-            if name in self.parameters:
-                for array, part in zip(parameter.list_data(), self.parameters[name].list_data()):
-                    value = array.asnumpy()
-                    value[self.kept[name]] = part.asnumpy()
-                    mx.nd.array(value, dtype=value.dtype).copyto(array)     # whatever its layout
-        mx.nd.waitall()
+        """Bring all arrays of the whole network up to date, those too that were fetched before; return it."""
+        for parameter in self.whole.collect_params().values():
+            parameter.list_data()
         return self.whole
+
+
+def refuse_uncuttable(whole: gluon.HybridBlock, input_shape: Sequence[int], multipliers: Mapping[str, float],
+                      align: int) -> None:
+    """Raise what a later cut would raise, which removes as much as it can of a kind, wherever γ acts.
+
+    ``multipliers`` of γ are those of a trainer, {factor name: number}.
+    """
+    for kinds in (('neuron', 'group'), ('block',)):
+        removed = {}
+        for factor in scaling_factors(whole):
+            if factor.kind in kinds and multipliers[factor.name]:
+                removed[factor.name] = np.ones(factor.parameter.shape, bool)
+                removed[factor.name][0] = factor.kind == 'block'        # one of each layer stays
+        if _masks(removed):
+            _smaller(whole, input_shape, removed, align)
+
+
+def _smaller(whole: gluon.HybridBlock, input_shape: Sequence[int], removed: Mapping[str, np.ndarray],
+             align: int) -> Program:
+    """The network without some structures, with its factors and its present values."""
+    program = trace(whole, input_shape)
+    filled = replace(program, values=dict(program.values))
+    fill_nonzero(filled, whole)     # a weight that happens to be 0 may train to another value
+    for factor in scaling_factors(whole):
+        mask = removed.get(factor.name, np.zeros(factor.parameter.shape, bool))
+        filled.values[factor_variable(program, factor)] = (~mask).astype('float32')
+    folded = fold(filled)
+    return unfold(prune_graph(folded, align, training=True)[0], folded, filled.values, program)
 
 
 def _masks(removed: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:

@@ -44,6 +44,7 @@ class Config:
     latency_batch: int = setting(1, 'images in the batch that target_latency measures')
     search: float = setting(0.15, 'share of the epochs in which a target is to be met')
     shrink: Optional[bool] = setting(None, 'cut the network while it trains; default: with a target')
+    shrink_align: int = setting(16, 'then widths stay multiples of it, for fast convolutions; 1: all that can go goes')
     patience: Optional[int] = setting(None, 'with shrink and no target: steps at zero before a structure is cut out; '
                                             'default one epoch')
 
@@ -99,7 +100,7 @@ LARGEST_FILE = 10 ** 5      # values
 LARGEST = 2 ** 31 - 1       # products of two or three such numbers still fit float32
 MINIMA = {'epochs': 1, 'batch_size': 1, 'grad_accumulation': 1, 'gamma': 0, 'weight_decay': 0, 'learning_rate': 0,
           'warmup_epochs': 0, 'augment_pad': 0, 'checkpoint_every': 1, 'keep_checkpoints': 1, 'seed': 0,
-          'statistics_batches': 0, 'latency_batch': 1}
+          'statistics_batches': 0, 'latency_batch': 1, 'shrink_align': 1}
 TARGETS = ('target_macs', 'match', 'target_params', 'target_latency')      # at most one
 
 
@@ -110,6 +111,7 @@ def load_config(path: Union[str, Path, None], overrides: Sequence[str] = ()) -> 
     ----------
     path : path or None
         YAML file. Its key ``base`` names another file, relative to it, that it overrides. None for the defaults.
+        A target replaces any target of what it overrides.
     overrides : sequence of 'key=value'
 
     Raises
@@ -128,6 +130,9 @@ def load_config(path: Union[str, Path, None], overrides: Sequence[str] = ()) -> 
         for key in layer:
             if key in MAPPINGS and not layer._get_node(key):        # {} clears the mapping of the base
                 merged[key] = {}
+        given: Any = OmegaConf.to_container(layer)
+        if any(given.get(key) is not None for key in TARGETS):      # a target replaces that of the base
+            merged = OmegaConf.merge(merged, dict.fromkeys(TARGETS))
         merged = _merge(merged, layer, source)
     if path and not merged.run:
         merged.run = str(Path('runs') / Path(path).resolve().parent.name / Path(path).stem)

@@ -6,15 +6,14 @@ from typing import Mapping, Optional, Sequence
 import numpy as np
 from mxnet import gluon
 
-from ..structures.shrink import Shrunk
+from ..structures.shrink import Shrunk, refuse_uncuttable
 from . import precision
+from .config import Config
 from .factor_trainer import FactorTrainer
-
-ALIGN = 16      # channels in a block of oneDNN's layout for AVX-512
 
 
 def shrink(net: gluon.HybridBlock, trainer: FactorTrainer, input_shape: Sequence[int],
-           removed: Optional[Mapping[str, np.ndarray]] = None, align: int = ALIGN) -> Shrunk:
+           removed: Optional[Mapping[str, np.ndarray]] = None, align: int = Config.shrink_align) -> Shrunk:
     """Cut what is held at zero out of a network in training; ``trainer`` goes on with what is left.
 
     Weights, running statistics, momenta, the number of updates and the schedule carry over, so the smaller network
@@ -34,26 +33,30 @@ def shrink(net: gluon.HybridBlock, trainer: FactorTrainer, input_shape: Sequence
     align : int
         Keep as many zeros as make the width of each layer a multiple of it: a VGG-16 of 16 to 128 channels without 30 %
         of its neurons trained 1.4 times as slowly as the whole network with widths as they came, and 1.3 times as fast
-        with multiples of 16 (CPU with AVX-512).
+        with multiples of 16, the channels in a block of oneDNN's layout (CPU with AVX-512).
 
     Returns
     -------
     Shrunk
-        Train with its ``net``, hybridized like the network before. ``net`` itself keeps the values of this moment,
-        until ``restore()`` brings them up to date; it returns ``net``, for ``compact`` or ``save_parameters``.
+        Train with its ``net``, hybridized like the network before. ``net`` itself follows: ``compact``,
+        ``save_parameters`` and whatever else reads its parameters gets what the smaller network has learnt by then.
 
     Raises
     ------
     SSSError
-        A factor that is to be removed is not 0, or the network computes a weight in a way that cannot be cut.
+        A factor that is to be removed is not 0, or the network computes a weight in a way that cannot be cut. The
+        first call finds that out for all structures that γ can remove.
 
     Examples
     --------
     >>> shrunk = sss.shrink(net, trainer, (1, 3, 32, 32))
     >>> output = shrunk.net(images)
-    >>> small = sss.compact(shrunk.restore(), (1, 3, 32, 32))
+    >>> small = sss.compact(net, (1, 3, 32, 32))
     """
-    before = trainer.shrunk or Shrunk(net, input_shape, {}, align)
+    if trainer.shrunk is None:
+        refuse_uncuttable(net, input_shape, trainer.gamma_multipliers, align)
+        trainer.shrunk = Shrunk(net, input_shape, {}, align)
+    before = trainer.shrunk
     shrunk = before.without(trainer.held if removed is None else removed, align)
     if shrunk is not before:
         trainer.rebind(shrunk.parameters, shrunk.kept, shrunk.removed)

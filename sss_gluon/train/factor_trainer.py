@@ -14,6 +14,7 @@ from .buckets import GradientBuckets, all_fresh, set_stale
 from .factor_control import FactorControl
 from .precision import LOSS_SCALE, LossScaler, overflow
 
+FOLDED = '@folded'              # is among the saved states after fold_factors
 MASTER = '@float32'             # suffix of the float32 copy of a float16 weight in the saved states
 HELD, REMOVED = '@held', '@removed'     # suffixes of the masks of a factor
 
@@ -201,10 +202,15 @@ class FactorTrainer(FactorControl, gluon.Trainer):
         self._bind()
 
     def states(self) -> Dict[str, np.ndarray]:
-        """{structural name: momentum} of all trained parameters, ``num_update``, and the loss scale if any."""
+        """{structural name: momentum} of all trained parameters, ``num_update``, and what else the next step needs.
+
+        That is the loss scale if any, what is held and removed, and whether the factors are folded.
+        """
         self._refuse_on_kvstore()
         mx.nd.waitall()
         arrays = {'num_update': np.asarray(self.optimizer.num_update)}
+        if not self.optimizer.train_factors:
+            arrays[FOLDED] = np.array(1, 'uint8')
         states = self._updaters[0].states
         for index, (name, (whole, trained)) in enumerate(zip(self.names, self._whole)):
             if index in states:
@@ -228,6 +234,7 @@ class FactorTrainer(FactorControl, gluon.Trainer):
         if 'num_update' not in arrays:
             raise SSSError(f'{source}: num_update is missing, so these are not the states of an apgnag trainer')
         updates, scale = int(arrays.pop('num_update')), arrays.pop(LOSS_SCALE, None)
+        folded = arrays.pop(FOLDED, None) is not None
         index = {name: i for i, name in enumerate(self.names)}
         held, removed = ({name: arrays.pop(self.names[i] + suffix).astype(bool) for name, i in self.factors.items()
                           if self.names[i] + suffix in arrays} for suffix in (HELD, REMOVED))
@@ -258,6 +265,7 @@ class FactorTrainer(FactorControl, gluon.Trainer):
                 updater.states_synced[index[name]] = True
         optimizer = self.optimizer
         optimizer.begin_num_update = optimizer.num_update = updates
+        optimizer.train_factors = not folded
         for counts in optimizer._all_index_update_counts.values():
             counts.clear()
         self.removed = self.removed or removed      # what its own network lacks goes before what the file says

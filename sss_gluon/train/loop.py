@@ -8,7 +8,7 @@ import time
 from collections import deque
 from contextlib import nullcontext
 from dataclasses import replace
-from typing import Callable, Deque, List, Tuple
+from typing import Callable, Deque, List, Mapping, Tuple
 
 import mxnet as mx
 import numpy as np
@@ -148,8 +148,8 @@ class Training:
         self.augmentation = augmentation
         self.factors = scaling_factors(whole)
         self.trainer = make_trainer(
-            whole, gamma=config.gamma, learning_rate=config.learning_rate, momentum=config.momentum,
-            wd=config.weight_decay, kvstore=self.workers.store or config.kvstore, gamma_mult=config.gamma_mult,
+            whole, gamma=config.gamma if self.factors else 0.0, learning_rate=config.learning_rate,
+            momentum=config.momentum, wd=config.weight_decay, kvstore=self.workers.store or config.kvstore, gamma_mult=config.gamma_mult,
             gamma_weighting=config.gamma_weighting, input_shape=self.input_shape,
             lr_scheduler=make_schedule(config, len(self.batches)), non_negative=config.non_negative,
             clip_gradient=config.clip_gradient, loss_scaler=precision.loss_scaler(config.precision))
@@ -167,6 +167,10 @@ class Training:
         """The network that computes, which may be smaller than the whole."""
         return self.network.net
 
+    def shrink(self, removed: Mapping[str, np.ndarray]) -> None:
+        """Go on without some structures, which are held at zero."""
+        self.network = shrink(self.network.whole, self.trainer, self.input_shape, removed, self.config.shrink_align)
+
     # Resuming and saving
 
     def resume(self) -> None:
@@ -175,7 +179,7 @@ class Training:
                                self.regularizer)
         if position is not None:
             if self.trainer.removed:
-                self.network = shrink(self.network.whole, self.trainer, self.input_shape, self.trainer.removed)
+                self.shrink(self.trainer.removed)
             if position.step >= len(self.batches):
                 raise SSSError(f'{checkpoints(self.run.checkpoints)[-1]} was written at step {position.step}, but an '
                                f'epoch has {len(self.batches)} steps: it belongs to other data')
@@ -188,7 +192,7 @@ class Training:
             self.metrics.measure(self.regularizer.values())
 
     def save(self) -> None:
-        save_checkpoint(self.run.checkpoints, self.network.restore(), self.trainer, self.position, self.config,
+        save_checkpoint(self.run.checkpoints, self.network.whole, self.trainer, self.position, self.config,
                         self.config.keep_checkpoints, self.workers, self.regularizer)
 
     # One epoch
@@ -301,12 +305,11 @@ class Training:
         begin = time.monotonic()
         removed = self.regularizer.to_remove() if epoch + 1 < self.config.epochs else None
         if removed:
-            self.network = shrink(self.network.whole, self.trainer, self.input_shape, removed)
+            self.shrink(removed)
         settle_statistics(self)
         held = self.data.validation or self.data.test
         result = evaluate_images(self.net, held, self.augmentation, self.config.batch_size, self.devices,
                                  self.workers)
-        self.network.restore()
         self.evaluation_seconds = time.monotonic() - begin
         trained = Accuracy(self.position.loss_sum / self.images, self.position.correct / self.images, float('nan'),
                            self.images)

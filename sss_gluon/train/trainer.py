@@ -1,6 +1,7 @@
 """``make_trainer``: the trainer of a network, with one optimizer for weights and factors."""
 from __future__ import annotations
 
+import warnings
 from typing import Dict, Optional, Sequence, Set
 
 import mxnet as mx
@@ -24,9 +25,9 @@ def make_trainer(net: gluon.Block, gamma: float = 0.01, learning_rate: Optional[
     Parameters
     ----------
     net : mxnet.gluon.Block
-        Initialised. A network without factors is trained with NAG alone.
+        The network itself, initialised. One without factors is trained with NAG alone.
     gamma : float
-        Sparsity strength γ.
+        Sparsity strength γ; 0 says that a network without factors is meant to have none.
     learning_rate, momentum, wd : float
         For weights and factors alike, except that factors are not decayed. The learning rate defaults to that of
         ``lr_scheduler``, else 0.1. The multipliers ``lr_mult`` and ``wd_mult`` of the parameters are respected.
@@ -61,7 +62,19 @@ def make_trainer(net: gluon.Block, gamma: float = 0.01, learning_rate: Optional[
     Returns
     -------
     FactorTrainer
+
+    Warns
+    -----
+    UserWarning
+        ``gamma`` is not 0, and the network has no factors.
     """
+    if not isinstance(net, gluon.Block):
+        raise SSSError(f'make_trainer needs the network itself, make_trainer(net, ...), to find its scaling factors; '
+                       f'{type(net).__name__} is not a network')
+    factors = scaling_factors(net)
+    if gamma and not factors:
+        warnings.warn(f'{type(net).__name__} has no scaling factors, so gamma={gamma} has no effect; give it some with '
+                      f'sss.add_factors(net, input_shape=...) first, or pass gamma=0', stacklevel=2)
     named = named_parameters(net)
     if isinstance(kvstore, str) and 'dist' not in kvstore and len(named[0][1].list_ctx()) == 1:
         update_on_kvstore = False
@@ -78,7 +91,7 @@ def make_trainer(net: gluon.Block, gamma: float = 0.01, learning_rate: Optional[
                        f'give one of them')
     multipliers = gamma_multipliers(net, gamma_mult, gamma_weighting, input_shape)
     position = {id(parameter): i for i, (_, parameter) in enumerate(named)}
-    index = {factor.name: position[id(factor.parameter)] for factor in scaling_factors(net)}
+    index = {factor.name: position[id(factor.parameter)] for factor in factors}
     optimizer = mx.optimizer.create(
         'apgnag', factors=index.values(), gamma=gamma, gamma_mult={index[n]: m for n, m in multipliers.items()},
         momentum=momentum, non_negative=non_negative, learning_rate=learning_rate, wd=wd,

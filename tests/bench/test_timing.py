@@ -1,4 +1,6 @@
 """Turns that rotate, warm-up that is not kept, ratios by hand."""
+import itertools
+
 import mxnet as mx
 import numpy as np
 import pytest
@@ -20,6 +22,14 @@ def test_functions_are_called_in_turn_and_the_order_rotates():
     assert ''.join(calls) == 'abc' 'bca' 'cab' 'abc'        # the first round is the warm-up
     assert {name: seconds.tolist() for name, seconds in found.items()} \
         == {'a': [6.0, 8.0, 10.0], 'b': [4.0, 9.0, 11.0], 'c': [5.0, 7.0, 12.0]}
+
+
+@pytest.mark.parametrize('lasting, rounds', [(0.0, 4), (0.5, 4), (2.95, 10), (1e9, 4 * timing.MOST)])
+def test_short_functions_get_more_rounds(lasting, rounds):
+    """Calls of 0.1 and 0.2 s: as many as fill the time, or as were asked for. What delays a call does not count."""
+    delays = itertools.cycle([0.0, 5.0])
+    found = interleaved({'a': lambda: 0.1, 'b': lambda: 0.2 + next(delays)}, 4, pause=0, lasting=lasting)
+    assert {len(seconds) for seconds in found.values()} == {rounds}
 
 
 def test_ratio_of_medians_and_quartiles_of_the_rounds():

@@ -30,13 +30,14 @@ class SimulatedTrainer:
         λ at the start, and −∂L/∂λ, constant, of all structures.
     """
 
-    def __init__(self, net, values, resistance=0.0, gamma=0.01, rate=0.01, momentum=0.9, multipliers=None):
+    def __init__(self, net, values, resistance=0.0, gamma=0.01, rate=0.01, momentum=0.9, multipliers=None,
+                 schedule=None):
         factors = sss.scaling_factors(net)
         self.sizes = [factor.parameter.shape[0] for factor in factors]
         self.names = [factor.name for factor in factors]
         self.gamma_multipliers = {name: (multipliers or {}).get(name, 1.0) for name in self.names}
         self.gamma, self.learning_rate = gamma, rate
-        self.optimizer = SimpleNamespace(momentum=momentum, train_factors=True)
+        self.optimizer = SimpleNamespace(momentum=momentum, train_factors=True, lr_scheduler=schedule, num_update=0)
         self.values, self.velocity = np.array(values, float), np.zeros(sum(self.sizes))
         self.resistance = np.broadcast_to(resistance, self.values.shape)
         self.held, self.pressure = np.zeros(self.values.size, bool), np.ones(self.values.size)

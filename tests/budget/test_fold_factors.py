@@ -117,6 +117,31 @@ def test_the_function_stays_the_same(build, stay, powers, fill, batch):
     assert not np.array_equal(outputs(), expected)      # the weights train on
 
 
+def test_folded_factors_stay_where_they_are_in_another_process(fill, batch, tmp_path):
+    """States that were saved after fold_factors say so; those from before let them train again."""
+    def new():
+        net = prepared(Net, fill, True)
+        return net, sss.make_trainer(net, gamma=0.1, learning_rate=0.1)
+
+    def moved(net, trainer):
+        before = trainer.factor_values()
+        with autograd.record():
+            loss = (net(batch(*SHAPE)) ** 2).sum()
+        loss.backward()
+        trainer.step(4)
+        return any(not np.array_equal(value, before[name]) for name, value in trainer.factor_values().items())
+    net, trainer = new()
+    assert moved(net, trainer)
+    trainer.save_states(str(tmp_path / 'before'))
+    trainer.fold_factors()
+    trainer.save_states(str(tmp_path / 'after'))
+    again, other = new()
+    other.load_states(str(tmp_path / 'after'))
+    assert not moved(net, trainer) and not moved(again, other)
+    other.load_states(str(tmp_path / 'before'))
+    assert moved(again, other)
+
+
 def test_the_float32_copy_of_a_float16_weight_is_folded(fill):
     net = fill(sss.ScaledConv2D(3, 1, in_channels=3, kind='neuron', use_bias=False))
     net.cast('float16')

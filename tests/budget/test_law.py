@@ -1,6 +1,7 @@
 """The law of Budget on simulated factors: when γ rises and falls, which structure goes, and what never goes."""
 import numpy as np
 import pytest
+from mxnet.lr_scheduler import CosineScheduler, MultiFactorScheduler
 from simulated import SimulatedTrainer, equal_costs, named
 
 from sss_gluon import SSSError
@@ -167,6 +168,18 @@ def test_states_continue_bit_for_bit():
         assert whole[0].values.tolist() == continued[0].values.tolist()
 
 
+def test_a_longer_run_continues_the_search_that_it_began():
+    """Its pace stays, bit for bit, although the new run would have searched for longer."""
+    whole, longer = search(steps=300), search(steps=2000)
+    run(whole[1], whole[0], 100)
+    longer[0].__dict__.update({key: np.copy(value) for key, value in whole[0].__dict__.items()
+                               if isinstance(value, np.ndarray)})
+    longer[1].set_states(whole[1].states())
+    first, second = (run(budget, trainer, 400) for trainer, budget in (whole, longer))
+    assert [row[:2] for row in first] == [row[:2] for row in second] and whole[1].met
+    assert longer[1].planned == whole[1].planned
+
+
 @pytest.mark.parametrize('name', ['held', 'values', 'share', 'deadline'])
 def test_states_of_another_budget_are_refused(name):
     _, budget = search()
@@ -184,6 +197,19 @@ def test_a_budget_below_the_floor_is_refused():
     for target, steps, words in ((0, 10, 'a budget of 0 is'), (1.01, 10, '1.01'), (0.5, 0, 'search of 0 steps')):
         with pytest.raises(SSSError, match=words):
             search(target=target, steps=steps)
+
+
+def test_a_search_that_ends_at_a_rate_of_almost_zero_is_refused():
+    """Cosine: at 0.9 of its length 2.4 % of the rate are left, at 0.98 0.1 %. The schedule itself does not run."""
+    for wait, steps in ((0, 98), (48, 50), (0, 150)):
+        with pytest.raises(SSSError, match=f'search of {steps} steps ends at a learning rate of'):
+            net = named(*BLOCKS)
+            Budget(net, SimulatedTrainer(net, [0.6] * 6, schedule=CosineScheduler(100, base_lr=0.1)), SHAPE, 0.5, steps,
+                   equal_costs, wait=wait)
+    falls = MultiFactorScheduler([50, 80], factor=0.1, base_lr=0.1)
+    trainer, budget = search(steps=90, schedule=falls)
+    assert falls(1) == 0.1
+    search(steps=90, schedule=CosineScheduler(100, base_lr=0.1))
 
 
 def test_all_of_it_is_met_at_once():

@@ -9,6 +9,7 @@ from mxnet.gluon import nn
 from twins import Twins
 
 import sss_gluon as sss
+from sss_gluon.methods import train
 from sss_gluon.structures.shrink import Shrunk
 
 SHAPE = (6, 3, 8, 8)
@@ -273,3 +274,42 @@ def test_what_cannot_be_cut_is_refused(name):
     with pytest.raises(sss.SSSError) as error:
         Shrunk(net, SHAPE, {'0': TWO_OF_FOUR})
     assert '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize('name', REFUSED)
+def test_the_first_call_finds_out(name):
+    """Before anything is zero; what γ does not reach is never cut."""
+    net = filled(Case(REFUSED[name], {}, {}))
+    with pytest.raises(sss.SSSError, match='cannot be cut|be cut while the network trains'):
+        sss.shrink(net, sss.make_trainer(net), SHAPE, align=1)
+    assert sss.shrink(net, sss.make_trainer(net, gamma_mult={'': 0}), SHAPE, align=1).net is net
+
+
+NORMED = '''
+from mxnet.gluon import nn
+from sss_gluon import ScaledConv2D
+
+
+class Normed(ScaledConv2D):
+    def hybrid_forward(self, F, x, weight, factor, bias=None):
+        return super().hybrid_forward(F, x, F.broadcast_div(weight, F.norm(weight).reshape((1, 1, 1, 1))), factor, bias)
+
+
+def net(classes, in_channels):
+    net = nn.HybridSequential()
+    with net.name_scope():
+        net.add(Normed(8, 3, in_channels=in_channels, kind='neuron'), nn.Dense(classes, in_units=8 * 36))
+    return net
+'''
+
+
+def test_a_run_that_cannot_shrink_is_refused_before_its_first_step(small, tmp_path, monkeypatch):
+    (tmp_path / 'normed.py').write_text(NORMED, 'utf-8')
+    monkeypatch.syspath_prepend(str(tmp_path))
+    settings = dict(model='normed:net', model_options={}, epochs=2, search=0.5, target_macs=0.5)
+    config = small(tmp_path / 'run', **settings, shrink_align=1)
+    with pytest.raises(sss.SSSError, match='train without shrink'):
+        train(config, lambda line: None)
+    assert not (tmp_path / 'run/metrics.csv').exists()
+    run = train(small(tmp_path / 'other', **settings, shrink=False), lambda line: None)
+    assert float(run.metrics.rows()[-1]['held_left']) <= 0.5

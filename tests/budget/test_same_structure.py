@@ -12,7 +12,7 @@ from sss_gluon.train.config import save_config
 
 # without BatchNorm, so that a batch can be split without a difference
 PLAIN = dict(model='own_nets:plain', model_options={}, epochs=5, search=0.6, gamma=0.1, target_macs=0.5)
-PATIENT = dict(PLAIN, target_macs=None, gamma=0.3, shrink=True, patience=10)
+PATIENT = dict(PLAIN, target_macs=None, search=0.15, gamma=0.3, shrink=True, patience=10)
 CASES = {
     'two devices': dict(devices=['cpu0', 'cpu1']),
     'two parts': dict(grad_accumulation=2),
@@ -54,10 +54,10 @@ def test_a_run_that_is_divided_is_the_run_of_one(case, alone, configure):
 def test_without_a_target_too(configure, own_nets, monkeypatch):
     """Two devices that shrink, and one that only holds."""
     cuts, cut = [], loop.shrink
-    monkeypatch.setattr(loop, 'shrink', lambda *arguments: (cuts.append(1), cut(*arguments))[1])
+    monkeypatch.setattr(loop, 'shrink', lambda *arguments: (cuts.append(bool(arguments[3])), cut(*arguments))[1])
     one = train(configure('one', **dict(PATIENT, devices=['cpu0', 'cpu1'])), lambda line: None)
-    assert cuts
-    monkeypatch.setattr(loop, 'shrink', lambda net, trainer, shape, removed: Shrunk(net, shape, {}))
+    assert any(cuts)
+    monkeypatch.setattr(loop, 'shrink', lambda net, trainer, shape, removed, align: Shrunk(net, shape, {}))
     assert_the_same(train(configure('other', **PATIENT), lambda line: None), one)
 
 
@@ -84,6 +84,25 @@ def test_workers_are_the_run_of_one(workers, alone, small, own_nets, command, tm
     assert_the_same(RunFolder(tmp_path / 'run'), alone)
 
 
+STOPPED = '''
+import os, signal, sys
+from sss_gluon.cli import main
+from sss_gluon.train.loop import Training
+
+once = Training.step
+
+
+def then_stop(self, epoch, step, *batch):
+    if (epoch, step) == (2, 4):
+        os.kill(os.getpid(), signal.SIGTERM)
+    return once(self, epoch, step, *batch)
+
+
+Training.step = then_stop
+sys.exit(main(['train', sys.argv[1]]))
+'''
+
+
 def bfloat16_works():
     try:
         precision.check_bfloat16()
@@ -95,16 +114,21 @@ def bfloat16_works():
 @pytest.mark.slow
 @pytest.mark.xdist_group('bfloat16')
 @pytest.mark.skipif(not bfloat16_works(), reason='bfloat16 needs oneDNN and a CPU with AVX-512')
-@pytest.mark.parametrize('settings', [MIXED, dict(MIXED, target_macs=None, shrink=True, patience=12, gamma=0.1)],
+@pytest.mark.parametrize('settings', [
+    MIXED, dict(MIXED, target_macs=None, search=0.15, shrink=True, patience=12, gamma=0.1)],
                          ids=['target', 'patience'])
 def test_bfloat16(settings, small, command, tmp_path):
-    """To the end, with cuts; stopped and continued."""
-    config = small('run', **dict(settings, precision='bfloat16', image_size=16))
-    (tmp_path / 'config.yaml').write_text(save_config(config), 'utf-8')
-    for verb in ('train', 'prune'):
-        done = command(['-m', 'sss_gluon.cli', verb, 'config.yaml' if verb == 'train' else 'run'], tmp_path)
+    """To the end, with cuts; stopped in the third epoch and continued, it is the same run bit for bit."""
+    for name in ('whole', 'run'):
+        config = small(name, **dict(settings, precision='bfloat16', image_size=16))
+        (tmp_path / f'{name}.yaml').write_text(save_config(config), 'utf-8')
+    stopped = command(['-c', STOPPED, 'run.yaml'], tmp_path)
+    assert stopped.returncode == 143 and 'in epoch 3 after step 5' in stopped.stderr, stopped.stdout + stopped.stderr
+    for arguments in (['train', 'whole.yaml'], ['train', 'run'], ['prune', 'run']):
+        done = command(['-m', 'sss_gluon.cli', *arguments], tmp_path)
         assert done.returncode == 0, done.stdout + done.stderr
     run = RunFolder(tmp_path / 'run')
+    assert run.metrics.path.read_bytes() == RunFolder(tmp_path / 'whole').metrics.path.read_bytes()
     last = run.metrics.rows()[-1]
     assert int(last['held']) > 0 and float(last['held_left']) <= (settings['target_macs'] or 0.999)
     arrays, _ = read_checkpoint(checkpoints(run.checkpoints)[-1])

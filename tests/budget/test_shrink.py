@@ -121,4 +121,22 @@ def test_only_what_is_zero_can_be_cut_out(loop):
     mine = loop()
     with pytest.raises(sss.SSSError, match='stage1.0.conv2 is not 0'):
         sss.shrink(mine.net, mine.trainer, mine.shape, {'stage1.0.conv2': np.array([True])})
-    assert mine.trainer.shrunk is None and len(mine.epoch(0)) == EPOCH
+    assert mine.trainer.shrunk.net is mine.net and len(mine.epoch(0)) == EPOCH
+
+
+def test_other_widths_may_be_asked_for_between_two_calls(loop):
+    """Multiples of 4, all that can go, multiples of 4 again: each time it trains as the whole network would."""
+    held = {'stage3.0.norm2': np.arange(8) > 0}
+    pair = [loop(kinds=('neuron',), gamma=0) for _ in range(2)]
+    for mine in pair:
+        mine.trainer.hold(held)
+    for seed, (align, width) in enumerate([(4, 4), (1, 1), (1, 1), (4, 4)]):
+        shrunk = sss.shrink(pair[0].net, pair[0].trainer, pair[0].shape, align=align)
+        pair[0].running = shrunk.net
+        assert shrunk.parameters['stage3.0.norm2.gamma'].shape == (width,)
+        found, expected = ([mine.step(random) for random in [np.random.RandomState(seed)] for _ in range(2)]
+                           for mine in pair)
+        np.testing.assert_allclose(found, expected, rtol=1e-3)
+        same = pair[1].net._collect_params_with_prefix()        # rounding grows from step to step
+        for name, parameter in shrunk.parameters.items():
+            parameter.set_data(mx.nd.array(same[name].data().asnumpy()[shrunk.kept[name]]))

@@ -11,6 +11,7 @@ from mxnet import gluon
 
 from sss_gluon.deploy import evaluate_exported, export, load_run, prune
 from sss_gluon.errors import SSSError
+from sss_gluon.graph import inference
 from sss_gluon.graph.ir import Program
 from sss_gluon.methods import train
 from sss_gluon.train import RunFolder
@@ -128,10 +129,10 @@ def test_what_is_wrong_is_not_kept(run, monkeypatch):
         return Program(program.outputs, dict(program.values, **{name: program.values[name] + 0.01}),
                        program.input_shape)
 
-    monkeypatch.setattr(formats, 'for_inference', wrong)
+    monkeypatch.setattr(inference, 'for_inference', wrong)
     with pytest.raises(SSSError, match='the network for inference differs by .* of the largest output'):
         export(run.path, log=quiet)
-    monkeypatch.setattr(formats, 'verify', lambda *arguments: 0)        # then the real images notice
+    monkeypatch.setattr(inference, 'verify', lambda *arguments: 0)        # then the real images notice
     with pytest.raises(SSSError, match='on test images the exported network differs by .* than rounding'):
         export(run.path, log=quiet)
     assert files(run) == sorted(before)

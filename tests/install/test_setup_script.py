@@ -107,7 +107,8 @@ def test_quickstart_runs_the_whole_chain(machine):
     done = machine.run()
     commands = [c.split(' ', 1)[1] for c in done.calls if c.startswith('sss-gluon ')]
     assert [c.split()[0] for c in commands] == ['train', 'train', 'prune', 'evaluate']
-    shown = done.stdout.splitlines()
+    assert max(len(line) for line in done.stdout.splitlines() if 'sss-gluon ' in line) <= 80
+    shown = re.sub(r' \\\n +', ' ', done.stdout).splitlines()
     assert [line for line in shown if line.startswith('+ ')] == [f'+ sss-gluon {c}' for c in commands]
     assert [line for line in shown if line][-2] == str(machine.clone / 'runs' / 'quickstart' / 'loss.png')
     assert shown[-1] == f'+ sss-gluon {commands[-1]}'       # whose closing lines say what it was worth

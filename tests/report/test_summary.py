@@ -93,6 +93,10 @@ def test_paths_of_a_runs_own_seed_do_not_tell_seeds_apart(summaries):
     found = summaries(**{f's{i}': dict(settings, seed=0, source=f'runs/plan/{name}-seed0/')
                          for i, name in enumerate(('first', 'second'))})
     assert sorted(s.setting for s in found) == ['MACs 0.5, source first', 'MACs 0.5, source second']
+    found = summaries(**{f't{i}': dict(settings, seed=0, source=f'runs/{name}-seed0')
+                         for i, name in enumerate(('vgg16-a-strength0.01', 'vgg16-a-strength0.02', 'v2-a-seed9'))})
+    assert sorted(s.setting for s in found) == [
+        f'MACs 0.5, source {words}' for words in ('strength 0.01', 'strength 0.02', 'v2-seed 9')]
 
 
 def test_runs_matched_to_others_are_one_line_whatever_these_have_left(summaries):
@@ -101,7 +105,7 @@ def test_runs_matched_to_others_are_one_line_whatever_these_have_left(summaries)
     found = summaries(**{f'{gamma}-{seed}': dict(settings, seed=seed, macs=(100, 40 + 20 * seed),
                                                  source=f'r/dense-{seed}', match=f'runs/sss-gamma{gamma}-seed{seed}')
                          for gamma in (0.1, 0.2) for seed in (0, 1)})
-    assert [s.setting for s in found] == [f'equal MACs, match gamma{gamma}' for gamma in (0.1, 0.2)]
+    assert [s.setting for s in found] == [f'equal MACs, match γ {gamma}' for gamma in (0.1, 0.2)]
     assert all(s.macs == pytest.approx((50, math.sqrt(200), 2)) for s in found)
     found, = summaries(**{f'one-{seed}': dict(settings, seed=seed, match=f'runs/a-seed{seed}') for seed in (0, 1, 2)})
     assert (found.label, found.seeds) == ('l1 block, equal MACs', [0, 1, 2])

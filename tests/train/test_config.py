@@ -5,7 +5,7 @@ import pytest
 
 from sss_gluon.errors import SSSError
 from sss_gluon.train import Config, load_config
-from sss_gluon.train.config import KEYS, check, differences, overrides, save_config
+from sss_gluon.train.config import KEYS, TARGETS, check, differences, overrides, save_config
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 SHIPPED = sorted(path for path in CONFIGS.rglob('*.yaml') if path.parent.name != 'plans')
@@ -99,6 +99,21 @@ def test_a_rate_that_would_fall_after_the_end_is_refused():
     assert load_config(None, ['epochs=30', 'lr_decay_epochs=[0.5,0.75]']).lr_decay_epochs == [0.5, 0.75]
     for mode in ('constant', 'cosine'):
         assert load_config(None, ['epochs=30', 'lr_decay_epochs=[120,160,200]', f'lr_mode={mode}']).epochs == 30
+
+
+def test_a_target_replaces_that_of_the_file(tmp_path):
+    """And a file that of its base; what one place says twice stays an error."""
+    first = write(tmp_path / 'first.yaml', 'target_macs: 0.5\n')
+    second = write(tmp_path / 'second.yaml', 'base: first.yaml\ntarget_params: 0.3\n')
+    for path, given, expected in ((first, [], (0.5, None, None, None)), (second, [], (None, None, 0.3, None)),
+                                  (second, ['target_latency=0.7'], (None, None, None, 0.7)),
+                                  (second, ['match=runs/a'], (None, 'runs/a', None, None)),
+                                  (second, ['target_params=null'], (None, None, None, None)),
+                                  (second, ['epochs=3'], (None, None, 0.3, None))):
+        config = load_config(path, given)
+        assert tuple(getattr(config, key) for key in TARGETS) == expected
+    with pytest.raises(SSSError, match='target_macs and target_params'):
+        load_config(first, ['target_macs=0.4', 'target_params=0.3'])
 
 
 @pytest.mark.parametrize('setting, nearest', [('lr_mode=steps', 'step'), ('lr_mode=cos', 'cosine'),

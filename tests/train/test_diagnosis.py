@@ -10,7 +10,7 @@ from sss_gluon import scaling_factors
 from sss_gluon.deploy import prune
 from sss_gluon.methods import diagnosis as diagnosis_module
 from sss_gluon.methods import train
-from sss_gluon.methods.diagnosis import Pressure, explain, mean_gradients, smallest
+from sss_gluon.methods.diagnosis import Pressure, explain, explain_collapse, mean_gradients, smallest
 from sss_gluon.train import RunFolder
 from sss_gluon.train.loop import Training
 from sss_gluon.train.method import Method
@@ -206,13 +206,25 @@ def test_a_run_in_which_everything_goes_says_so(configure):
     alive = [int(row['blocks_alive']) for row in run.metrics.rows()]
     assert alive[0] == 0 and [line for line in lines if 'warning' in line] == [lines[1], lines[-1]]
     assert lines[1] == 'warning: after epoch 1 all 3 blocks are gone'
-    assert re.search('all 3 blocks are gone.*try gamma=10, .*find-gamma', lines[-1])
+    assert re.search('all 3 blocks are gone.*try gamma=10; .*find-gamma.*target_macs=', lines[-1])
     assert (run.path / 'diagnosis.txt').read_text('utf-8') == lines[-1] + '\n'
     logged = []
     assert prune(run.path, logged.append).collapsed == 'all 3 blocks are gone' and logged == lines[-1:]
     again = []
     train(configure(epochs=4, gamma=20.0, factors=['block']), again.append)        # it was known before
     assert [line.startswith('warning') for line in again if 'warning' in line] == [True] and again[-1] == lines[-1]
+
+
+def test_a_budget_that_takes_everything_names_a_larger_one(configure):
+    said = []
+    train(configure(epochs=3, factors=['block'], search=0.7, target_macs=0.13), said.append)
+    assert 'all 3 blocks are gone' in said[-1] and said[-1].endswith('try target_macs=0.26')
+
+
+@pytest.mark.parametrize('setting, value, advice', [
+    ('gamma', 0.3, 'gamma=0.15; or'), ('target_macs', 0.1, 'target_macs=0.2'), ('target_latency', 0.8, 'latency=0.9')])
+def test_what_is_tried_next(setting, value, advice):
+    assert advice in explain_collapse('all 3 blocks are gone', setting, value)
 
 
 def test_a_penalty_that_removes_everything_says_so(configure):

@@ -1,0 +1,92 @@
+"""Every operator in ``onnx_cases``: ONNX Runtime computes what MXNet does, at batch sizes that the export did not see."""
+import mxnet as mx
+import numpy as np
+import pytest
+from onnx_cases import CASES
+
+from sss_gluon.errors import SSSError
+from sss_gluon.graph.ir import Program, from_symbol
+from sss_gluon.graph.onnx import write_onnx
+from sss_gluon.graph.onnx_operators import TRANSLATIONS
+
+onnx = pytest.importorskip('onnx')
+runtime = pytest.importorskip('onnxruntime')
+
+
+def build(case, shape=(1, 4, 6, 6)):
+    values, random = {}, np.random.RandomState(0)
+
+    def parameter(name, given):
+        value = random.standard_normal(given) if isinstance(given, tuple) else given
+        values[name] = np.asarray(value, 'int32' if getattr(given, 'dtype', None) == np.int32 else 'float32')
+        return mx.sym.var(name)
+
+    symbol = case(mx.sym.var('data'), parameter)
+    return Program(from_symbol(symbol), values, shape)
+
+
+def agree(program, path, sizes=(2, 5)):
+    session = runtime.InferenceSession(str(path), providers=['CPUExecutionProvider'])
+    for size in sizes:
+        x = np.random.RandomState(size).standard_normal((size,) + program.input_shape[1:]).astype('float32')
+        found = session.run(None, {'data': x})
+        for a, b in zip(program.run(x), found):
+            assert a.shape == b.shape
+            np.testing.assert_allclose(b, a, rtol=0, atol=1e-4 * max(np.abs(a).max(), 1e-30))
+
+
+@pytest.mark.parametrize('name', CASES)
+def test_the_same_outputs(name, tmp_path):
+    program = build(CASES[name])
+    assert write_onnx(program, tmp_path / 'net.onnx') < 1e-5
+    agree(program, tmp_path / 'net.onnx')
+
+
+def test_every_translation_is_a_case():
+    used = {node.op for case in CASES.values() for node in build(case).nodes()}
+    assert TRANSLATIONS.keys() <= used
+
+
+def test_a_larger_batch_in_the_trace(tmp_path):
+    """Sizes that equal the batch size, or depend on it, are told from those that are constant."""
+    for name in ('reshape -4 of the batch', 'channel shuffle', 'broadcast_like of the batch', 'slice_like'):
+        program = build(CASES[name], (4, 4, 6, 6))
+        write_onnx(program, tmp_path / 'net.onnx')
+        agree(program, tmp_path / 'net.onnx', (1, 4, 6))
+
+
+@pytest.mark.parametrize('case, sizes', [
+    (lambda x, p: mx.sym.reshape(x, (0, -1)), ['N', 144]),
+    (lambda x, p: mx.sym.reshape(x, (-1, 36)), [None, 36]),         # 4 N
+    (lambda x, p: mx.sym.reshape(x, (1, -1)), [1, None]),
+])
+def test_names_of_sizes(case, sizes, tmp_path):
+    write_onnx(build(case), tmp_path / 'net.onnx')
+    given, = onnx.load(str(tmp_path / 'net.onnx')).graph.output
+    assert [size.dim_param or size.dim_value or None for size in given.type.tensor_type.shape.dim] == sizes
+
+
+def wrong(case):
+    """A network in which one operator is computed wrongly by MXNet's exporter, or by ours, between right ones."""
+    return lambda x, p: mx.sym.relu(case(mx.sym.broadcast_add(x, p('shift', (1, 4, 1, 1))), p))
+
+
+@pytest.mark.parametrize('operator', ['Softsign', 'Neg'])
+def test_the_first_wrong_operator_is_named(operator, tmp_path, monkeypatch):
+    monkeypatch.setitem(TRANSLATIONS, 'sign', lambda w: w(operator, w.x))
+    program = build(wrong(lambda x, p: mx.sym.sign(x, name='turn') * 2))
+    with pytest.raises(SSSError, match=r'batch of 1 .* it first differs in sign\(turn\); nothing was written'):
+        write_onnx(program, tmp_path / 'net.onnx')
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize('case, message', [
+    (lambda x, p: mx.sym.gamma(x, name='factorial'), r'gamma\(factorial\) cannot be translated'),
+    (lambda x, p: mx.sym.softmin(x, temperature=2, name='low'), r'softmin\(low\) cannot be translated'),
+    (lambda x, p: mx.sym.Dropout(x, p=0.5, mode='always', name='noise'), r'Dropout\(noise\) cannot be translated'),
+    (lambda x, p: x + mx.sym.zeros((1, 4, 6, 6)), 'takes 1 and not 2'),
+])
+def test_what_has_no_translation(case, message, tmp_path):
+    with pytest.raises(SSSError, match=message):
+        write_onnx(build(case), tmp_path / 'net.onnx')
+    assert list(tmp_path.iterdir()) == []
