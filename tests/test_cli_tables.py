@@ -182,7 +182,7 @@ def test_describe_export():
             Exported('float32', 'ONNX Runtime', ('model.onnx',), 280_073, accuracy, 2e-7, {1: 0.0005, 64: 0.01}),
             Exported('int8', 'MXNet', ('model-int8-symbol.json', 'model-int8-0000.params'), 304_073,
                      accuracy._replace(top1=0.98), 0.04, {1: 0.002, 64: 0.005})]
-    lines = describe_export(rows, 'runs/mine').splitlines()
+    lines = describe_export(rows, 'runs/mine/deploy').splitlines()
     assert [line.split() for line in lines[3:6]] \
         == [['float32', 'MXNet', '-', '99.00%', '3.1e-07', '1.00', '20.00'],
             ['float32', 'ONNX', 'Runtime', '280,073', '99.00%', '2.0e-07', '0.50', '10.00'],

@@ -11,30 +11,30 @@ MODES = (*GRAY_MODES, 'P', 'PA', 'RGB', 'RGBA', 'RGBa', 'RGBX', 'CMYK', 'YCbCr')
 WHITE_IS_ZERO, LARGEST = 262, 281       # TIFF tags: PhotometricInterpretation, MaxSampleValue
 ORIENTATION = 0x0112                    # EXIF tag
 FULL = 65535
-SUSPECT = FULL // 4     # 16 bits per pixel that do not reach this are 14 or fewer bits, of which nothing tells the range
+SUSPECT = FULL // 4     # pixels of 16 bits that do not reach this may hold 14 or fewer, which nothing tells
 
 
 class Rejected(Exception):
     """Why an image file is not used."""
 
 
-def open_image(source) -> Image.Image:
+def open_image(source) -> ImageFile.ImageFile:
     """An image in one of ``FORMATS``, from a path or a file; its pixels are decoded on demand."""
     ImageFile.LOAD_TRUNCATED_IMAGES = False      # importing GluonCV sets it, and truncated images pass
     return Image.open(source, formats=FORMATS)
 
 
-def is_deep(stored: Image.Image) -> bool:
+def is_deep(stored: ImageFile.ImageFile) -> bool:
     """Whether an opened image, not yet decoded, stores 16 bits per channel."""
     return any('16' in str(tile[3]) for tile in stored.tile) or stored.mode.startswith('I') and stored.format == 'PPM'
 
 
-def frames(stored: Image.Image) -> int:
+def frames(stored: ImageFile.ImageFile) -> int:
     """Number of images in a file: more than 1 for animations and for several pages."""
     return getattr(stored, 'n_frames', 1)
 
 
-def upright(stored: Image.Image, mode: str = 'RGB') -> Image.Image:
+def upright(stored: ImageFile.ImageFile, mode: str = 'RGB') -> Image.Image:
     """An opened image, not yet decoded, in 8 bits per channel: upright by its EXIF orientation, without alpha.
 
     Of 16 bits, the upper 8 remain, or those that a TIFF file says it uses. Floating point must lie in 0..1.

@@ -31,6 +31,9 @@ def _plain(program: Program) -> Program:
             return {0: inputs[0]}
         if node.op == 'relu':
             return Node('Activation', node.name, dict(act_type='relu'), inputs)
+        if node.op == 'Pooling' and node.get('global_pool', False):     # INT8 pooling minds the kernel, which is unused
+            kernel = str((1,) * (len(shapes[node.inputs[0]]) - 2))
+            return Node(node.op, node.name, dict(node.attrs, kernel=kernel), inputs)
         if node.op != 'mean' or node.get('axis') != (2, 3) or node.get('exclude', False) \
                 or len(shapes[node.inputs[0]]) != 4:
             return Node(node.op, node.name, node.attrs, inputs, node.extra)

@@ -1,4 +1,4 @@
-"""Pixels of every type: scaled by their real range, or the file is rejected by name, in folders and in packed records."""
+"""Pixels of every type: scaled by their real range, or the file is rejected by name, in folders and when packed."""
 import io
 
 import cv2

@@ -70,6 +70,8 @@ def pooling(kind):
 
 
 LAYERS = {          # what stays in float32 is a list of operators
+    'global pooling of a kernel': (lambda: convolutions(lambda F, x: F.Pooling(
+        x, kernel=(7, 7), stride=(1, 1), global_pool=True, pool_type='max')), []),
     'groups': (lambda: convolutions(lambda F, x: F.relu(x), groups=2), ['Convolution']),
     'depthwise': (lambda: convolutions(lambda F, x: F.relu(x), groups=8), []),
     'one dimension': (lambda: Between(lambda F, x: F.relu(F.reshape(x, (0, 0, -1))), nn.Conv2D(8, 3, in_channels=4),

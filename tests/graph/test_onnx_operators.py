@@ -1,4 +1,4 @@
-"""Every operator in ``onnx_cases``: ONNX Runtime computes what MXNet does, at batch sizes that the export did not see."""
+"""Every operator of ``onnx_cases`` in ONNX Runtime is what MXNet computes, at batch sizes the export did not see."""
 import mxnet as mx
 import numpy as np
 import pytest
