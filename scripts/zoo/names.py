@@ -36,10 +36,12 @@ class Network(NamedTuple):
     @property
     def options(self) -> Dict[str, Any]:
         """What its constructor needs to make it without weights and for this size."""
-        if self.task == 'classification' or self.family == 'hrnet':
-            return {}
-        size = dict(base_size=self.size, crop_size=self.size) if self.task == 'segmentation' else {}
-        return dict(size, pretrained_base=False)
+        options: Dict[str, Any] = {'pretrained': False}
+        if self.task != 'classification' and self.family != 'hrnet':
+            options['pretrained_base'] = False
+        if self.task == 'segmentation' and self.family != 'hrnet':
+            options.update(base_size=self.size, crop_size=self.size)
+        return options
 
 
 def networks(registry: Mapping[str, Callable[..., Any]]) -> List[Network]:

@@ -14,8 +14,8 @@ NEVER = float(np.finfo('float32').min)      # a score below every threshold
 def box_nms(w: Writer) -> Optional[str]:
     """Non-maximum suppression as MXNet has it: rows of one box each, by falling score, then rows of -1.
 
-    Of the ``topk`` rows with the best scores above ``valid_thresh``, those of the background left out, one goes if it overlaps with a better one that
-    stays, and, unless ``force_suppress``, is of the same class.
+    Of the ``topk`` rows with the best scores above ``valid_thresh``, without those of the background, one goes if it
+    overlaps with a better one that stays and, unless ``force_suppress``, is of the same class.
     """
     if w.get('in_format', 'corner') != w.get('out_format', 'corner'):
         return None
