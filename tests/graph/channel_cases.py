@@ -188,6 +188,9 @@ CASES = {
     'the size of a result of zeros': Case(
         lambda x: head(unit(S.slice_like(S.var('grid', shape=(2, 3, 16, 9)), unit(x, 'a', 4), axes=(2, 3)), 'b', 4)),
         {'a': ALL}, {'a': [1, 3], 'b': [4, 3], 'out': [5, 4]}),
+    'a vector of the size of the batch': Case(
+        between(lambda a: S.broadcast_add(a, S.reshape(S.slice_like(S.var('each', shape=(9,)), a, axes=(0,)),
+                                                       (-1, 1, 1, 1)))), {'a': [1]}, KEPT, unhandled=['Reshape']),
     'as many channels as another result': Case(
         between(lambda a: S.slice_like(a, S.slice_axis(a, axis=1, begin=0, end=3))), {'a': [1]},
         {'a': [4, 3], 'b': [4, 3], 'out': [5, 4]}, unhandled=['slice_like']),
