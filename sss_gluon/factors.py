@@ -11,8 +11,8 @@ Function and gradients stay the same, without a multiplication, or a saved tenso
 from __future__ import annotations
 
 import ast
-from functools import lru_cache, reduce
-from typing import Dict, List, Mapping, NamedTuple, Optional
+from functools import reduce
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 from mxnet import gluon
@@ -46,9 +46,9 @@ class ScalingFactor(NamedTuple):
 
 
 class Fold(NamedTuple):
-    """What a factor of a layer is: its kind, and {parameter of the layer that it multiplies: channel axis}."""
+    """A factor of a layer: its kind, and the attributes that hold what it multiplies, along their first axis."""
     kind: str
-    axes: Mapping[str, int]
+    names: Tuple[str, ...]
 
 
 class Scaled(gluon.HybridBlock):
@@ -61,13 +61,13 @@ class Scaled(gluon.HybridBlock):
     ----------
     folds : dict of str to Fold
         {attribute that holds a factor: what it multiplies}; the first factor is ``factor``.
-    unit_gamma : bool
-        The layer was a BatchNorm with ``scale=False``: the factors take the place of its gamma.
+    units : tuple of str
+        Parameters that count as 1: gamma of a BatchNorm with ``scale=False``, whose place the factors take.
     """
     folds: Dict[str, Fold]
-    unit_gamma = False
+    units: Tuple[str, ...] = ()
 
-    def _add_factor(self, kind: str, channels: int, groups: Optional[int], axes: Mapping[str, int]) -> None:
+    def _add_factor(self, kind: str, channels: int, groups: Optional[int]) -> None:
         layer = type(self).__name__
         if kind not in KINDS:
             raise SSSError(f"{layer}: kind {kind!r} is unknown; use one of {', '.join(KINDS)}")
@@ -76,9 +76,9 @@ class Scaled(gluon.HybridBlock):
         if kind == 'group' and (not groups or channels % groups):
             raise SSSError(f'{layer}: kind group needs a number of groups that divides {channels} channels, but '
                            f'groups={groups}')
-        self.fold(kind, {'block': 1, 'group': groups or 0, 'neuron': channels}[kind], axes)
+        self.fold(kind, {'block': 1, 'group': groups or 0, 'neuron': channels}[kind], scalable(self))
 
-    def fold(self, kind: str, size: int, axes: Mapping[str, int], shared: Optional[gluon.Parameter] = None) -> str:
+    def fold(self, kind: str, size: int, names: Sequence[str], shared: Optional[gluon.Parameter] = None) -> str:
         """Give the layer a factor, or one that other layers have too; return the attribute that holds it."""
         self.folds = dict(getattr(self, 'folds', {}))
         attribute = 'factor' if not hasattr(self, 'factor') else f'{kind}_factor'
@@ -91,12 +91,12 @@ class Scaled(gluon.HybridBlock):
         else:
             self.params.update({shared.name: shared})
         setattr(self, attribute, shared)
-        self.folds[attribute] = Fold(kind, dict(axes))
+        self.folds[attribute] = Fold(kind, tuple(names))
         return attribute
 
     def hybrid_forward(self, F, x, *args, **parameters):
-        factors = {attribute: (parameters.pop(attribute), fold.axes) for attribute, fold in self.folds.items()}
-        parameters.update(multiplied(F, parameters, self._reg_params, factors, self.unit_gamma))
+        factors = {attribute: (parameters.pop(attribute), fold.names) for attribute, fold in self.folds.items()}
+        parameters.update(multiplied(F, parameters, self._reg_params, factors, self.units))
         return super().hybrid_forward(F, x, *args, **parameters)
 
     def cast(self, dtype):
@@ -110,7 +110,7 @@ class Scaled(gluon.HybridBlock):
                 factor.set_data(value)
 
 
-def multiplied(F, values, parameters, factors, unit_gamma: bool = False) -> dict:
+def multiplied(F, values, parameters, factors, units: Sequence[str] = ()) -> dict:
     """The parameters of a layer times its factors.
 
     Parameters
@@ -121,10 +121,10 @@ def multiplied(F, values, parameters, factors, unit_gamma: bool = False) -> dict
     parameters : dict of str to mxnet.gluon.Parameter
         Of the layer, factors included: their shapes and types.
     factors : dict of str to tuple
-        {name of a factor: (its value, {name of a parameter that it multiplies: channel axis})}. A factor has one entry
-        for each slice along the axis, for so many slices in a row, or for all.
-    unit_gamma : bool
-        Use 1 in place of ``gamma``.
+        {name of a factor: (its value, names of the parameters that it multiplies)}. A factor has one entry for each
+        slice along the first axis, for so many slices in a row, or for all.
+    units : sequence of str
+        Parameters that count as 1.
 
     Returns
     -------
@@ -132,27 +132,24 @@ def multiplied(F, values, parameters, factors, unit_gamma: bool = False) -> dict
         Of what is multiplied.
     """
     result, scales = {}, {}
-    for name, axis in {name: axis for _, axes in factors.values() for name, axis in axes.items()}.items():
+    for name in dict.fromkeys(name for _, names in factors.values() for name in names):
         parameter, value = parameters[name], values[name]
         dtype, known = np.dtype(parameter.dtype).name, _is_known(value)
-        mine = [(key, factor) for key, (factor, axes) in factors.items() if name in axes]
-        if name == 'gamma' and unit_gamma:
+        mine = {key: factor for key, (factor, names) in factors.items() if name in names}
+        if name in units:
             value = F.ones_like(value)
         if not known:       # a BatchNorm of which the first batch gives the shape: it passes elemwise_mul both ways
-            for key, factor in mine:
+            for key, factor in mine.items():
                 like = F.broadcast_like(factor, value) if parameters[key].shape[0] == 1 else factor
                 value = F.elemwise_mul(value, like)
             result[name] = value
             continue
-        sizes = tuple(parameter.shape[axis] // parameters[key].shape[0] for key, _ in mine)
-        row = tuple(zip((key for key, _ in mine), sizes)), dtype
+        row = tuple((key, parameter.shape[0] // parameters[key].shape[0]) for key in mine), dtype
         if row not in scales:
-            each = [_per_channel(F, factor, parameters[key].shape[0], repeats, dtype)
-                    for (key, factor), repeats in zip(mine, sizes)]
-            scales[row] = reduce(F.broadcast_mul, each)
-        scale = scales[row]
-        if len(parameter.shape) > 1:
-            scale = F.reshape(scale, (1,) * axis + (-1,) + (1,) * (len(parameter.shape) - axis - 1))
+            scales[row] = reduce(F.broadcast_mul, [_per_channel(F, mine[key], parameters[key].shape[0], repeats, dtype)
+                                                   for key, repeats in row[0]])
+        axes = len(parameter.shape)
+        scale = scales[row] if axes == 1 else F.reshape(scales[row], (-1,) + (1,) * (axes - 1))
         result[name] = F.broadcast_mul(value, scale)
     return result
 
@@ -187,7 +184,7 @@ class ScaledConv2D(Scaled, nn.Conv2D):
         if not in_channels:
             raise SSSError('ScaledConv2D: give in_channels; it cannot be inferred through a scaled weight')
         super().__init__(channels, kernel_size, *args, in_channels=in_channels, groups=groups, **kwargs)
-        self._add_factor(kind, channels, groups, axes_of(self))
+        self._add_factor(kind, channels, groups)
 
 
 class ScaledBatchNorm(Scaled, nn.BatchNorm):
@@ -209,22 +206,23 @@ class ScaledBatchNorm(Scaled, nn.BatchNorm):
     def __init__(self, in_channels=0, kind='neuron', groups=None, **kwargs):
         super().__init__(in_channels=in_channels, **kwargs)
         _free_gamma(self)
-        self._add_factor(kind, in_channels, groups, axes_of(self))
+        self._add_factor(kind, in_channels, groups)
 
 
-CLASSES = {nn.Conv2D: ScaledConv2D, nn.BatchNorm: ScaledBatchNorm}
+CLASSES: Dict[type, type] = {nn.Conv2D: ScaledConv2D, nn.BatchNorm: ScaledBatchNorm}
 
 
-@lru_cache(maxsize=None)
 def scaled_class(layer: type) -> type:
     """The class of layers like ``layer`` that carry factors."""
     if issubclass(layer, Scaled):
         return layer
-    return CLASSES.get(layer) or type(f'Scaled{layer.__name__}', (Scaled, layer), {'__module__': layer.__module__,
-                                                                                  '__doc__': layer.__doc__})
+    if layer not in CLASSES:
+        CLASSES[layer] = type(f'Scaled{layer.__name__}', (Scaled, layer),
+                              {'__module__': layer.__module__, '__doc__': layer.__doc__})
+    return CLASSES[layer]
 
 
-def scale_layer(layer: gluon.HybridBlock, kind: str, size: int, axes: Mapping[str, int],
+def scale_layer(layer: gluon.HybridBlock, kind: str, size: int, names: Sequence[str],
                 shared: Optional[gluon.Parameter] = None) -> gluon.Parameter:
     """Give a layer a factor in place: it becomes an instance of ``Scaled`` and of its own class.
 
@@ -235,8 +233,8 @@ def scale_layer(layer: gluon.HybridBlock, kind: str, size: int, axes: Mapping[st
     kind : {'neuron', 'group', 'block'}
     size : int
         Number of factors.
-    axes : dict of str to int
-        {attribute of the layer that holds a parameter to multiply: channel axis}.
+    names : sequence of str
+        The attributes of the layer that hold what is multiplied, along its first axis.
     shared : mxnet.gluon.Parameter, optional
         The factor of another layer, for both.
 
@@ -247,12 +245,12 @@ def scale_layer(layer: gluon.HybridBlock, kind: str, size: int, axes: Mapping[st
     """
     layer.__class__ = scaled_class(type(layer))
     _free_gamma(layer)
-    factor = layer._reg_params[layer.fold(kind, size, axes, shared)]
-    for name in axes:
+    factor = layer._reg_params[layer.fold(kind, size, names, shared)]
+    for name in names:
         layer._reg_params[name]._var = None     # it may declare the shape that it had before the first batch
     if factor._data is None:
         try:
-            factor.initialize(ctx=layer._reg_params[next(iter(axes))].list_ctx())
+            factor.initialize(ctx=layer._reg_params[names[0]].list_ctx())
         except RuntimeError:        # the layer waits for net.initialize()
             pass
     layer._clear_cached_op()
@@ -262,14 +260,12 @@ def scale_layer(layer: gluon.HybridBlock, kind: str, size: int, axes: Mapping[st
 def _free_gamma(layer) -> None:
     """Let a BatchNorm with ``scale=False`` use what is given as gamma, which is 1 times its factors from now on."""
     if getattr(layer, '_kwargs', {}).get('fix_gamma', False):
-        layer._kwargs, layer.unit_gamma = dict(layer._kwargs, fix_gamma=False), True
+        layer._kwargs, layer.units = dict(layer._kwargs, fix_gamma=False), ('gamma',)
 
 
-def axes_of(layer: gluon.HybridBlock) -> Dict[str, int]:
-    """The channel axis of weight and bias, or of gamma and beta: of what a layer has of them."""
-    transposed = isinstance(layer, (nn.Conv1DTranspose, nn.Conv2DTranspose, nn.Conv3DTranspose))
-    return {name: int(name == 'weight' and transposed) for name in ('weight', 'bias', 'gamma', 'beta')
-            if name in layer._reg_params}
+def scalable(layer: gluon.HybridBlock) -> Tuple[str, ...]:
+    """What of weight, bias, gamma and beta a layer has."""
+    return tuple(name for name in ('weight', 'bias', 'gamma', 'beta') if name in layer._reg_params)
 
 
 def scaling_factors(net: gluon.Block) -> List[ScalingFactor]:

@@ -55,6 +55,8 @@ BLOCK = 'stage1.0.conv2'
     (changed(['factors', BLOCK, 'kept'], [-1]), r'factor stage1.0.conv2 keeps indices outside 0\.\.0'),
     (changed(['factors', BLOCK, 'kept'], [True]), r'factor stage1.0.conv2 keeps indices outside 0\.\.0'),
     (changed(['factors', BLOCK, 'kept'], 'all'), r'factor stage1.0.conv2 keeps indices outside 0\.\.0'),
+    (changed(['factors', BLOCK, 'stay'], [1]), r'factor stage1.0.conv2 has zeros that stay outside 0\.\.0'),
+    (changed(['factors', BLOCK, 'stay'], 'all'), r'factor stage1.0.conv2 has zeros that stay outside 0\.\.0'),
     (changed(['input_shape'], 32), 'structure is damaged: TypeError'),
     (changed(['input_shape'], [1, 3, 0, 8]), r'input_shape \[1, 3, 0, 8\] is not a shape'),
     (changed(['input_shape'], '1388'), 'input_shape 1388 is not a shape'),

@@ -33,6 +33,7 @@ NORMS = {
     'neuron, other constants': ('neuron', 6, dict(epsilon=1e-2, momentum=0.5)),
     'neuron, global statistics': ('neuron', 6, dict(use_global_stats=True)),
     'neuron, no beta': ('neuron', 6, dict(center=False)),
+    'neuron, no gamma': ('neuron', 6, dict(scale=False)),
     'group': ('group', 3, dict(groups=3)),
     'group of one': ('group', 6, dict(groups=6)),
     'block': ('block', 1, {}),
@@ -233,8 +234,7 @@ def test_network_without_factors():
     (lambda: ScaledConv2D(4, 3, in_channels=2, kind='channel'),
      "ScaledConv2D.*'channel'.*neuron, group, block"),
     (lambda: ScaledConv2D(4, 3), 'ScaledConv2D.*in_channels'),
-    (lambda: ScaledBatchNorm(), 'ScaledBatchNorm.*in_channels'),
-    (lambda: ScaledBatchNorm(4, scale=False), 'ScaledBatchNorm.*scale=False'),
+    (lambda: ScaledBatchNorm(kind='group', groups=2), 'ScaledBatchNorm.*in_channels'),
     (lambda: ScaledBatchNorm(4, 'group'), '4 channels.*groups=None'),
     (lambda: ScaledBatchNorm(4, 'group', 3), '4 channels.*groups=3'),
 ])

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from typing import List, Optional, Sequence
+from typing import Dict, List, Optional, Sequence
 
 import numpy as np
 from mxnet import gluon
@@ -189,7 +189,15 @@ class Budget(Holder):
 
     def _apply(self) -> None:
         self.trainer.gamma = self.strength
-        self.trainer.press(self.split(self.pressure))
+        self.trainer.press({**self.split(self.pressure), **self._calm()})
+
+    def _calm(self) -> Dict[str, np.ndarray]:
+        """The first γ, as a pressure, for factors that take no part in inference and so in no budget."""
+        if len(self.trainer.factors) == len(self.names):
+            return {}
+        calm = self.base / self.strength if self.strength else 1.0
+        return {name: np.full(values.shape, calm) for name, values in self.trainer.factor_values().items()
+                if name not in self.names}
 
     def _hold_zeros(self, now: np.ndarray, resistance: np.ndarray) -> bool:
         """Hold what has become zero, as long as the budget asks for it; the rest gets its last values back."""

@@ -39,10 +39,10 @@ class Holder:
     """
 
     def __init__(self, net: gluon.HybridBlock, trainer, input_shape: Sequence[int], measure: Optional[Measure] = None):
-        factors = scaling_factors(net)
-        if not factors:
+        if not scaling_factors(net):
             raise SSSError('the network has no scaling factors, so no structure can become zero; build it with factors')
         self._counter = counter = MaskedCounter(net, input_shape, weights='nonzero')
+        factors = counter.factors
         self.trainer, self.names = trainer, [factor.name for factor in factors]
         self.measure: Measure = measure or (lambda masks: counter.share(masks).macs)
         sizes = [factor.parameter.shape[0] for factor in factors]

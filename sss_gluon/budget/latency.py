@@ -9,14 +9,13 @@ import mxnet as mx
 import numpy as np
 from mxnet import gluon
 
-from ..factors import scaling_factors
 from ..graph.block import to_block
 from ..graph.fold import fold
 from ..graph.inference import for_inference
 from ..graph.ir import Program
 from ..graph.prune import prune_graph
 from ..graph.trace import trace
-from ..structures.factor_values import factor_variable, fill_nonzero
+from ..structures.factor_values import factor_variable, fill_nonzero, traced_factors
 from ..timing import interleaved, timed
 
 ROUNDS, LASTING = 15, 0.2        # at least so many, and so many seconds of a machine that does nothing else
@@ -42,7 +41,8 @@ class LatencyShare:
     def __init__(self, net: gluon.HybridBlock, input_shape: Sequence[int], batch: int, device: mx.Context):
         self._program = trace(net, input_shape)
         fill_nonzero(self._program, net)
-        self._variables = {factor.name: factor_variable(self._program, factor) for factor in scaling_factors(net)}
+        self._variables = {factor.name: factor_variable(self._program, factor)
+                           for factor in traced_factors(self._program, net)}
         self._device = device
         self._images = mx.nd.random.normal(shape=(batch, *input_shape[1:]), ctx=device)
         self._dense = self._prepared(fold(self._program))

@@ -12,6 +12,7 @@ from ..terminal import WIDTH, wrapped
 from ..train.setting import sections
 
 COLUMN = 24         # of the words on a setting
+SHOWN = 4           # lines on structures that are zero but stay
 FAST = 8            # widths that are multiples of it have fast convolutions on CPUs
 
 
@@ -44,8 +45,12 @@ def describe_compact(result: Compact, run) -> str:
                      colalign=('left', 'right', 'right', 'right'))
     lines = [wrapped(f'removed: {removed(result.structure)}'), table,
              f'same outputs: the largest difference is {result.max_difference:.1e} of the largest output']
+    lines += [wrapped(line) for line in result.stays[:SHOWN]]
+    if len(result.stays) > SHOWN:
+        lines.append(f'… and {len(result.stays) - SHOWN} more of the kind')
     if result.unhandled:
-        lines.append(wrapped(f'not pruned, because the operator is unknown: {", ".join(result.unhandled)}'))
+        kept = ', '.join(result.unhandled)
+        lines.append(wrapped(f'kept whole, because the operator, or this form of it, is unknown: {kept}'))
     odd, narrowed = odd_widths(result.structure)
     if 2 * odd > narrowed:
         lines.append(wrapped(f'odd widths: {odd} of {narrowed} narrowed layers are no multiple of {FAST} wide; if '
@@ -61,7 +66,7 @@ def removed(structure: Structure) -> str:
     parts = []
     for kind, count in structure.removed().items():
         rows = {name: row for name, row in structure.factors.items() if row['kind'] == kind}
-        empty = [name for name, row in rows.items() if not row['kept']]
+        empty = [name for name, row in rows.items() if not row['kept'] and not row.get('stay')]
         names = f' ({", ".join(empty)})' if 0 < len(empty) <= 12 else ''
         parts.append(f'{count} of {sum(row["size"] for row in rows.values())} {kind}s{names}')
     return ', '.join(parts)

@@ -133,12 +133,15 @@ def _export(options):
 
 
 def _count_arguments(parser):
-    parser.add_argument('target', metavar='model|run|symbol.json', help='model name, run folder or exported network')
+    parser.add_argument('target', metavar='model|run|symbol.json',
+                        help='model name (resnet50, gluoncv:resnet50_v1b, package.module:function), run folder or '
+                             'exported network')
     parser.add_argument('--structure', help='a structure.json or a shipped structure such as resnet26: count the '
                                             'network before and after pruning to it')
-    parser.add_argument('--size', type=int, help="height and width of the input (default: the model's own)")
-    parser.add_argument('--channels', type=int, help='number of input channels (default 3)')
-    parser.add_argument('--classes', type=int, help="number of classes (default: the model's own)")
+    parser.add_argument('--size', type=int, help="height and width of the input (default: the structure's, or the "
+                                                 "model's own)")
+    parser.add_argument('--channels', type=int, help="number of input channels (default: the structure's, or 3)")
+    parser.add_argument('--classes', type=int, help="number of classes (default: the structure's, or the model's own)")
 
 
 def _count(options):

@@ -18,7 +18,7 @@ from ..graph.fold import fold
 from ..graph.trace import trace
 from ..machine import describe
 from ..structures import Structure
-from ..train.accuracy import Accuracy, evaluate_images
+from ..train.accuracy import Accuracy, evaluate_images, heads
 from ..train.devices import contexts
 from ..train.network import load_data
 from ..train.run_folder import RunFolder
@@ -116,11 +116,11 @@ def load_exported(prefix: Union[str, Path], data: DataSet, context) -> gluon.Sym
                        f'export the network again, or delete {beside.name}')
     shape = (1,) + tuple(data.shape)
     outputs = trace(net, shape, values=False).output_shapes()
-    if outputs != [(1, data.classes)]:
+    if set(outputs) != {(1, data.classes)}:       # several, if there are auxiliary heads
         raise SSSError(f'{prefix}-symbol.json gives outputs of shape {outputs} for an image of {data.name}, which has '
                        f'{data.classes} classes: it was trained on other data')
     try:
-        net(mx.nd.zeros(shape, ctx=context)).wait_to_read()
+        heads(net(mx.nd.zeros(shape, ctx=context)))[0].wait_to_read()
     except mx.base.MXNetError as error:
         raise SSSError(f'{prefix}-symbol.json cannot be run: {reason(error)}') from error
     return net

@@ -24,9 +24,13 @@ def prune(path: Union[str, Path], log=print) -> Compact:
         trained = load_run(path, log=log)
         if trained.epochs < trained.config.epochs:
             log(f'note: {run} is at epoch {trained.epochs} of {trained.config.epochs}')
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')     # the log says it, with the way out
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter('ignore')
+            warnings.filterwarnings('always', category=UserWarning, module='sss_gluon')
             result = compact(trained.net, trained.input_shape)
+        for warning in told:
+            if not (result.collapsed and result.collapsed in str(warning.message)):     # said below, with the way out
+                log(f'warning: {warning.message}')
         if result.collapsed:
             said = run.path / 'diagnosis.txt'
             log(said.read_text('utf-8').rstrip() if said.exists() else f'warning: {result.collapsed}')

@@ -8,10 +8,10 @@ import mxnet as mx
 
 from ..errors import SSSError
 from ..graph import Count, count, load
-from ..models import architecture, get_model
-from ..structures import load_structure, remaining, set_structure
+from ..models import architecture, get_model, zoo
+from ..structures import Structure, load_structure, remaining, set_structure
 from ..train.run_folder import RunFolder
-from .source import input_shape
+from .source import input_shape, shape_beside
 from .trained_run import dense_size, load_run
 
 
@@ -22,13 +22,13 @@ def sizes(target: str, structure: Optional[str] = None, size: Optional[int] = No
     Parameters
     ----------
     target : str
-        A model (``resnet50``, ``package.module:function``), a run folder (pruned by the zeros of its newest
-        checkpoint), or a symbol.json.
+        A model (``resnet50``, ``gluoncv:resnet50_v1b``, ``package.module:function``), a run folder (pruned by the zeros
+        of its newest checkpoint), or a symbol.json.
     structure : str, optional
         A structure.json, or the name of a shipped structure, that prunes a model.
     size, channels, classes : int, optional
-        Input and classes of a model, by default 3 channels. A symbol takes size and channels from the structure.json
-        beside it unless they are given.
+        Input and classes of a model, by default those of the structure, or 3 channels. A symbol takes size and channels
+        from the structure.json beside it unless they are given.
     """
     for name, value in dict(size=size, channels=channels, classes=classes).items():
         if value is not None and not 1 <= value < 2 ** 31:
@@ -38,7 +38,9 @@ def sizes(target: str, structure: Optional[str] = None, size: Optional[int] = No
     if target.endswith('.json'):
         if classes:
             raise SSSError(f'{target} is a finished network: leave out classes {classes}')
-        net = load(target)
+        net, shape = load(target), shape_beside(target)
+        if isinstance(shape, dict):
+            return count(net, shape), None
         return count(net, input_shape(target, size, channels)), None
     if os.path.isdir(target):
         if size or channels or classes:
@@ -47,19 +49,33 @@ def sizes(target: str, structure: Optional[str] = None, size: Optional[int] = No
         trained = load_run(target)
         before, after = remaining(trained.net, trained.input_shape)
         return dense_size(RunFolder(target)) or before, after
-    if ':' not in target:
-        size = size or architecture(target).size
-    channels = channels or 3
-    net = get_model(target, classes, in_channels=channels)
-    shape = (1, channels) + _square(size, target)
     if structure is None:
-        return count(net, shape), None
+        batch, net = _model(target, size, channels, classes)
+        return count(net, batch), None
+    pruned = load_structure(structure)
+    batch, net = _model(target, size, channels, classes, pruned)
     net.initialize(init=mx.init.Xavier())
     try:
-        set_structure(net, load_structure(structure))
+        set_structure(net, pruned)
     except SSSError as error:
         raise SSSError(f'{structure}: {error}') from error
-    return remaining(net, shape)
+    return remaining(net, batch)
+
+
+def _model(name: str, size, channels, classes, structure: Optional[Structure] = None):
+    """Shape of its input, and the network of a name, built as that of the structure where nothing else is given."""
+    spec: dict = {}
+    if structure is not None and (structure.model or {}).get('name') == name:
+        spec = dict(structure.model or {})
+        if isinstance(structure.input_shape, dict):
+            raise SSSError(f'{name} has several inputs, which cannot be given here; use sss.rebuild and sss.count')
+        channels, classes = channels or structure.input_shape[1], classes or spec.get('classes')
+        sides = structure.input_shape[2:]
+    else:
+        sides = (zoo.size(name),) * 2 if zoo.is_zoo(name) else () if ':' in name else (architecture(name).size,) * 2
+    shape = (1, channels or 3) + (_square(size, name) if size or not sides else tuple(sides))
+    factors = spec.get('factors') if structure is not None or not zoo.is_zoo(name) else ()
+    return shape, get_model(name, classes, factors, shape[1], shape, **spec.get('options', {}))
 
 
 def _square(size: Optional[int], target: str) -> Tuple[int, int]:

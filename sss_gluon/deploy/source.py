@@ -86,7 +86,7 @@ def _of_file(path: str, data: Optional[str], params: Optional[str], size: Option
             _check_shape(images, size, channels)
     shape = (1, *images.shape) if images is not None else input_shape(path, size, channels)
     outputs = trace(net, shape, values=False).output_shapes()
-    classifies = images is not None and outputs == [(1, images.classes)]
+    classifies = images is not None and set(outputs) == {(1, images.classes)}
     if images is not None and not classifies:
         log(f'note: the outputs of {path} have the shapes {outputs}: accuracy in the {images.classes} classes of '
             f'{data} is not measured')
@@ -134,6 +134,14 @@ def input_shape(path: str, size: Optional[int] = None, channels: Optional[int] =
     return (1, channels or image[0], *sides)
 
 
-def _beside(path: str) -> Optional[Tuple[int, ...]]:
+def shape_beside(path: str):
+    """The shape of the input, or {name: shape} of several, in the structure.json of a symbol file; None without one."""
     file = Path(path.replace('-symbol.json', '-structure.json'))
-    return tuple(Structure.load(file).input_shape[1:]) if file.is_file() else None
+    return Structure.load(file).input_shape if file.is_file() else None
+
+
+def _beside(path: str) -> Optional[Tuple[int, ...]]:
+    shape = shape_beside(path)
+    if isinstance(shape, dict):
+        raise SSSError(f'{path} has the inputs {", ".join(shape)}; only networks with one input are exported')
+    return None if shape is None else tuple(shape[1:])

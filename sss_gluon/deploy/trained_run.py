@@ -11,8 +11,9 @@ from mxnet import gluon
 from ..data import Augmentation, DataSet
 from ..errors import SSSError
 from ..graph import Count, count, load
-from ..graph.prune import TOLERANCE
+from ..graph.verify import TOLERANCE
 from ..structures import Structure
+from ..train.accuracy import heads
 from ..train.checkpoint import load_latest
 from ..train.config import Config
 from ..train.network import load_data, network_of
@@ -82,8 +83,7 @@ def differences(source, net) -> Tuple[float, float]:
 
 
 def _outputs(net, images) -> List[np.ndarray]:
-    outputs = net(images)
-    return [output.asnumpy() for output in (outputs if isinstance(outputs, (list, tuple)) else [outputs])]
+    return [output.asnumpy() for output in heads(net(images))]
 
 
 def check_images(data: Optional[DataSet], input_shape: Sequence[int], count: int) -> np.ndarray:

@@ -1,10 +1,11 @@
 """A Program as a Gluon block, and as the files that MXNet reads: symbol.json and params."""
 from __future__ import annotations
 
+import ast
 import json
 import os
 from pathlib import Path
-from typing import Dict, List
+from typing import Any, Dict, List, Tuple
 
 import mxnet as mx
 import numpy as np
@@ -13,6 +14,7 @@ from mxnet import gluon
 from ..errors import SSSError, reason
 from ..files import atomic_write, write_text
 from .ir import Node, Program
+from .trace import INPUTS, OUTPUTS
 
 MULTIPLIERS = (('lr_mult', '__lr_mult__'), ('wd_mult', '__wd_mult__'))
 
@@ -22,8 +24,29 @@ def to_block(program: Program, ctx=None) -> gluon.SymbolBlock:
     return _block(program.symbol(), program.used_values(), ctx)
 
 
+def as_block(symbol: mx.sym.Symbol, params=None) -> gluon.SymbolBlock:
+    """A SymbolBlock that is called as the attributes of its input variables say: see ``trace``."""
+    inputs, form = _called(symbol)
+    block = gluon.SymbolBlock(symbol, [mx.sym.var(name, dtype='float32') for name in inputs], params=params)
+    if form is not None and _leaves(form) == len(symbol.list_outputs()):
+        block._out_format = form        # of a network with a cut in it, the outputs may be others
+    return block
+
+
+def _called(symbol: mx.sym.Symbol) -> Tuple[List[str], Any]:
+    """The names of the inputs, and the form of the outputs if it is no flat list."""
+    told: Dict[str, str] = {}
+    for attributes in symbol.attr_dict().values():
+        told.update((key, attributes[key]) for key in (INPUTS, OUTPUTS) if key in attributes)
+    return told.get(INPUTS, 'data').split(','), ast.literal_eval(told.get(OUTPUTS, 'None'))
+
+
+def _leaves(form) -> int:
+    return sum(map(_leaves, form)) if isinstance(form, list) else max(form, 1)
+
+
 def _block(symbol, values: Dict[str, np.ndarray], ctx) -> gluon.SymbolBlock:
-    block = gluon.SymbolBlock(symbol, mx.sym.var('data', dtype='float32'))
+    block = as_block(symbol)
     attributes = symbol.attr_dict()
     for name, parameter in block.collect_params().items():
         parameter.shape = values[name].shape
@@ -111,7 +134,7 @@ def load(prefix, ctx=None, params=None) -> gluon.SymbolBlock:
                        f'{reason(error)})') from error
     params = params or f'{prefix}-0000.params'
     values = load_arrays(params)
-    names = [name for name in symbol.list_inputs() if name != 'data']
+    names = [name for name in symbol.list_inputs() if name not in _called(symbol)[0]]
     missing = [name for name in names if name not in values]
     if missing or len(names) != len(values):
         odd = missing[0] if missing else sorted(set(values) - set(names))[0]

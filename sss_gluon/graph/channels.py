@@ -5,10 +5,13 @@ grouped convolutions, … force to live and die together are tied into one class
 depends on one of its members; all other classes are dropped. A result that is still computed keeps at least one
 channel, so a plain layer never loses its last one, while a concatenation may lose a whole branch. Such a last channel
 is a placeholder: the channels that it is computed from need not be kept for it.
+
+What a layer reads of a constant channel is itself a constant: the channel goes, and the bias of the layer takes up the
+constant, unless the layer pads with zeros.
 """
 from __future__ import annotations
 
-from typing import Dict, List, Tuple
+from typing import Dict, List, Optional, Tuple
 
 import numpy as np
 from scipy.sparse import coo_matrix
@@ -17,7 +20,10 @@ from scipy.sparse.csgraph import connected_components
 from ..errors import SSSError
 from .ir import Entry, Node, Program
 from .operators import RULES, UNKNOWN
-from .rules import Concat, Linear, Rule
+from .reasons import why_kept
+from .rules import Concat, Linear, Rule, Take
+
+OUTPUT = -1     # in place of the number of a node: the outputs of the program
 
 
 class Channels:
@@ -34,8 +40,8 @@ class Channels:
         self._outputs: Dict[Node, int] = {}
         for entry in self.shapes:
             self._outputs[entry.node] = max(self._outputs.get(entry.node, 0), entry.output + 1)
-        self.users = program.consumers()
-        self._shared = {node for node in self.nodes if program.is_parameter(node) and len(self.users[node]) > 1}
+        self.users = users = program.consumers()
+        self.shared = {node for node in self.nodes if program.is_parameter(node) and len(users[node]) > 1}
         self._cache: dict = {}
         self.rules = {node: self._rule(node) for node in self.nodes if not node.is_variable}
         self._constants: Dict[Entry, np.ndarray] = {}
@@ -46,7 +52,7 @@ class Channels:
 
     def _rule(self, node: Node) -> Rule:
         rule = RULES.get(node.operator, UNKNOWN)
-        tied_weights = any(entry.node in self._shared for entry in node.inputs)     # cannot be cut two ways
+        tied_weights = any(entry.node in self.shared for entry in node.inputs)     # cannot be cut two ways
         return rule if not tied_weights and rule.applies(node, self) else UNKNOWN
 
     def _checked(self, kind: str, values: np.ndarray, entry: Entry) -> np.ndarray:
@@ -99,7 +105,7 @@ class Channels:
 
     def outputs_follow_input(self) -> bool:
         """Does any output depend on the input? It does not where every way between them passes a constant."""
-        follows = {node for node in self.nodes if node.name == self.program.input_name}
+        follows = {node for node in self.nodes if self.program.is_input(node)}
 
         def varies(entry: Entry) -> bool:
             return entry.node in follows and bool(np.isnan(self.constant(entry)).any())
@@ -129,6 +135,7 @@ class Channels:
         _, self._component = connected_components(
             coo_matrix((np.ones(a.size, bool), (a, b)), shape=(self._size, self._size)), directed=False)
         self._kept, self._required = np.zeros(self._size, bool), np.zeros(self._size, bool)
+        self._asker, self._askers = OUTPUT, np.full(self._size, OUTPUT)
         for entry in self.program.outputs:
             self.mark_required(self.label(entry))
         self._changed = True
@@ -143,7 +150,7 @@ class Channels:
     def _fill(self, align: int) -> None:
         """Keep placeholder channels until the width of each layer is a multiple of ``align``."""
         for node, rule in self.rules.items():
-            if node not in self.alive or not isinstance(rule, Linear):
+            if node not in self.alive or not isinstance(rule, (Linear, Take)):
                 continue
             labels = self.label(Entry(node))
             dropped, kept = labels[~self.kept_labels(labels)], int(self.kept_labels(labels).sum())
@@ -153,11 +160,12 @@ class Channels:
 
     def _propagate(self, placeholders: bool) -> None:
         self.alive = {entry.node for entry in self.program.outputs}
-        for node in reversed(self.nodes):
+        for number, node in reversed(list(enumerate(self.nodes))):
             if node not in self.alive:
                 continue
+            self._asker = number
             if node.is_variable:
-                if node.name == self.program.input_name:
+                if self.program.is_input(node):
                     self.mark_required(self.label(Entry(node)))
                 continue
             for i in range(self.output_count(node)):
@@ -187,9 +195,24 @@ class Channels:
 
     def mark_required(self, labels: np.ndarray) -> None:
         classes = self._component[labels]
-        if not self._required[classes].all():
+        required = self._required[classes]
+        if not required.all():
+            self._askers[classes[~required]] = self._asker
             self._required[classes] = self._kept[classes] = True
             self._changed = True
+
+    def mark_kept(self, labels: np.ndarray) -> None:
+        classes = self._component[labels]
+        if not self._kept[classes].all():
+            self._kept[classes] = self._changed = True
+
+    def classes(self, labels: np.ndarray) -> np.ndarray:
+        """Integers that are equal where labels live and die together."""
+        return self._component[labels]
+
+    def askers(self, labels: np.ndarray) -> List[Optional[Node]]:
+        """For labels that are required: the node that first required each, None where it is an output."""
+        return [None if i == OUTPUT else self.nodes[i] for i in self._askers[self._component[labels]]]
 
     def required(self, labels: np.ndarray) -> np.ndarray:
         """Does a kept result depend on them? A kept label that is not required is a placeholder."""
@@ -198,10 +221,6 @@ class Channels:
     def kept_labels(self, labels: np.ndarray) -> np.ndarray:
         """Booleans: do they remain, required or as placeholders?"""
         return self._kept[self._component[labels]]
-
-    def classes(self, entry: Entry) -> np.ndarray:
-        """(C,) integers: channels of the same class live and die together."""
-        return self._component[self.label(entry)]
 
     def kept(self, entry: Entry) -> np.ndarray:
         """(C,) booleans: the channels of an entry that remain."""
@@ -213,12 +232,31 @@ class Channels:
         """Cut a parameter to the mask ``keep`` along an axis."""
         self.cuts.setdefault(entry.node.name, {})[axis] = keep
 
+    def replace(self, entry: Entry, value: np.ndarray) -> None:
+        """Give a parameter another value."""
+        self.replaced[entry.node.name] = value
+
+    def shift(self, node: Node, offset: np.ndarray) -> None:
+        """Add constants, one per output before the cut, to the bias of a layer."""
+        self.shifts[node] = offset
+
     def rewrite(self) -> Dict[Node, Dict[str, str]]:
-        """The new attributes of every node that remains; ``self.cuts`` then holds the masks of the parameters."""
+        """The new attributes of every node that remains.
+
+        Then ``cuts`` holds the masks of the parameters, ``replaced`` new values, ``shifts`` what biases take up. A node
+        that loses no channel is left alone: its attributes may say more than the traced batch shows.
+        """
         self.cuts: Dict[str, Dict[int, np.ndarray]] = {}
-        return {node: rule.rewrite(node, self) for node, rule in self.rules.items() if node in self.alive}
+        self.replaced: Dict[str, np.ndarray] = {}
+        self.shifts: Dict[Node, np.ndarray] = {}
+        return {node: {} if self._is_whole(node) else rule.rewrite(node, self)
+                for node, rule in self.rules.items() if node in self.alive}
+
+    def _is_whole(self, node: Node) -> bool:
+        entries = [entry for entry in node.inputs if not self.is_parameter(entry)]
+        return all(self.kept(entry).all() for entry in entries + [Entry(node, i) for i in range(self._outputs[node])])
 
     def unhandled(self) -> List[str]:
-        """Names of the operators that kept all their channels because no rule understands them."""
-        return [str(node) for node in self.nodes
+        """The operators that kept all their channels because no rule understands them, and why."""
+        return [f'{node}{why_kept(node, self)}' for node in self.nodes
                 if node in self.alive and not node.is_variable and not self.rules[node].understood]

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import Callable, Dict, List, NamedTuple, Sequence, Tuple
+from typing import Callable, Dict, List, NamedTuple, Tuple
 
 import numpy as np
 
 from .fold import fold
 from .ir import Entry, Node, Program
-from .trace import trace
+from .trace import Shapes, trace
 
 
 class LayerCount(NamedTuple):
@@ -69,15 +69,15 @@ HANDLERS: Dict[str, Callable[[Node, Dict[Entry, Tuple[int, ...]]], int]] = {
 }
 
 
-def count(net, input_shape: Sequence[int]) -> Count:
+def count(net, input_shape: Shapes) -> Count:
     """Parameters and MACs of a network.
 
     Parameters
     ----------
     net : mxnet.gluon.HybridBlock
         With or without scaling factors (which are not counted), initialised or not.
-    input_shape : sequence of int
-        Shape of the input, batch first.
+    input_shape : sequence of int, list of them, or dict of str to sequence of int
+        Shape of the input, batch first; for several inputs a list of shapes, or {name: shape}.
 
     Examples
     --------

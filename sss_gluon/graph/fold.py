@@ -48,7 +48,7 @@ def fold(program: Program) -> Program:
             source = _source(program, entry, value.shape)
             name = claim(source.name if source else entry.node.name)
             attrs = dict(source.attrs if source else {}, __shape__=str(value.shape))
-            if any(node.op in NO_GRADIENT for node in Program([entry], {}, ()).nodes()):
+            if any(node.op in NO_GRADIENT for node in Program([entry], {}, {}).nodes()):
                 attrs['__grad_req__'] = 'null'
             same[computation] = Node('null', name, attrs)
             values[name], origins[name] = value, entry
@@ -77,7 +77,7 @@ def _numbered(nodes, folded):
 
 
 def _source(program, entry, shape):
-    for node in Program([entry], {}, ()).nodes():
+    for node in Program([entry], {}, {}).nodes():
         if node.is_variable and program.values[node.name].shape == shape:
             return node
     return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 from .batchnorm import fold_batchnorm
 from .concat import is_whole_slice
 from .ir import Entry, Node, Program, rewritten, unique_names
-from .prune import verify
+from .verify import verify
 
 
 def for_inference(program: Program) -> Program:

@@ -104,7 +104,7 @@ def quantize(program: Program, images: np.ndarray) -> Program:
     groups = ({name: array for name, array in arrays.items() if name not in auxiliary},
               {name: array for name, array in arrays.items() if name in auxiliary})
     ranges = _Ranges(symbol, arrays, program.input_name, images)
-    kept = [node.name for node in Program(fused, {}, ()).nodes() if not node.is_variable and not _is_right(node)]
+    kept = [node.name for node in Program(fused, {}, {}).nodes() if not node.is_variable and not _is_right(node)]
     try:
         quantized, *_ = quantization.quantize_graph(
             symbol, *groups, excluded_sym_names=kept, calib_mode='customize', LayerOutputCollector=ranges,

@@ -5,10 +5,14 @@ import ast
 import json
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Callable, Dict, Iterable, List, NamedTuple, Optional, Tuple, Union, cast
+from typing import Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Tuple, Union, cast
 
 import mxnet as mx
 import numpy as np
+
+from ..errors import SSSError
+
+Shape = Tuple[int, ...]
 
 
 class Node:
@@ -59,9 +63,9 @@ class Program:
     ----------
     outputs : list of Entry
     values : dict of str to numpy.ndarray
-        Values of all variables except ``data``, auxiliary states included.
-    input_shape : tuple of int
-        Shape of ``data``.
+        Values of all variables except the inputs, auxiliary states included.
+    inputs : dict of str to tuple of int
+        {name of an input: its shape}, in the order in which the network takes them; one input is called ``data``.
     variables : dict of str to str
         {structural name of a parameter, e.g. ``stage1.0.conv1.weight``: name of its variable}.
     kept_indices : dict of str to dict of int to numpy.ndarray
@@ -71,13 +75,24 @@ class Program:
     """
     outputs: List[Entry]
     values: Dict[str, np.ndarray]
-    input_shape: Tuple[int, ...]
-    input_name: str = 'data'
+    inputs: Mapping[str, Shape]
     kept_indices: Dict[str, Dict[int, np.ndarray]] = field(default_factory=dict)
     variables: Dict[str, str] = field(default_factory=dict)
     origins: Dict[str, Entry] = field(default_factory=dict, repr=False, compare=False)
     _nodes: Optional[List[Node]] = field(default=None, repr=False, compare=False)
-    _shapes: Optional[Dict[Entry, Tuple[int, ...]]] = field(default=None, repr=False, compare=False)
+    _shapes: Optional[Dict[Entry, Shape]] = field(default=None, repr=False, compare=False)
+
+    @property
+    def input_name(self) -> str:
+        """Name of the only input."""
+        if len(self.inputs) != 1:
+            raise SSSError(f'this needs a network with one input, and the network has {", ".join(self.inputs)}')
+        return next(iter(self.inputs))
+
+    @property
+    def input_shape(self) -> Shape:
+        """Shape of the only input."""
+        return self.inputs[self.input_name]
 
     def nodes(self) -> List[Node]:
         """All nodes that the outputs depend on, inputs before their users. Found once: graphs are not changed."""
@@ -97,7 +112,10 @@ class Program:
         return order
 
     def is_parameter(self, node: Node) -> bool:
-        return node.is_variable and node.name != self.input_name
+        return node.is_variable and node.name not in self.inputs
+
+    def is_input(self, node: Node) -> bool:
+        return node.is_variable and node.name in self.inputs
 
     def value(self, entry: Entry) -> np.ndarray:
         return self.values[entry.node.name]
@@ -110,28 +128,27 @@ class Program:
                 users[entry.node].append((node, position))
         return users
 
-    def shapes(self) -> Dict[Entry, Tuple[int, ...]]:
+    def shapes(self) -> Dict[Entry, Shape]:
         """The shape of every entry, by MXNet's own inference."""
         if self._shapes is None:
             internals = self.symbol().get_internals()
-            known = {name: value.shape for name, value in self.values.items()}
-            known[self.input_name] = self.input_shape
+            known = {**{name: value.shape for name, value in self.values.items()}, **self.inputs}
             names = set(internals.list_inputs())
             _, shapes, _ = internals.infer_shape(**{k: s for k, s in known.items() if k in names})
-            by_name: Dict[str, List[Tuple[int, ...]]] = {}
+            by_name: Dict[str, List[Shape]] = {}
             for part, shape in zip(internals, shapes):
                 by_name.setdefault(part.name, []).append(shape)
             self._shapes = {Entry(node, i): shape for node in self.nodes()
                             for i, shape in enumerate(by_name[node.name])}
         return self._shapes
 
-    def output_shapes(self) -> List[Tuple[int, ...]]:
+    def output_shapes(self) -> List[Shape]:
         return [tuple(self.shapes()[entry]) for entry in self.outputs]
 
     def derived(self, outputs: List[Entry], values: Optional[Dict[str, np.ndarray]] = None,
                 kept_indices: Optional[Dict[str, Dict[int, np.ndarray]]] = None) -> Program:
         """The program that computes ``outputs``, made from nodes of this one, with the values that they depend on."""
-        program = Program(outputs, self.values if values is None else values, self.input_shape, self.input_name,
+        program = Program(outputs, self.values if values is None else values, self.inputs,
                           self.kept_indices if kept_indices is None else kept_indices, self.variables, self.origins)
         program.values = program.used_values()
         return program
@@ -144,23 +161,38 @@ class Program:
         """Values of the variables that the outputs depend on."""
         return {node.name: self.values[node.name] for node in self.nodes() if self.is_parameter(node)}
 
-    def run(self, data: np.ndarray) -> List[np.ndarray]:
-        """Outputs for a batch, in float32 and inference mode on the CPU."""
-        arrays = dict(self.used_values(), **{self.input_name: data})
-        return evaluate(self.outputs, arrays)
+    def run(self, *batches: np.ndarray) -> List[np.ndarray]:
+        """Outputs for a batch of each input, in float32 and inference mode on the CPU."""
+        return evaluate(self.outputs, {**self.values, **dict(zip(self.inputs, batches))})
 
 
-def evaluate(outputs: List[Entry], arrays: Dict[str, np.ndarray]) -> List[np.ndarray]:
+def evaluate(outputs: List[Entry], arrays: Mapping[str, np.ndarray]) -> List[np.ndarray]:
     """Values of entries, given those of the variables, in inference mode on the CPU."""
+    return evaluator(outputs, arrays)({})
+
+
+def evaluator(outputs: List[Entry], fixed: Mapping[str, np.ndarray]
+              ) -> Callable[[Mapping[str, np.ndarray]], List[np.ndarray]]:
+    """A function that computes entries from the variables that are not fixed, as ``evaluate`` does."""
     symbol = mx.sym.load_json(to_json(outputs))
-    inputs = [mx.nd.array(arrays[name], dtype=arrays[name].dtype) for name in symbol.list_inputs()]
-    results = mx.nd.CachedOp(symbol)(*inputs)       # bind rewrites the graph for oneDNN, wrongly at times, and logs it
-    return [result.asnumpy() for result in (results if isinstance(results, list) else [results])]
+    names = symbol.list_inputs()
+    operator = mx.nd.CachedOp(symbol)       # bind rewrites the graph for oneDNN, wrongly at times, and logs it
+    known = {name: _array(fixed[name]) for name in names if name in fixed}
+
+    def run(arrays: Mapping[str, np.ndarray]) -> List[np.ndarray]:
+        results = operator(*(known[name] if name in known else _array(arrays[name]) for name in names))
+        return [result.asnumpy() for result in (results if isinstance(results, list) else [results])]
+
+    return run
+
+
+def _array(value: np.ndarray) -> mx.nd.NDArray:
+    return mx.nd.array(value, dtype=value.dtype)
 
 
 def to_json(outputs: List[Entry]) -> str:
     """MXNet's symbol JSON of everything that the outputs depend on."""
-    nodes = Program(outputs, {}, ()).nodes()
+    nodes = Program(outputs, {}, {}).nodes()
     number = {node: i for i, node in enumerate(nodes)}
 
     def reference(entry):
@@ -197,7 +229,7 @@ def rewritten(outputs: List[Entry], replace: Callable[[Node, List[Optional[Entry
         new = done[entry.node]
         return Entry(new, entry.output) if isinstance(new, Node) else new.get(entry.output)
 
-    for node in Program(outputs, {}, ()).nodes():
+    for node in Program(outputs, {}, {}).nodes():
         done[node] = replace(node, [find(entry) for entry in node.inputs])
     return cast(List[Entry], [find(entry) for entry in outputs])    # outputs are still used
 

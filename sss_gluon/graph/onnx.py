@@ -15,7 +15,8 @@ from ..errors import SSSError, reason
 from ..files import atomic_write
 from .ir import Entry, Node, Program, unique_names
 from .onnx_operators import translations
-from .prune import TOLERANCE
+from .selection import along_channels
+from .verify import TOLERANCE
 
 OPSET = 13              # the newest one that MXNet 1.9.1 translates to
 IR_VERSION = 8          # as old as that opset, for older runtimes
@@ -60,7 +61,7 @@ def write_onnx(program: Program, path: Union[str, Path], images: Optional[np.nda
         images = np.random.RandomState(0).standard_normal((max(BATCHES),) + tuple(program.input_shape[1:]))
     images = np.resize(images.astype('float32'), (max(BATCHES),) + images.shape[1:])
     with _quiet(onnx), atomic_write(path) as temporary:
-        program = _separate(program)
+        program = along_channels(_separate(program))      # one Gather for a selection
         model = _model(onnx, program, name)
         onnx.helper.set_model_props(model, metadata or {})
         onnx.save_model(model, temporary)
@@ -149,7 +150,7 @@ def _targets(program: Program) -> Dict[Entry, Tuple[int, ...]]:
     """The shape of every entry, with -1 for the sizes that depend on the batch size."""
     size, *rest = program.input_shape
     try:
-        larger = replace(program, input_shape=(2 * size, *rest), _shapes=None).shapes()
+        larger = replace(program, inputs={program.input_name: (2 * size, *rest)}, _shapes=None).shapes()
     except Exception as error:      # MXNetError, and Exception itself for more than 2^31 elements
         raise SSSError(f'an ONNX file takes any batch size, but this network takes {size} and not {2 * size}: '
                        f'{reason(error)}') from error

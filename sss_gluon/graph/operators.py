@@ -21,6 +21,7 @@ from .rules import (
     SliceAxis,
     SliceLike,
     Split,
+    Take,
     Unknown,
     UpSampling,
 )
@@ -83,6 +84,7 @@ RULES: Dict[str, Rule] = {
     'sum': Axes(None),
     'slice_axis': SliceAxis(), 'slice_like': SliceLike(),
     'SliceChannel': Split(), 'split': Split(),
+    'take': Take(),
 }
 UNKNOWN = Unknown()
 ADDITIONS = ('elemwise_add', 'broadcast_add', '_plus', '_Plus', 'broadcast_plus')

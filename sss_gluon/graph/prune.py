@@ -1,34 +1,40 @@
 """Prune: turn a network with zeros into a smaller network with the same outputs."""
 from __future__ import annotations
 
-from typing import List, Tuple
+from typing import Dict, List, Tuple
 
 import mxnet as mx
 import numpy as np
 
-from ..errors import SSSError
 from .channels import Channels
 from .concat import guard_concats, is_whole_slice
 from .ir import Entry, Node, Program, rewritten, unique_names
 from .operators import ADDITIONS
 from .rules import Concat
-
-TOLERANCE = 1e-4        # relative to the largest output: float32 sums in another order differ by less
+from .selection import along_channels, index_attributes, rows_in_front, select, worthwhile
 
 
 def prune_graph(program: Program, align: int = 1, training: bool = False) -> Tuple[Program, List[str]]:
     """Prune a folded program; return the compact program and the operators that were not understood.
 
-    Repeated until nothing changes: a grouped convolution with one group left is pruned like a plain one then. With
-    ``training``, only what contributes nothing in training mode is removed: BatchNorms of constants stay, and groups
-    remain whole, because all their channels share a factor.
+    Repeated until nothing changes: a grouped convolution with one group left is pruned like a plain one then. Where a
+    layer could do without more channels, which others need, a selection in front of it leaves them out (selection.py).
+
+    With ``training``, only what contributes nothing in training mode is removed: BatchNorms of constants stay, groups
+    remain whole, because all their channels share a factor, and nothing is selected.
     """
+    program = along_channels(program)
     while True:
-        reduced, unhandled = slice_parameters(simplify(program, training), align, training)
+        channels = Channels(simplify(program, training), training)
+        channels.solve(align)
+        reduced = cut(channels)
         if training:
-            return guard_concats(simplify(reduced, training)), unhandled
-        if _size(reduced) == _size(program):
-            return guard_concats(reduced), unhandled
+            reduced = simplify(reduced, training)
+        elif _size(reduced) == _size(program):      # what remains of idle channels, other layers need
+            needed = worthwhile(channels)
+            reduced = select(channels.program, needed) if needed else reduced
+        if training or _size(reduced) == _size(program):
+            return guard_concats(rows_in_front(reduced)), channels.unhandled()
         program = reduced
 
 
@@ -65,7 +71,7 @@ def simplify(program: Program, training: bool = False) -> Program:
             return {0: inputs[0]}
         return Node(node.op, node.name, node.attrs, inputs, node.extra)
 
-    outputs = [Entry(Node('_copy', claim('copy'), {}, [entry])) if entry.node.name == program.input_name else entry
+    outputs = [Entry(Node('_copy', claim('copy'), {}, [entry])) if program.is_input(entry.node) else entry
                for entry in rewritten(program.outputs, replace)]        # a SymbolBlock needs an operator
     return program.derived(outputs, values)
 
@@ -81,27 +87,33 @@ def _constant(values, shape) -> np.ndarray:
 
 def _plus_constant(node, other: Entry, name: str, shape) -> Node:
     """x + k with one value k per channel: exact in inference, where the removed branch used running statistics."""
+    return Node('broadcast_add', node.name, {}, [other, _new_parameter(name, shape)])
+
+
+def _new_parameter(name: str, shape) -> Entry:
     attrs = {'__shape__': str(shape), '__lr_mult__': '1.0', '__wd_mult__': '0.0',
              '__init__': mx.init.Zero().dumps(), '__grad_req__': 'write'}
-    return Node('broadcast_add', node.name, {}, [other, Entry(Node('null', name, attrs))])
+    return Entry(Node('null', name, attrs))
 
 
-def slice_parameters(program: Program, align: int = 1, training: bool = False) -> Tuple[Program, List[str]]:
+def cut(channels: Channels) -> Program:
     """Cut parameters to the channels that are kept, and drop branches without any."""
-    channels = Channels(program, training)
-    channels.solve(align)
-    attributes = channels.rewrite()
+    program, attributes = channels.program, channels.rewrite()
     values, kept = dict(program.values), dict(program.kept_indices)
+    biases = _shifted(channels, values)
     for name, cuts in channels.cuts.items():
         for axis, keep in cuts.items():
             if not keep.all():
                 values[name] = np.compress(keep, values[name], axis=axis)
                 before = kept.get(name, {})
                 kept[name] = {**before, axis: before.get(axis, np.arange(keep.size))[keep]}
+    values.update((name, value.astype(values[name].dtype)) for name, value in channels.replaced.items())
 
     def replace(node: Node, inputs):
         if node.is_variable:
             attrs = dict(node.attrs, __shape__=str(values[node.name].shape)) if node.name in values else node.attrs
+            if node.name in channels.replaced:
+                attrs.update(index_attributes(values[node.name]))
             return Node('null', node.name, attrs)
         if node not in channels.alive:
             return {}
@@ -111,36 +123,22 @@ def slice_parameters(program: Program, align: int = 1, training: bool = False) -
             if len(inputs) == 1:
                 return {0: inputs[0]}
             attrs['num_args'] = str(len(inputs))
+        if node in biases:
+            inputs, attrs['no_bias'] = [*inputs, biases[node]], 'False'
         return Node(node.op, node.name, attrs, inputs, node.extra)
 
-    return program.derived(rewritten(program.outputs, replace), values, kept), channels.unhandled()
+    return program.derived(rewritten(program.outputs, replace), values, kept)
 
 
-def verify(program: Program, reduced: Program, name: str = 'the compact network') -> float:
-    """Run both programs on one random batch.
-
-    Returns
-    -------
-    float
-        Largest difference between the outputs, over the largest output.
-
-    Raises
-    ------
-    SSSError
-        The difference is larger than ``TOLERANCE``, shapes differ, or outputs are not finite.
-    """
-    batch = np.random.RandomState(0).standard_normal(program.input_shape).astype('float32')
-    worst = 0.0
-    for expected, found in zip(program.run(batch), reduced.run(batch)):
-        if not np.isfinite(expected).all():
-            raise SSSError('the network has outputs that are not finite, which cannot be compared with those of its '
-                           'compact form')
-        if expected.shape != found.shape:
-            raise SSSError(f'{name} has outputs of shape {found.shape} instead of {expected.shape}')
-        worst = max(worst, float(np.abs(expected - found).max() / max(np.abs(expected).max(), 1e-30)))
-    if not worst <= TOLERANCE:
-        raise SSSError(f'{name} differs by {worst:.1e} of the largest output, more than rounding '
-                       f'({TOLERANCE:.0e}); nothing was written. Please report the network')
-    return worst
-
-
+def _shifted(channels: Channels, values: Dict[str, np.ndarray]) -> Dict[Node, Entry]:
+    """Add to biases the constants that they take up; return the biases of layers that had none."""
+    claim, new = unique_names(values), {}
+    for node, offset in channels.shifts.items():
+        if len(node.inputs) > 2:
+            bias = node.inputs[2].node.name
+            values[bias] = (values[bias] + offset).astype(values[bias].dtype)
+        else:
+            bias, keep = claim(f'{node.name}_bias'), channels.kept(Entry(node))
+            values[bias] = offset[keep].astype(channels.value(node.inputs[1]).dtype)
+            new[node] = _new_parameter(bias, values[bias].shape)
+    return new

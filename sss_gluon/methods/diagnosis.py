@@ -14,6 +14,7 @@ from tabulate import tabulate
 
 from ..factors import scaling_factors
 from ..terminal import wrapped
+from ..train.accuracy import heads
 from ..train.config import TARGETS
 from ..train.method import Regularizer
 
@@ -39,7 +40,7 @@ def mean_gradients(net: gluon.Block, loss, batches, context, scale: float = 1.0)
     for x, y in batches:
         x, y = mx.nd.array(x, ctx=context), mx.nd.array(y, ctx=context)
         with autograd.record():
-            total = scale * (loss(net(x), y) * (y >= 0)).sum()      # label -1 pads the batch
+            total = scale * (loss(heads(net(x))[0], y) * (y >= 0)).sum()      # label -1 pads the batch
         total.backward()
         for name, _, parameter in scaling_factors(net):
             sums[name] = sums.get(name, 0) + parameter.grad(context).asnumpy()

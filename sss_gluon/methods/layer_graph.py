@@ -6,10 +6,11 @@ from typing import Dict, List, NamedTuple, Optional, Sequence
 from mxnet import gluon
 
 from ..errors import SSSError
-from ..factors import ScalingFactor, scaling_factors
+from ..factors import ScalingFactor
 from ..graph.fold import fold
 from ..graph.ir import Node, Program
 from ..graph.trace import structural_names, trace
+from ..structures.factor_values import traced_factors
 
 LINEAR = ('Convolution', 'FullyConnected')
 CHANNELWISE = ('Activation', 'relu', 'LeakyReLU', 'Pooling', 'Flatten', 'Dropout')
@@ -64,7 +65,7 @@ class LayerGraph:
         names = structural_names(net)
         parameters = {names[p.name]: p for p in net.collect_params().values()}
         self._parameters = {variable: parameters[name] for variable, name in structural.items()}
-        self.units: List[PrunableUnit] = [self._unit(factor) for factor in scaling_factors(net)]
+        self.units: List[PrunableUnit] = [self._unit(factor) for factor in traced_factors(self.program, net)]
 
     def _unit(self, factor: ScalingFactor) -> PrunableUnit:
         prefix = f'{factor.name}.' if factor.name else ''

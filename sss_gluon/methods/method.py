@@ -14,7 +14,7 @@ from ..errors import SSSError, nearest
 from ..graph.fold import fold
 from ..graph.ir import Program
 from ..graph.trace import trace
-from ..models import architecture
+from ..models import architecture, user, zoo
 from ..structures.factor_values import factor_variable
 from ..train.config import LARGEST, Config
 from ..train.method import Regularizer
@@ -134,13 +134,19 @@ class PruningMethod:
         return options
 
     def structure_kinds(self, config: Config) -> Optional[List[str]]:
-        """Kinds of structures of a run: those of the configuration, or the first that the network offers."""
+        """Kinds of structures of a run: those of the configuration, or the first that the network offers.
+
+        Of a network that is none of the paper's, all that the method can remove.
+        """
         given = self.settings(config).get('kinds') or config.factors
         for kind in given or ():
             if kind not in self.kinds:
                 raise SSSError(f'{self.name} cannot remove {kind}s; it can remove {", ".join(self.kinds)}')
-        if given or ':' in config.model:        # your own network keeps the factors that it has
-            return given or None
+        if given:
+            return given
+        if ':' in config.model:
+            own = not zoo.is_zoo(config.model) and user.chooses_factors(config.model)
+            return None if own else list(self.kinds)
         offered = architecture(config.model).offered
         found = [kind for kind in self.kinds if kind in offered]
         if not found:

@@ -23,7 +23,8 @@ from ..graph.trace import trace
 from ..structures import compact
 from ..train.checkpoint import checkpoints
 from ..train.config import Config
-from ..train.network import build_network, load_data, start_from
+from ..train.given_weights import start_from
+from ..train.network import build_network, load_data
 from ..train.run_folder import RunFolder
 from .method import Case, PruningMethod
 from .ranking import meet_budget, zero_scores

@@ -97,7 +97,7 @@ def _with_lambdas(program: Program, units: Dict[Node, PrunableUnit]) -> Program:
         variable = Entry(Node('null', _lambda_name(units[node])))
         return Node('broadcast_mul', f'{node.name}_times_lambda', {}, [Entry(new), variable])
 
-    result = Program(rewritten(program.outputs, replace), values, program.input_shape)
+    result = Program(rewritten(program.outputs, replace), values, program.inputs)
     names = {node.name for node in result.nodes()}
     result.values = {name: value for name, value in values.items() if name in names}
     return result

@@ -7,6 +7,7 @@ from mxnet import gluon
 
 from ..errors import SSSError
 from ..factors import KINDS
+from ..graph.trace import Shapes
 from .attach import attach
 from .plan import Plan
 from .table import FactorTable, Row
@@ -14,7 +15,7 @@ from .table import FactorTable, Row
 __all__ = ['FactorTable', 'Row', 'add_factors']
 
 
-def add_factors(net: gluon.HybridBlock, kinds: Sequence[str] = KINDS, input_shape: Optional[Sequence[int]] = None,
+def add_factors(net: gluon.HybridBlock, kinds: Sequence[str] = KINDS, input_shape: Optional[Shapes] = None,
                 ignore: Sequence[str] = (), share: bool = False,
                 log: Optional[Callable[[object], None]] = print) -> FactorTable:
     """Give a network scaling factors, in place, where structures can be removed.
@@ -29,8 +30,8 @@ def add_factors(net: gluon.HybridBlock, kinds: Sequence[str] = KINDS, input_shap
         ``neuron``: single channels of convolutions and dense layers. ``group``: paths of grouped convolutions.
         ``block``: branches that are added to a shortcut.
     input_shape : sequence of int
-        Of a batch, e.g. (1, 3, 224, 224). Layers that wait for the first batch to learn their number of inputs learn
-        it from this shape, if they get a factor.
+        Of a batch, e.g. (1, 3, 224, 224); for several inputs as in ``compact``. Layers that wait for the first batch to
+        learn their number of inputs learn it from this shape, if they get a factor.
     ignore : str or sequence of str
         Patterns (as in ``fnmatch``) of structural names of layers that get no factor, e.g. ``'features.0*'``.
     share : bool

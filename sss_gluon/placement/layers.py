@@ -1,7 +1,7 @@
 """The layers of a traced network: which block owns the parameters of a node, and can it carry a factor?"""
 from __future__ import annotations
 
-from typing import Dict, List, NamedTuple, Optional, Tuple, Union
+from typing import Dict, List, NamedTuple, Optional, Set, Tuple, Union
 
 import numpy as np
 from mxnet import gluon
@@ -25,21 +25,21 @@ class Carrier(NamedTuple):
         Structural name of the layer.
     block : mxnet.gluon.HybridBlock
         The layer, or the ``SymbolBlock`` that it is a part of.
-    axes : dict of str to int
-        {attribute of the block that holds a parameter: channel axis}.
-    variables : dict of str to int
-        {its variable in the folded program: channel axis}.
+    names : tuple of str
+        The attributes of the block that hold the parameters.
+    variables : tuple of str
+        Their variables in the folded program.
     """
     node: Node
     layer: str
     block: gluon.HybridBlock
-    axes: Dict[str, int]
-    variables: Dict[str, int]
+    names: Tuple[str, ...]
+    variables: Tuple[str, ...]
 
     def kinds(self) -> List[str]:
         """Of the factors that it has already."""
         folds = self.block.folds.values() if isinstance(self.block, Scaled) else ()
-        return [fold.kind for fold in folds if fold.axes.keys() & self.axes.keys()]
+        return [fold.kind for fold in folds if set(fold.names) & set(self.names)]
 
 
 class Layers:
@@ -52,14 +52,16 @@ class Layers:
         The network before and after ``fold``.
     rules : dict of Node to Rule
         Of the folded program.
+    fixed : set of str
+        Names of the BatchNorms whose gamma is fixed at 1.
     """
 
-    def __init__(self, net: gluon.HybridBlock, traced: Program, folded: Program, rules):
-        self.folded, self.rules = folded, rules
+    def __init__(self, net: gluon.HybridBlock, traced: Program, folded: Program, rules, fixed: Set[str]):
+        self.folded, self.rules, self.fixed = folded, rules, fixed
         self._users, self._traced_users = folded.consumers(), traced.consumers()
         self._traced = {node.name: node for node in self._traced_users}
         self._owners: Dict[str, List[Tuple[str, gluon.Block, str]]] = {}
-        self._factors = set()
+        self._factors: Set[str] = set()
         structural = structural_names(net)
 
         def visit(block, path, seen):
@@ -91,34 +93,34 @@ class Layers:
             whole = shared or all(self.folded.is_parameter(entry.node) for entry in node.inputs[1:])
             return 'its parameters are used more than once' if shared else 'its input has no channels along axis 1' \
                 if whole else 'its weight is not a parameter'
-        axes, variables, found = {}, {}, None
+        if isinstance(rule, Linear) and rule.kind == 'deconv':     # oneDNN fails on the gradient of the product
+            return 'MXNet cannot train a transposed convolution whose weight is a product; a BatchNorm behind it can'
+        names, variables, owners = [], [], []
         for slot, entry in zip(slots, node.inputs[1:]):
             base = self._base(entry)
             if base is None or len(self._users[entry.node]) > 1 or len(self._traced_users[self._traced[base]]) > 1 \
                     or len(self._owners.get(base, ())) != 1:
                 return f'its {slot} is computed, or used more than once'
-            layer, block, name = self._owners[base][0]
-            if found is not None and found[1] is not block:
-                return f'its {slot} belongs to another layer'
-            found = found or (layer, block)
-            axes[name] = variables[entry.node.name] = self._axis(node, slot)
-        if type(found[1]).forward not in (gluon.HybridBlock.forward, gluon.SymbolBlock.forward):
+            owner = self._owners[base][0]
+            owners.append(owner)
+            names.append(owner[2])
+            variables.append(entry.node.name)
+        layer, block, _ = owners[0]
+        if any(owner[1] is not block for owner in owners):
+            return 'its parameters belong to several layers'
+        if type(block).forward not in (gluon.HybridBlock.forward, gluon.SymbolBlock.forward):
             return 'it computes in forward, not in hybrid_forward'
-        if isinstance(rule, BatchNorm) and node.get('fix_gamma', True) and not isinstance(found[1], gluon.SymbolBlock) \
-                and 'fix_gamma' not in getattr(found[1], '_kwargs', {}):
+        if node.name in self.fixed and not isinstance(block, gluon.SymbolBlock) \
+                and 'fix_gamma' not in getattr(block, '_kwargs', {}):
             return 'it has no gamma to multiply (fix_gamma)'
-        return Carrier(node, found[0], found[1], axes, variables)
-
-    def _axis(self, node: Node, slot: str) -> int:
-        rule = self.rules[node]
-        return int(slot == 'weight' and rule.kind == 'deconv' and rule.groups(node) == 1)
+        return Carrier(node, layer, block, tuple(names), tuple(variables))
 
     def _base(self, entry: Entry) -> Optional[str]:
         """The variable, before ``fold``, of which a parameter is a multiple."""
         name = entry.node.name
         if name not in self.folded.origins:
             return name if entry.node.is_variable else None
-        made_of = Program([self.folded.origins[name]], {}, ()).nodes()
+        made_of = Program([self.folded.origins[name]], {}, {}).nodes()
         bases = [node.name for node in made_of if node.is_variable and node.name not in self._factors]
         multiplied = any(node.name in self._factors for node in made_of)
         return bases[0] if len(bases) == 1 and multiplied else None
@@ -133,7 +135,6 @@ def _layer(block, path: Tuple[str, ...], parameter: str) -> str:
 
 def zeroed(values: Dict[str, np.ndarray], carrier: Carrier, size: int) -> None:
     """Set the first of ``size`` structures that a carrier scales to zero, in a dictionary of parameter values."""
-    for name, axis in carrier.variables.items():
-        value = np.moveaxis(values[name].copy(), axis, 0)
-        value[:len(value) // size] = 0
-        values[name] = np.moveaxis(value, 0, axis)
+    for name in carrier.variables:
+        values[name] = values[name].copy()
+        values[name][:len(values[name]) // size] = 0

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
-from typing import Dict, List, NamedTuple, Sequence, Tuple, Union
+from typing import Dict, List, NamedTuple, Sequence, Set, Tuple, Union
 
 import numpy as np
 from mxnet import gluon
@@ -11,10 +11,10 @@ from ..errors import SSSError
 from ..factors import scaling_factors
 from ..graph.channels import Channels
 from ..graph.fold import fold
-from ..graph.ir import Node, Program, rewritten
+from ..graph.ir import Entry, Node, Program, rewritten
 from ..graph.prune import prune_graph
 from ..graph.rules import BatchNorm, Linear
-from ..graph.trace import trace
+from ..graph.trace import Shapes, trace
 from ..structures.factor_values import factor_variable, fill_nonzero
 from .blocks import Branch, find_branches
 from .layers import Carrier, Layers, zeroed
@@ -63,17 +63,19 @@ class Plan:
     rows : list of Row
     """
 
-    def __init__(self, net: gluon.HybridBlock, input_shape: Sequence[int], kinds: Sequence[str],
+    def __init__(self, net: gluon.HybridBlock, input_shape: Shapes, kinds: Sequence[str],
                  ignore: Sequence[str] = (), share: bool = False):
         self.kinds, self.ignore, self.share = kinds, ignore, share
         self.traced = trace(net, input_shape, values=False)
         fill_nonzero(self.traced, net)
         for factor in scaling_factors(net):
             self.traced.values[factor_variable(self.traced, factor)][:] = 1
-        self.folded = _with_gammas(fold(self.traced))
+        folded = fold(self.traced)
+        fixed = {node.name for node in folded.nodes() if 'BatchNorm' in node.op and node.get('fix_gamma', True)}
+        self.folded = _with_gammas(folded, fixed)
         self.channels = channels = Channels(self.folded)
         channels.solve()
-        self.layers = Layers(net, self.traced, self.folded, channels.rules)
+        self.layers = Layers(net, self.traced, self.folded, channels.rules, fixed)
         self.carriers: Dict[Node, Union[Carrier, str]] = {
             node: self.layers.carrier(node) for node, rule in channels.rules.items()
             if isinstance(rule, (Linear, BatchNorm)) or node.op in LINEAR}
@@ -105,7 +107,7 @@ class Plan:
         values = dict(self.folded.values)
         for _, carrier in chosen:
             zeroed(values, carrier, 1)
-        emptied = Channels(self._with(values)) if chosen else None
+        emptied = Channels(self._with(values))
         for branch, carrier in chosen:
             if (emptied.constant(branch.entry) == 0).all():
                 self._add(Placement('block', 1, [carrier]))
@@ -163,12 +165,15 @@ class Plan:
         for node, rule in self.channels.rules.items():
             for entry in () if rule.understood else node.inputs:
                 if not self.channels.is_parameter(entry):
-                    readers.update(dict.fromkeys(self.channels.classes(entry).tolist(),
+                    readers.update(dict.fromkeys(self._classes(entry),
                                                  f'read by {node}, which is not understood and keeps all channels'))
         for entry in self.folded.outputs:
-            readers.update(dict.fromkeys(self.channels.classes(entry).tolist(),
+            readers.update(dict.fromkeys(self._classes(entry),
                                          'its channels are outputs of the network'))
         return readers
+
+    def _classes(self, entry: Entry) -> List[int]:
+        return self.channels.classes(self.channels.label(entry)).tolist()
 
     def _candidates(self, space: Space) -> List[List[Carrier]]:
         """The layers that may carry the factor of a space, the best choice first.
@@ -184,8 +189,9 @@ class Plan:
         else:
             nodes = sorted(space.members, key=lambda node: (node.op in LINEAR, -self.order[node]))
             choices = [[node] for node in nodes if isinstance(self.carriers[node], Carrier)]
-        found = [[self.carriers[node] for node in choice] for choice in choices[:TRIES]]
-        return [choice for choice in found if all(isinstance(carrier, Carrier) for carrier in choice)]
+        found = [[carrier for carrier in map(self.carriers.get, choice) if isinstance(carrier, Carrier)]
+                 for choice in choices[:TRIES]]
+        return [carriers for carriers, choice in zip(found, choices) if len(carriers) == len(choice)]
 
     def _why_no_candidate(self, space: Space) -> str:
         return next((carrier for carrier in map(self.carriers.get, space.members) if isinstance(carrier, str)), TIED)
@@ -204,8 +210,8 @@ class Plan:
     def _lost(self, space: Space, reduced: Program) -> bool:
         for node in space.producers:
             if node in space.members:
-                rule, weight = self.channels.rules[node], node.inputs[1].node.name
-                kept = reduced.kept_indices.get(weight, {}).get(int(rule.kind == 'deconv'))
+                weight = node.inputs[1].node.name
+                kept = reduced.kept_indices.get(weight, {}).get(int(node.op == 'Deconvolution'))     # of its outputs
                 return weight in reduced.values and kept is not None and 0 not in kept
         return False
 
@@ -260,9 +266,9 @@ class Plan:
         return len(users) == 1 and any(row.kind == 'block' for row in self._found.get(users[0][0], ()))
 
 
-def _with_gammas(program: Program) -> Program:
+def _with_gammas(program: Program, fixed: Set[str]) -> Program:
     """The program with BatchNorms that use their gamma, which a factor may take the place of."""
     def replace(node: Node, inputs):
-        attrs = dict(node.attrs, fix_gamma='False') if node.get('fix_gamma', False) else node.attrs
+        attrs = dict(node.attrs, fix_gamma='False') if node.name in fixed else node.attrs
         return Node(node.op, node.name, attrs, inputs, node.extra)
     return program.derived(rewritten(program.outputs, replace))

@@ -49,7 +49,7 @@ class Space:
 def find_spaces(channels: Channels) -> List[Space]:
     """The spaces of a program, in the order in which their first layers are computed."""
     spaces: List[Space] = []
-    classes = {node: channels.classes(Entry(node)) for node, rule in channels.rules.items()
+    classes = {node: channels.classes(channels.label(Entry(node))) for node, rule in channels.rules.items()
                if isinstance(rule, (Linear, BatchNorm))}
     for node, found in classes.items():
         rule = channels.rules[node]
@@ -77,7 +77,7 @@ def find_spaces(channels: Channels) -> List[Space]:
             full = [entry for entry in node.inputs if channels.channels(entry) == channels.channels(Entry(node))
                     and not channels.is_parameter(entry)]
             if len(full) > 1:
-                for number in channels.classes(Entry(node)).tolist():
+                for number in channels.classes(channels.label(Entry(node))).tolist():
                     if number in of and len(of[number].producers) > 1:
                         of[number].added = True
     return spaces

@@ -19,14 +19,14 @@ class Row(NamedTuple):
         Structural name of the layer that carries the factor, e.g. ``features.4.0.body.1``.
     kind : str
         ``neuron``, ``group`` or ``block``; '' without a factor.
-    count : int
-        Number of structures.
+    number : int
+        Of structures.
     note : str
         Why there is no factor; for a factor, who shares it, or that it was there before.
     """
     layer: str
     kind: str
-    count: int
+    number: int
     note: str = ''
 
 
@@ -40,7 +40,7 @@ class FactorTable:
         total: Dict[str, int] = {}
         for row in self.rows:
             if row.kind:
-                total[row.kind] = total.get(row.kind, 0) + row.count
+                total[row.kind] = total.get(row.kind, 0) + row.number
         return total
 
     def summary(self) -> str:
@@ -51,8 +51,8 @@ class FactorTable:
 
     def __str__(self) -> str:
         """A table of at most 80 columns where the names allow it, and the summary."""
-        names = max([len(row.layer) for row in self.rows] + [5])
-        room = max(24, WIDTH - names - 6 - 5 - 6)       # kind, how many, and two blanks between columns
-        cells = [(row.layer, row.kind or '-', row.count or '', '\n'.join(textwrap.wrap(row.note, room)))
+        names = max([len(row.layer) for row in self.rows] + [7])
+        room = max(24, WIDTH - names - 6 - 8 - 6)       # kind, number, and two blanks between columns
+        cells = [(row.layer, row.kind or '-', row.number or '', '\n'.join(textwrap.wrap(row.note, room)))
                  for row in self.rows]
-        return f'{tabulate(cells, ("layer", "kind", "count", "note"), disable_numparse=True)}\n{self.summary()}'
+        return f'{tabulate(cells, ("layer", "kind", "number", "note"), disable_numparse=True)}\n{self.summary()}'

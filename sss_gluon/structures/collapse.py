@@ -6,11 +6,11 @@ from typing import Dict, List, Mapping
 import numpy as np
 from mxnet import gluon
 
-from ..factors import scaling_factors
 from ..graph.channels import Channels
 from ..graph.fold import fold
 from ..graph.ir import Program
 from ..graph.trace import trace
+from .factor_values import traced_factors
 
 
 def collapse(net: gluon.HybridBlock, program: Program, kept: Mapping[str, np.ndarray]) -> str:
@@ -29,7 +29,7 @@ def collapse(net: gluon.HybridBlock, program: Program, kept: Mapping[str, np.nda
         {factor name: shape (size,), not 0 for what remains}, of some or all factors.
     """
     kinds: Dict[str, List[np.ndarray]] = {}
-    factors = [factor for factor in scaling_factors(net) if factor.name in kept]
+    factors = [factor for factor in traced_factors(program, net) if factor.name in kept]
     for factor in factors:
         kinds.setdefault(factor.kind, []).append(kept[factor.name] != 0)
     gone = [f'all {total} {kind}s are gone' for kind, masks in kinds.items() for total in [sum(map(np.size, masks))]

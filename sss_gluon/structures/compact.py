@@ -2,26 +2,27 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
-from typing import Dict, List, Optional, Sequence, Set, Tuple
+from dataclasses import dataclass, field
+from typing import Dict, List, Optional, Tuple
 
 import mxnet as mx
 import numpy as np
 from mxnet import gluon
 
-from ..factors import scaling_factors
 from ..files import sha256
 from ..graph.block import export_program, to_block
-from ..graph.channels import Channels
 from ..graph.count import Count, count_program
 from ..graph.fold import fold
 from ..graph.inference import prepared
 from ..graph.int8 import Int8
 from ..graph.ir import Program
 from ..graph.onnx import write_onnx
-from ..graph.prune import prune_graph, verify
-from ..graph.trace import trace
+from ..graph.prune import prune_graph
+from ..graph.trace import Shapes, trace
+from ..graph.verify import verify
 from .collapse import collapse
+from .describe import describe, reasons
+from .factor_values import traced_factors
 from .structure import Structure
 
 
@@ -32,7 +33,8 @@ class Compact:
     Attributes
     ----------
     net : mxnet.gluon.SymbolBlock
-        Plain operators, no factors. It can be trained like any block.
+        Plain operators, no factors. It can be trained like any block. It takes the inputs of the network and returns
+        lists where that returned lists or tuples; a dict, or anything with None in it, becomes a flat list of arrays.
     before, after : Count
         Size of the network without its factors, and of the compact network.
     max_difference : float
@@ -40,10 +42,12 @@ class Compact:
     structure : Structure
     unhandled : list of str
         Operators that kept all their channels because the pass does not know them, as ``operator(name)``; see
-        ``register_rule``.
+        ``register_rule``. Where it knows others of their kind, the reason follows: ``BatchNorm(norm): over axis 3``.
     collapsed : str
         What has collapsed, where the output hardly depends on the input: all blocks are gone, or a layer without a
         way around it has nothing left. '' for a network that may be of use.
+    stays : list of str
+        Structures that are zero but whose channels remain, by factor, and why: another layer needs them, for instance.
     """
     net: gluon.SymbolBlock
     before: Count
@@ -53,6 +57,12 @@ class Compact:
     unhandled: List[str]
     program: Program
     collapsed: str = ''
+    stays: List[str] = field(default_factory=list)
+
+    def __repr__(self):
+        return (f'Compact({self.before.params:,} to {self.after.params:,} params, {self.before.macs:,} to '
+                f'{self.after.macs:,} MACs, {self.structure.summary() or "no factors"}, largest difference '
+                f'{self.max_difference:.1e})')
 
     def export(self, prefix) -> List[str]:
         """Write ``prefix-symbol.json``, ``prefix-0000.params`` and ``prefix-structure.json``; return the names.
@@ -114,16 +124,18 @@ def _array(images) -> np.ndarray:
     return images.asnumpy() if isinstance(images, mx.nd.NDArray) else np.asarray(images)
 
 
-def compact(net: gluon.HybridBlock, input_shape: Sequence[int], ctx: Optional[mx.Context] = None,
+def compact(net: gluon.HybridBlock, input_shape: Shapes, ctx: Optional[mx.Context] = None,
             align: int = 1) -> Compact:
     """Remove all structures whose factor is exactly 0, and all else that contributes nothing to the outputs.
 
     Parameters
     ----------
     net : mxnet.gluon.HybridBlock
-        Initialised, with one input, with or without scaling factors. It is not changed.
-    input_shape : sequence of int
-        Shape of a batch, e.g. (1, 3, 32, 32); both networks are run on such a batch and compared.
+        Initialised, with or without scaling factors. It is not changed. Its outputs may be nested lists, tuples and
+        dicts of arrays and None.
+    input_shape : sequence of int, list of them, or dict of str to sequence of int
+        Shape of a batch, e.g. (1, 3, 32, 32); for several inputs a list of shapes, or {name: shape}. Both networks are
+        run on such a batch, and on one of another size where the network takes one, and compared.
     ctx : mxnet.Context, optional
         Device of the compact network; default the device of ``net``.
     align : int
@@ -144,7 +156,8 @@ def compact(net: gluon.HybridBlock, input_shape: Sequence[int], ctx: Optional[mx
     Warns
     -----
     UserWarning
-        So much is gone that the output hardly depends on the input (``Compact.collapsed``).
+        So much is gone that the output hardly depends on the input (``Compact.collapsed``); or some factors take no
+        part in what the network computes in inference.
     """
     traced = trace(net, input_shape)
     folded = fold(traced)
@@ -152,78 +165,15 @@ def compact(net: gluon.HybridBlock, input_shape: Sequence[int], ctx: Optional[mx
     difference = verify(traced, reduced)
     if ctx is None:
         ctx = next((parameter.list_ctx()[0] for parameter in net.collect_params().values()), mx.cpu())
-    collapsed = collapse(net, folded, {factor.name: factor.values() for factor in scaling_factors(net)})
+    collapsed = collapse(net, folded, {factor.name: factor.values() for factor in traced_factors(folded, net)})
     if collapsed:
         warnings.warn(f'this compact network is of little use: {collapsed}', stacklevel=2)
-    return Compact(to_block(reduced, ctx), count_program(folded), count_program(reduced), difference,
-                   describe(net, folded, reduced), unhandled, reduced, collapsed)
+    structure = describe(net, folded, reduced)
+    return Compact(to_block(reduced, ctx), count_program(folded), count_program(reduced), difference, structure,
+                   unhandled, reduced, collapsed, reasons(structure, folded, reduced))
 
 
-def remaining(net: gluon.HybridBlock, input_shape: Sequence[int]) -> Tuple[Count, Count]:
+def remaining(net: gluon.HybridBlock, input_shape: Shapes) -> Tuple[Count, Count]:
     """Sizes of a network and of the compact network that ``compact`` would give, without building or comparing it."""
     folded = fold(trace(net, input_shape))
     return count_program(folded), count_program(prune_graph(folded)[0])
-
-
-def describe(net, program: Program, reduced: Program) -> Structure:
-    """The structure of a network that was pruned."""
-    factors, constant = {}, _constant_branches(program, reduced)
-    for name, kind, parameter in scaling_factors(net):
-        values = parameter.list_data()[0].asnumpy()
-        alive = (values != 0) & _survivors(name, values.size, program, reduced, constant)
-        factors[name] = {'kind': kind, 'size': int(values.size), 'kept': np.flatnonzero(alive).tolist()}
-    after = _widths(reduced)
-    layers = {name: {'before': width, 'after': after.get(name)} for name, width in _widths(program).items()}
-    return Structure(getattr(net, 'spec', None), tuple(program.input_shape), factors, layers)
-
-
-def _constant_branches(program: Program, reduced: Program) -> Set[str]:
-    """Parameters of the branches that a constant has replaced: the constant still depends on their factors."""
-    left = {node.name for node in reduced.nodes()}
-    new = reduced.values.keys() - program.values.keys()
-    stack = [node for node in program.nodes() if f'{node.name}_constant' in new]
-    found: Set[str] = set()
-    seen = set(stack)
-    if not stack:
-        return found
-    channels = Channels(program)
-    while stack:
-        for entry in stack.pop().inputs:
-            node = entry.node
-            if node.is_variable:
-                found.add(node.name)
-            elif node not in seen and node.name not in left and (np.nan_to_num(channels.constant(entry)) != 0).any():
-                stack.append(node)      # values that vary are outside the branch, zeros contribute nothing
-                seen.add(node)
-    return found
-
-
-def _survivors(name: str, size: int, program: Program, reduced: Program, constant: Set[str]) -> np.ndarray:
-    """(size,) booleans: the structures of one factor with a channel that remains.
-
-    Some are removed although their factor is not zero: the neurons inside a block that is removed, or a channel that
-    became a negative constant before a ReLU.
-    """
-    for suffix in ('gamma', 'weight'):
-        parameter = program.variables.get(f'{name}.{suffix}' if name else suffix)
-        if parameter not in program.values:
-            continue
-        alive = np.zeros(size, bool)
-        if parameter in reduced.values:
-            kept = reduced.kept_indices.get(parameter, {}).get(0, np.arange(program.values[parameter].shape[0]))
-            alive[kept // (program.values[parameter].shape[0] // size)] = True
-        else:
-            alive[:] = parameter in constant
-        return alive
-    return np.ones(size, bool)
-
-
-def _widths(program: Program) -> Dict[str, List[int]]:
-    """{layer: [outputs, inputs]} of convolutions and dense layers, with the inputs of one group if there are groups."""
-    shapes, widths = program.shapes(), {}
-    for node in program.nodes():
-        if node.op in ('Convolution', 'FullyConnected'):
-            widths[node.name] = [int(n) for n in shapes[node.inputs[1]][:2]]
-        elif node.op == 'Deconvolution':
-            widths[node.name] = [int(n) for n in shapes[node.inputs[1]][1::-1]]
-    return widths

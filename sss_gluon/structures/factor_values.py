@@ -1,6 +1,8 @@
 """Scaling factors inside a traced program: the variable that holds one, and weights that stand in for trained ones."""
 from __future__ import annotations
 
+from typing import List, Optional
+
 import numpy as np
 from mxnet import gluon
 
@@ -15,14 +17,23 @@ def fill_nonzero(program: Program, net: gluon.HybridBlock) -> None:
     values differ, so that nothing cancels where a weight is computed, from W − mean(W) for instance.
     """
     drawn = np.random.RandomState(0).uniform(0.5, 1, 10007).astype('float32')      # a prime, where it repeats
-    factors = {factor_variable(program, factor) for factor in scaling_factors(net)}
+    factors = {factor_variable(program, factor) for factor in traced_factors(program, net)}
     for name, value in program.values.items():
         if name not in factors:
             sign = -1 if name.endswith('mean') else 1
             program.values[name] = np.resize(sign * drawn, value.shape).astype(value.dtype)
 
 
+def traced_factors(program: Program, net: gluon.Block) -> List[ScalingFactor]:
+    """The scaling factors that take part in what was traced; others belong to heads that exist in training only."""
+    return [factor for factor in scaling_factors(net) if _variable(program, factor)]
+
+
+def _variable(program: Program, factor: ScalingFactor) -> Optional[str]:
+    names = (f'{factor.name}.factor', f'{factor.name}_factor') if factor.name else ('factor',)
+    return next((program.variables[name] for name in names if name in program.variables), None)
+
+
 def factor_variable(program: Program, factor: ScalingFactor) -> str:
     """Name of the variable of a traced program that holds a scaling factor."""
-    names = (f'{factor.name}.factor', f'{factor.name}_factor') if factor.name else ('factor',)
-    return next(program.variables[name] for name in names if name in program.variables)
+    return str(_variable(program, factor))

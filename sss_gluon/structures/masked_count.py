@@ -1,7 +1,7 @@
 """The size of the network that is left when some structures are removed, counted without building it."""
 from __future__ import annotations
 
-from typing import Dict, Mapping, NamedTuple, Sequence, Set
+from typing import Dict, Mapping, NamedTuple, Set
 
 import numpy as np
 from mxnet import gluon
@@ -11,8 +11,8 @@ from ..factors import scaling_factors
 from ..graph.count import Count, count_program
 from ..graph.fold import fold
 from ..graph.prune import prune_graph
-from ..graph.trace import trace
-from .factor_values import factor_variable, fill_nonzero
+from ..graph.trace import Shapes, trace
+from .factor_values import factor_variable, fill_nonzero, traced_factors
 
 WEIGHTS = ('current', 'nonzero')
 
@@ -45,15 +45,19 @@ class MaskedCounter:
     ----------
     dense : Count
         The whole network, without its factors.
+    factors : list of ScalingFactor
+        Those that take part in inference; what becomes of others changes no size.
     """
 
-    def __init__(self, net: gluon.HybridBlock, input_shape: Sequence[int], weights: str = 'current'):
+    def __init__(self, net: gluon.HybridBlock, input_shape: Shapes, weights: str = 'current'):
         if weights not in WEIGHTS:
             raise SSSError(f'weights={weights!r} must be one of {", ".join(WEIGHTS)}')
         self._program = trace(net, input_shape)
         if weights == 'nonzero':
             fill_nonzero(self._program, net)
-        self._variables = {factor.name: factor_variable(self._program, factor) for factor in scaling_factors(net)}
+        self.factors = traced_factors(self._program, net)
+        self._variables = {factor.name: factor_variable(self._program, factor) for factor in self.factors}
+        self._absent = {factor.name for factor in scaling_factors(net)} - self._variables.keys()
         self._whole = {name: self._program.values[variable] for name, variable in self._variables.items()}
         self._known: Dict[bytes, Count] = {}
         self.dense = count_program(fold(self._program))
@@ -93,7 +97,7 @@ class MaskedCounter:
 
     def _set(self, masks: Mapping[str, np.ndarray]) -> None:
         """Put a choice of structures into the program."""
-        alive = {name: np.asarray(values) != 0 for name, values in masks.items()}
+        alive = {name: np.asarray(values) != 0 for name, values in masks.items() if name not in self._absent}
         for name, mask in alive.items():
             if name not in self._whole:
                 raise SSSError(f'the network has no factor {name!r}; its factors: {", ".join(self._whole) or "none"}')
@@ -108,10 +112,13 @@ class MaskedCounter:
         return Share(left.params / max(1, self.dense.params), left.macs / max(1, self.dense.macs))
 
 
-def mac_weights(net: gluon.Block, input_shape: Sequence[int]) -> Dict[str, float]:
-    """{factor name: MACs saved by removing one of its structures}, scaled to mean 1 over all structures."""
+def mac_weights(net: gluon.HybridBlock, input_shape: Shapes) -> Dict[str, float]:
+    """{factor name: MACs saved by removing one of its structures}, scaled to mean 1 over all structures.
+
+    Factors that take no part in inference save none and do not count in the mean.
+    """
     counter = MaskedCounter(net, input_shape, weights='nonzero')
-    masks = {factor.name: np.ones(factor.parameter.shape, bool) for factor in scaling_factors(net)}
+    masks = {factor.name: np.ones(factor.parameter.shape, bool) for factor in counter.factors}
     dense, cost = counter.count(masks).macs, {}
     for name, mask in masks.items():
         mask[0] = False
@@ -121,4 +128,4 @@ def mac_weights(net: gluon.Block, input_shape: Sequence[int]) -> Dict[str, float
     if cost and not mean:
         raise SSSError("gamma_weighting='macs': no structure of this network costs any MACs, so there is nothing to "
                        "weigh")
-    return {name: macs / mean for name, macs in cost.items()}
+    return {factor.name: cost.get(factor.name, 0.0) / (mean or 1.0) for factor in scaling_factors(net)}

@@ -18,9 +18,9 @@ from ..graph.block import load_arrays, to_block
 from ..graph.fold import fold
 from ..graph.prune import prune_graph
 from ..graph.trace import trace
-from ..models import get_model
+from ..models import get_model, zoo
 from ..models.layers import weight_initializer
-from .compact import describe
+from .describe import describe
 from .factor_values import fill_nonzero
 from .structure import Structure, load_structure
 
@@ -63,8 +63,8 @@ def rebuild(structure: Union[str, Path, dict, Structure], init: Optional[mx.init
     params : path, optional
         Weights of the compact network (``prefix-0000.params``) instead of new ones.
     model : callable, optional
-        Builds the network with all its structures. Required for networks from outside this package: a structure file
-        never causes code to be imported.
+        Builds the network with all its structures. Required for networks from outside this package and GluonCV: a
+        structure file never causes other code to be imported.
 
     Returns
     -------
@@ -91,7 +91,7 @@ def rebuild(structure: Union[str, Path, dict, Structure], init: Optional[mx.init
         raise SSSError(f'{params} holds {foreign[0]}, which the structure lacks: it belongs to another network')
     initializers = {node.name: node.attrs.get('__init__') for node in reduced.nodes() if node.is_variable}
     for name, parameter in block.collect_params().items():
-        if values is None:
+        if values is None or name not in values and name not in traced.values:  # a bias that only takes up constants
             parameter.set_data(_initial(name, parameter.shape, initializers[name], init))
         elif name not in values or values[name].shape != parameter.shape:
             shape = values[name].shape if name in values else 'nothing'
@@ -103,12 +103,13 @@ def rebuild(structure: Union[str, Path, dict, Structure], init: Optional[mx.init
 
 def _build(structure: Structure) -> gluon.HybridBlock:
     spec = structure.model
-    if not isinstance(spec, dict) or not isinstance(spec.get('name'), str) or ':' in spec['name']:
+    if not isinstance(spec, dict) or not isinstance(spec.get('name'), str) \
+            or ':' in spec['name'] and not zoo.is_zoo(spec['name']):
         raise SSSError('the structure belongs to a network from outside this package; pass model=, a function that '
                        'builds it')
     try:
         return get_model(spec['name'], spec.get('classes'), spec.get('factors'), spec.get('in_channels', 3),
-                         **spec.get('options', {}))
+                         structure.input_shape, **spec.get('options', {}))
     except (TypeError, ValueError, AttributeError, mx.base.MXNetError) as error:
         raise SSSError(f'the model {spec} of the structure cannot be built: {reason(error)}') from error
 

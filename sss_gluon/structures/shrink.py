@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Dict, Mapping, Sequence
+from typing import Dict, Mapping
 
 import numpy as np
 from mxnet import gluon
@@ -13,14 +13,16 @@ from ..graph.block import to_block
 from ..graph.fold import fold
 from ..graph.ir import Program
 from ..graph.prune import prune_graph
-from ..graph.trace import structural_names, trace
+from ..graph.trace import Shapes, structural_names, trace
 from ..graph.unfold import unfold
-from .factor_values import factor_variable, fill_nonzero
+from .factor_values import factor_variable, fill_nonzero, traced_factors
 from .mirror import Index, follow
 
 
 class Shrunk:
     """The network that is left while structures are held at zero; it trains exactly as the whole network would.
+
+    It returns what the whole network returns while it trains, auxiliary heads included, in inference too.
 
     In training mode a BatchNorm of a channel that is always 0 returns β and learns β, so that channel stays until
     ``compact`` removes it. Everything else that ``compact`` would remove is removed.
@@ -56,10 +58,10 @@ class Shrunk:
         A factor that is to be removed is not 0, or the network computes a weight in a way that cannot be cut.
     """
 
-    def __init__(self, whole: gluon.HybridBlock, input_shape: Sequence[int], removed: Mapping[str, np.ndarray],
+    def __init__(self, whole: gluon.HybridBlock, input_shape: Shapes, removed: Mapping[str, np.ndarray],
                  align: int = 1):
         self.whole, self.net, self.align = whole, whole, align
-        self.input_shape, self.removed = tuple(input_shape), _masks(removed)
+        self.input_shape, self.removed = input_shape, _masks(removed)
         self.parameters: Dict[str, gluon.Parameter] = {}
         self.kept: Dict[str, Index] = {}
         mine = {structural: parameter for parameter, structural in _structural(whole)}
@@ -96,7 +98,7 @@ class Shrunk:
         return self.whole
 
 
-def refuse_uncuttable(whole: gluon.HybridBlock, input_shape: Sequence[int], multipliers: Mapping[str, float],
+def refuse_uncuttable(whole: gluon.HybridBlock, input_shape: Shapes, multipliers: Mapping[str, float],
                       align: int) -> None:
     """Raise what a later cut would raise, which removes as much as it can of a kind, wherever γ acts.
 
@@ -112,13 +114,13 @@ def refuse_uncuttable(whole: gluon.HybridBlock, input_shape: Sequence[int], mult
             _smaller(whole, input_shape, removed, align)
 
 
-def _smaller(whole: gluon.HybridBlock, input_shape: Sequence[int], removed: Mapping[str, np.ndarray],
+def _smaller(whole: gluon.HybridBlock, input_shape: Shapes, removed: Mapping[str, np.ndarray],
              align: int) -> Program:
     """The network without some structures, with its factors and its present values."""
-    program = trace(whole, input_shape)
+    program = trace(whole, input_shape, training=True)
     filled = replace(program, values=dict(program.values))
     fill_nonzero(filled, whole)     # a weight that happens to be 0 may train to another value
-    for factor in scaling_factors(whole):
+    for factor in traced_factors(program, whole):
         mask = removed.get(factor.name, np.zeros(factor.parameter.shape, bool))
         filled.values[factor_variable(program, factor)] = (~mask).astype('float32')
     folded = fold(filled)

@@ -18,8 +18,12 @@ def _is_model(spec) -> bool:
     """Whether it can be a ``net.spec``."""
     return spec is None or (
         isinstance(spec, dict) and isinstance(spec.get('options', {}), dict)
-        and not {'name', 'classes', 'factors', 'in_channels'} & set(spec.get('options', {}))
+        and not {'name', 'classes', 'factors', 'in_channels', 'input_shape'} & set(spec.get('options', {}))
         and isinstance(spec.get('factors') or [], (list, tuple)))
+
+
+def _shape(written) -> Union[Tuple[int, ...], Dict[str, Tuple[int, ...]]]:
+    return {name: tuple(shape) for name, shape in written.items()} if isinstance(written, dict) else tuple(written)
 
 
 def _are_sizes(values, least: int) -> bool:
@@ -35,9 +39,11 @@ class Structure:
     ----------
     model : dict or None
         Arguments of ``get_model`` that build the network with all its structures (``net.spec``).
-    input_shape : tuple of int
+    input_shape : tuple of int, or dict of str to tuple of int
+        Of the only input, or of several by their names.
     factors : dict
-        {factor name: {'kind': str, 'size': int, 'kept': [indices of the structures that remain]}}
+        {factor name: {'kind': str, 'size': int, 'kept': [indices of the structures that remain]}}, and where there are
+        any, 'stay': [indices of those that are zero, but whose channels something else needs]
     layers : dict
         {layer name: {'before': [outputs, inputs], 'after': [outputs, inputs] or None if it was removed}}; the inputs of
         a grouped convolution are those of one group, as in its weight.
@@ -45,10 +51,14 @@ class Structure:
         SHA-256 of the ``-0000.params`` that was exported with it, to detect damage.
     """
     model: Optional[Dict[str, Any]]
-    input_shape: Tuple[int, ...]
+    input_shape: Union[Tuple[int, ...], Dict[str, Tuple[int, ...]]]
     factors: Dict[str, Dict[str, Any]]
     layers: Dict[str, Dict[str, Optional[List[int]]]]
     params_sha256: Optional[str] = field(default=None, compare=False)
+
+    def __repr__(self):
+        name = (self.model or {}).get('name', 'a network')
+        return f'Structure({name}, input {self.input_shape}, {self.summary() or "no factors"})'
 
     def save(self, path: Union[str, Path]) -> None:
         """Write as JSON, one factor or layer per line; the file appears complete or not at all."""
@@ -80,11 +90,13 @@ class Structure:
         if not isinstance(fields, dict) or fields.get('format') != FORMAT:
             raise SSSError(f'{source} is not a structure of this version: its "format" should be "{FORMAT}"')
         try:
-            structure = cls(fields['model'], tuple(fields['input_shape']), fields['factors'], fields['layers'],
+            structure = cls(fields['model'], _shape(fields['input_shape']), fields['factors'], fields['layers'],
                             fields.get('params_sha256'))
             if not _is_model(structure.model):
                 raise SSSError(f'{source}: the model {structure.model} of the structure cannot be built')
-            if not _are_sizes(structure.input_shape, 1) or len(structure.input_shape) < 2:
+            shapes = structure.input_shape
+            if not all(_are_sizes(shape, 1) and len(shape) > 1
+                       for shape in (shapes.values() if isinstance(shapes, dict) else [shapes])):
                 raise SSSError(f'{source}: input_shape {fields["input_shape"]} is not a shape, batch first')
             for name, row in structure.factors.items():
                 if row['kind'] not in KINDS or not _are_sizes([row['size']], 1):
@@ -92,6 +104,10 @@ class Structure:
                 in_order = _are_sizes(row['kept'], 0) and all(a < b for a, b in zip(row['kept'], row['kept'][1:]))
                 if not in_order or max(row['kept'], default=0) >= row['size']:
                     raise SSSError(f'{source}: factor {name} keeps indices outside 0..{row["size"] - 1}')
+                stay = row.get('stay', [])
+                if not _are_sizes(stay, 0) or not set(stay) <= set(range(row['size'])) - set(row['kept']):
+                    raise SSSError(f'{source}: factor {name} has zeros that stay outside 0..{row["size"] - 1}, or that '
+                                   f'are kept')
             for name, row in structure.layers.items():
                 if not _are_sizes(row['before'], 1) or not _are_sizes(row['after'] or [], 1):
                     raise SSSError(f'{source}: layer {name} has widths that are not numbers of channels')
@@ -100,11 +116,17 @@ class Structure:
         return structure
 
     def removed(self) -> Dict[str, int]:
-        """{kind: number of structures that were removed}."""
+        """{kind: number of structures that were removed}, those that are zero but stay not among them."""
         total: Dict[str, int] = {}
         for row in self.factors.values():
-            total[row['kind']] = total.get(row['kind'], 0) + row['size'] - len(row['kept'])
+            gone = row['size'] - len(row['kept']) - len(row.get('stay', ()))
+            total[row['kind']] = total.get(row['kind'], 0) + gone
         return total
+
+    def summary(self) -> str:
+        """'3 of 9 blocks removed, 40 of 120 neurons removed'; '' without factors."""
+        sizes = {kind: sum(row['size'] for row in self.factors.values() if row['kind'] == kind) for kind in KINDS}
+        return ', '.join(f'{gone} of {sizes[kind]} {kind}s removed' for kind, gone in self.removed().items())
 
 
 def shipped() -> List[str]:

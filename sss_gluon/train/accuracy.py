@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Deque, Iterator, NamedTuple, Sequence, Tuple, Union
+from typing import Deque, Iterator, List, NamedTuple, Sequence, Tuple, Union
 
 import mxnet as mx
 import numpy as np
@@ -58,11 +58,19 @@ def _sums(net, images, augmentation, batch_size, devices) -> Tuple[float, int, i
     return loss, correct, among_five, total
 
 
+def heads(output) -> List[mx.nd.NDArray]:
+    """The outputs of a network as one list; the first is the prediction, others are auxiliary heads."""
+    if isinstance(output, mx.nd.NDArray):
+        return [output]
+    return [head for part in (output.values() if isinstance(output, dict) else output) if part is not None
+            for head in heads(part)]
+
+
 def _outputs(net, images, augmentation, batch_size, devices) -> Iterator[Tuple[mx.nd.NDArray, np.ndarray, int]]:
     """Yield (output, labels, number of valid images) of every batch in order, one batch in flight per device."""
     working: Deque[Tuple[mx.nd.NDArray, np.ndarray, int]] = deque()
     for i, (x, y, valid) in enumerate(evaluation_batches(images, batch_size, augmentation)):
-        output = as_float32(net(mx.nd.array(x, ctx=devices[i % len(devices)])))
+        output = as_float32(heads(net(mx.nd.array(x, ctx=devices[i % len(devices)])))[0])
         working.append((output, y, valid))
         if len(working) == len(devices):
             yield working.popleft()

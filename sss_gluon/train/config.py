@@ -28,13 +28,17 @@ class Config:
     run: str = setting('', 'run folder; default runs/<dataset>/<name of the config file>', section='output')
     seed: int = setting(0, 'of the initial weights, the order of the images and their augmentation')
 
-    model: str = setting('cifar_resnet20', 'a name of get_model, or package.module:function', section='network')
+    model: str = setting('cifar_resnet20', 'a name of get_model, gluoncv:NAME, or package.module:function',
+                         section='network')
     model_options: Dict[str, Any] = setting({}, 'arguments of the network: depths, widths, stages, groups, ...')
-    factors: Optional[List[str]] = setting(None, 'neuron, group, block; [] for none; default as in the paper')
+    factors: Optional[List[str]] = setting(None, 'neuron, group, block; [] for none; default as in the paper, or '
+                                                 'those that your network has, or all')
     structure: Optional[str] = setting(None, 'structure.json or shipped name: train that compact network')
-    init: Optional[str] = setting(None, '.params file or checkpoint with initial weights; λ starts at 1')
+    init: Optional[str] = setting(None, '.params file, checkpoint, or gluoncv for its pretrained weights; '
+                                         'λ starts at 1')
 
-    method: str = setting('sss', 'a name of sss_gluon.methods.METHODS', section='pruning method')
+    method: str = setting('sss', 'or, to compare: ssl, slimming, l1, taylor, apoz, ista, thinet, lasso, random, '
+                                 'uniform, scratch', section='pruning method')
     method_options: Dict[str, Any] = setting({}, 'strength, images, kinds, ...; each method has its own')
     source: Optional[str] = setting(None, 'run folder of the trained network that is pruned')
     target_macs: Optional[float] = setting(None, 'share of the MACs of the unpruned network to keep')
@@ -89,6 +93,7 @@ FREE_KEYS = ('run', 'checkpoint_every', 'keep_checkpoints', 'tensorboard', 'data
 KEYS = tuple(f.name for f in fields(Config))
 LISTS = ('factors', 'devices', 'lr_decay_epochs')
 MAPPINGS = ('model_options', 'gamma_mult', 'method_options')
+PRETRAINED = 'gluoncv'      # as init: the weights that GluonCV publishes
 PATHS = ('data_root', 'init', 'structure', 'source', 'match')
 CHOICES = {'lr_mode': ('step', 'cosine', 'constant'), 'gamma_weighting': ('uniform', 'macs'),
            'augmentation': AUGMENTATIONS,
@@ -200,7 +205,7 @@ def check(config: Config) -> None:
         raise SSSError(f'patience={config.patience} must be a number of steps from 1 to {LARGEST}, or null')
     if config.warmup_epochs >= config.epochs:
         raise SSSError(f'warmup_epochs={config.warmup_epochs:g} must be less than epochs={config.epochs}')
-    given = sorted({'name', 'classes', 'factors', 'in_channels'} & set(config.model_options))
+    given = sorted({'name', 'classes', 'factors', 'in_channels', 'input_shape'} & set(config.model_options))
     if given:
         raise SSSError(f'model_options: {given[0]} cannot be set here; it follows from model, data and factors')
     if not config.devices:

@@ -16,7 +16,7 @@ class FactorControl:
     names: List[str]
     factors: Dict[str, int]
     gamma_multipliers: Dict[str, float]
-    _scales: Dict[str, Dict[str, int]]
+    _scales: Dict[str, List[str]]
     held: Dict[str, np.ndarray]
     pressure: Dict[str, np.ndarray]
     removed: Dict[str, np.ndarray]
@@ -110,12 +110,10 @@ class FactorControl:
                 continue
             i = self.factors[name]
             scale = self._value(i)
-            for own, axis in scaled.items():
-                if not self._kept or own in self._kept:
-                    value = self._value(self.names.index(own))
-                    each = np.repeat(np.where(scale == 0, 1, scale), value.shape[axis] // scale.size)
-                    shape = [-1 if axis == other else 1 for other in range(value.ndim)]
-                    self._restart(self.names.index(own), value * each.reshape(shape))
+            for other in (self.names.index(own) for own in scaled if not self._kept or own in self._kept):
+                value = self._value(other)
+                each = np.repeat(np.where(scale == 0, 1, scale), len(value) // scale.size)
+                self._restart(other, value * each.reshape((-1,) + (1,) * (value.ndim - 1)))
             self._restart(i, scale != 0)
         self.optimizer.train_factors = False
 

@@ -28,13 +28,12 @@ class FactorTrainer(FactorControl, gluon.Trainer):
     ``grouped``. With a ``loss_scaler``, a step whose gradients overflow lowers the scale, sets ``overflowed`` and
     changes nothing else, neither momenta nor the schedule. ``held`` maps factor names to masks of the structures that
     ``hold`` pinned at zero, ``removed`` to masks of those that ``rebind`` removed, and
-    ``scales`` maps factor names to {name of a parameter that they multiply: channel axis}.
+    ``scales`` maps factor names to the names of the parameters that they multiply.
     """
 
     def __init__(self, named_parameters, optimizer, factors: Dict[str, int], gamma_multipliers: Dict[str, float],
                  aggregate: bool, views: bool, grouped: Optional[Set[int]] = None,
-                 loss_scaler: Optional[LossScaler] = None, scales: Optional[Dict[str, Dict[str, int]]] = None,
-                 **kwargs):
+                 loss_scaler: Optional[LossScaler] = None, scales: Optional[Dict[str, List[str]]] = None, **kwargs):
         self.names = [name for name, _ in named_parameters]
         self.factors, self.gamma_multipliers, self._scales = factors, gamma_multipliers, scales or {}
         self.loss_scaler, self.overflowed = loss_scaler, False

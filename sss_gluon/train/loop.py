@@ -24,9 +24,9 @@ from ..signals import Interrupted, catch_signals
 from ..structures import Shrunk
 from ..terminal import time_left
 from . import precision
-from .accuracy import Accuracy, evaluate_images
+from .accuracy import Accuracy, evaluate_images, heads
 from .checkpoint import Position, checkpoints, load_latest, recovery_hint, save_checkpoint
-from .config import PATHS, Config, check
+from .config import PATHS, PRETRAINED, Config, check
 from .cut_network import shrink
 from .devices import contexts
 from .method import Method
@@ -40,6 +40,7 @@ from .trainer import make_trainer
 from .workers import ALONE, Workers, init_workers
 
 ENDING = 30.0       # seconds that workers of an earlier job may need to end, if its launcher could not wait
+AUXILIARY = 0.3     # weight of the loss of auxiliary heads: Szegedy et al., "Going deeper with convolutions", section 5
 IN_FLIGHT = 2       # steps that may be queued before their results are read
 BAR = '{desc}  {percentage:3.0f}%|{bar}|'
 
@@ -86,7 +87,7 @@ def _train(config: Config, method: Method, run: RunFolder, workers: Workers, log
     devices = workers.devices(contexts(config.devices))
     for key in PATHS:       # the run may be resumed from another folder
         value = getattr(config, key)
-        if value is not None and os.path.exists(value):
+        if value not in (None, PRETRAINED) and os.path.exists(value):
             config = replace(config, **{key: os.path.abspath(value)})
     with run.locked(ENDING if workers.size > 1 else 0) if workers.chief else nullcontext():
         given = config
@@ -129,7 +130,7 @@ class Training:
         self.data = load_data(config)
         self.input_shape = (1,) + tuple(self.data.shape)
         begun = replace(config, init=None) if checkpoints(run.checkpoints) else config
-        whole = precision.mixed(network_of(run, begun, self.data), config.precision)
+        whole = precision.mixed(network_of(run, begun, self.data, log), config.precision)
         self.regularizer = method.regularizer(begun, whole, self.input_shape)
         whole.hybridize(static_alloc=True, static_shape=True)
         self.network = Shrunk(whole, self.input_shape, {})
@@ -149,11 +150,11 @@ class Training:
         self.factors = scaling_factors(whole)
         self.trainer = make_trainer(
             whole, gamma=config.gamma if self.factors else 0.0, learning_rate=config.learning_rate,
-            momentum=config.momentum, wd=config.weight_decay, kvstore=self.workers.store or config.kvstore, gamma_mult=config.gamma_mult,
-            gamma_weighting=config.gamma_weighting, input_shape=self.input_shape,
+            momentum=config.momentum, wd=config.weight_decay, kvstore=self.workers.store or config.kvstore,
+            gamma_mult=config.gamma_mult, gamma_weighting=config.gamma_weighting, input_shape=self.input_shape,
             lr_scheduler=make_schedule(config, len(self.batches)), non_negative=config.non_negative,
             clip_gradient=config.clip_gradient, loss_scaler=precision.loss_scaler(config.precision))
-        self.random_operators = _draws_random_numbers(whole, self.input_shape)
+        self.random_operators = self._look_at(whole)
         if config.grad_accumulation > 1:
             for parameter in whole.collect_params().values():
                 if parameter.grad_req != 'null':
@@ -161,6 +162,15 @@ class Training:
         self.metrics = MetricsLogger(run, config, whole, self.factors, self.input_shape, self.regularizer,
                                      self.trainer.loss_scaler)
         self.regularizer.start(self)
+
+    def _look_at(self, net: gluon.HybridBlock) -> bool:
+        """Does a network draw random numbers while it trains? It is an error if it gives anything but classes."""
+        program = trace(net, self.input_shape, values=False, training=True)
+        wrong = [shape for shape in program.output_shapes() if shape != (1, self.data.classes)]
+        if wrong:
+            raise SSSError(f'{self.config.model} gives an output of shape {wrong[0]} for an image of {self.data.name}; '
+                           f'all outputs must be of shape (1, {self.data.classes}), one value for each class')
+        return any(word in node.op for node in program.nodes() for word in ('Dropout', 'random', 'sample', 'shuffle'))
 
     @property
     def net(self) -> gluon.HybridBlock:
@@ -232,8 +242,10 @@ class Training:
             for device, (images, labels) in zip(self.devices, parts[first:first + len(self.devices)]):
                 images, labels = mx.nd.array(images, ctx=device), mx.nd.array(labels, ctx=device)
                 with autograd.record():
-                    output = self.net(images)
+                    output, *others = heads(self.net(images))
                     loss = self.loss(output, labels)
+                    for other in others:
+                        loss = loss + AUXILIARY * self.loss(other, labels)
                     if counting < self.config.batch_size:       # images that only fill the batch have label -1
                         loss = loss * (labels >= 0)
                     scaled = self.trainer.scaled(loss)
@@ -334,8 +346,3 @@ class Training:
         if text:
             write_text(self.run.path / 'diagnosis.txt', text + '\n')
             self.log(text)
-
-
-def _draws_random_numbers(net: gluon.HybridBlock, input_shape) -> bool:
-    operators = {node.op for node in trace(net, input_shape, values=False).nodes()}
-    return any(word in op for op in operators for word in ('Dropout', 'random', 'sample', 'shuffle'))

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Dict, List, Optional, Tuple
+from typing import Callable, Optional
 
 import mxnet as mx
 import numpy as np
@@ -11,14 +11,15 @@ from mxnet import gluon
 from ..data import DataSet
 from ..data import load as load_data_set
 from ..errors import SSSError, reason
-from ..files import read_npz
-from ..graph.block import load, load_arrays
+from ..graph.block import load
+from ..graph.trace import trace
 from ..models import ARCHITECTURES, get_model
 from ..models.layers import weight_initializer
 from ..structures import Structure, rebuild
 from .config import Config
 from .devices import contexts
-from .parameters import exempt_from_decay, named_parameters
+from .given_weights import start_from_init
+from .parameters import exempt_from_decay
 from .run_folder import RunFolder
 
 
@@ -29,15 +30,16 @@ def load_data(config: Config) -> DataSet:
     return data.pad_to(row.minimum_size) if row else data
 
 
-def network_of(run: RunFolder, config: Config, data: DataSet) -> gluon.HybridBlock:
+def network_of(run: RunFolder, config: Config, data: DataSet, log: Callable[[str], None] = print) -> gluon.HybridBlock:
     """The network that a run trains: the one that its method selected, or the one of its configuration."""
     if not run.has_selection():
-        return build_network(config, data, run.initial_structure(config))
+        return build_network(config, data, run.initial_structure(config), log)
     mx.random.seed(config.seed)
     return load(run.selection, contexts(config.devices))
 
 
-def build_network(config: Config, data: DataSet, structure: Optional[Structure] = None) -> gluon.HybridBlock:
+def build_network(config: Config, data: DataSet, structure: Optional[Structure] = None,
+                  log: Callable[[str], None] = print) -> gluon.HybridBlock:
     """Build the network of a run on its devices and initialise it from the seed or from ``init``.
 
     It carries scaling factors, unless a structure is given: then it is the compact network of that structure.
@@ -45,17 +47,30 @@ def build_network(config: Config, data: DataSet, structure: Optional[Structure] 
     mx.random.seed(config.seed)
     np.random.seed(config.seed)     # MXNet's initializers draw from both generators
     if structure is None:
-        net = get_model(config.model, data.classes, config.factors, data.shape[0], **config.model_options)
+        shape = (1,) + tuple(data.shape)
+        net = get_model(config.model, data.classes, config.factors, data.shape[0], shape, **config.model_options)
+        _check_outputs(net, config, data)
         try:
             net.initialize(init=weight_initializer(), ctx=contexts(config.devices))
-        except mx.base.MXNetError as error:
+        except (mx.base.MXNetError, ValueError) as error:       # ValueError: no initializer for the name of a parameter
             raise SSSError(f'the parameters of {config.model} cannot be created: {reason(error)}') from error
     else:
         net = _compact_network(config, data, structure)
     exempt_from_decay(net)
     if config.init:
-        start_from(net, config.init)
+        for note in start_from_init(net, config):
+            log(note)
     return net
+
+
+def _check_outputs(net: gluon.HybridBlock, config: Config, data: DataSet) -> None:
+    """Refuse a network from elsewhere that does not classify the images of the data set."""
+    if ':' not in config.model:
+        return
+    shapes = trace(net, (1,) + tuple(data.shape), values=False).output_shapes()
+    if shapes != [(1, data.classes)]:
+        raise SSSError(f'{config.model} gives outputs of shape {", ".join(map(str, shapes))} for an image of '
+                       f'{data.name}, which has {data.classes} classes; training needs one output, (1, {data.classes})')
 
 
 def _compact_network(config: Config, data: DataSet, structure: Structure) -> gluon.SymbolBlock:
@@ -66,68 +81,9 @@ def _compact_network(config: Config, data: DataSet, structure: Structure) -> glu
     for key, value in needed.items():
         if spec.get(key) not in (value, None):
             raise SSSError(f'structure={config.structure} has {key}={spec[key]}, but {data.name} needs {value}')
-    own = partial(get_model, config.model, data.classes, spec.get('factors'), data.shape[0], **spec.get('options', {}))
+    own = partial(get_model, config.model, data.classes, spec.get('factors'), data.shape[0], structure.input_shape,
+                  **spec.get('options', {}))
     try:
         return rebuild(structure, model=own, ctx=contexts(config.devices))
     except SSSError as error:
         raise SSSError(f'structure={config.structure}: {error}') from error
-
-
-def start_from(net: gluon.Block, path: str) -> None:
-    """Copy given weights into a network. Its factors stay at 1; factors in the file are folded into the weights.
-
-    The file is a Gluon ``.params`` file (from this package's or GluonCV's network of the same architecture) or a
-    checkpoint of this package. Parameters are matched by name; where the names differ, order, kind and shape must
-    agree one by one.
-    """
-    arrays = _given(path)
-    mine = [(name, parameter) for name, parameter in named_parameters(net) if not name.endswith('factor')]
-    given = _folded(arrays)
-    pairs = _by_name(mine, given) or _by_order(mine, given, path)
-    for parameter, array in pairs:
-        parameter.set_data(mx.nd.array(array, dtype=array.dtype))
-
-
-def _given(path: str) -> Dict[str, np.ndarray]:
-    if str(path).endswith('.npz'):
-        arrays = {name[len('param:'):]: array for name, array in read_npz(path).items() if name.startswith('param:')}
-        if not arrays:
-            raise SSSError(f'{path} holds no parameters; init takes a .params file or a checkpoint')
-        return arrays
-    return load_arrays(path)
-
-
-def _folded(arrays: Dict[str, np.ndarray]) -> Dict[str, np.ndarray]:
-    """Replace W by λ·W, as factors.py does: the same function with λ = 1."""
-    folded = {name: array for name, array in arrays.items() if not name.endswith('factor')}
-    for name in arrays.keys() - folded.keys():
-        for other in ('weight', 'bias', 'gamma', 'beta'):
-            key = name[:-len('factor')] + other
-            if key in folded:
-                value = folded[key]
-                scale = np.repeat(arrays[name], len(value) // arrays[name].size)
-                folded[key] = value * scale.reshape((-1,) + (1,) * (value.ndim - 1))
-    return folded
-
-
-def _by_name(mine, given) -> Optional[List[Tuple[gluon.Parameter, np.ndarray]]]:
-    if {name for name, _ in mine} != set(given) or any(given[name].shape != p.shape for name, p in mine):
-        return None
-    return [(parameter, given[name]) for name, parameter in mine]
-
-
-def _by_order(mine, given, path) -> List[Tuple[gluon.Parameter, np.ndarray]]:
-    pairs: List[Tuple[gluon.Parameter, np.ndarray]] = []
-    for (name, parameter), (other, array) in zip(mine, given.items()):
-        if parameter.shape != array.shape or _kind(name) != _kind(other):
-            raise SSSError(f'{path} belongs to another network: after {len(pairs)} matching arrays it holds {other} '
-                           f'{array.shape} where {name} {parameter.shape} is expected')
-        pairs.append((parameter, array))
-    if len(mine) != len(given):
-        raise SSSError(f'{path} belongs to another network: it holds {len(given)} arrays, and {len(mine)} are expected')
-    return pairs
-
-
-def _kind(name: str) -> str:
-    return next((kind for kind in ('weight', 'bias', 'gamma', 'beta', 'running_mean', 'running_var')
-                 if name.endswith(kind)), name)

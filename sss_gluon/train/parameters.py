@@ -59,30 +59,29 @@ def gamma_multipliers(net, gamma_mult=None, gamma_weighting='uniform', input_sha
     return multipliers
 
 
-def scaled_parameters(net: gluon.Block) -> Dict[str, Dict[str, int]]:
-    """{factor name: {structural name of a parameter that it multiplies: channel axis}}.
+def scaled_parameters(net: gluon.Block) -> Dict[str, List[str]]:
+    """{factor name: structural names of the parameters that it multiplies}.
 
     A factor is absent if these are not known, or are used without it too: it cannot be multiplied into them.
     """
     names = {id(parameter): name for name, parameter in named_parameters(net)}
     used: Dict[int, set] = {}       # {parameter: the factors of each layer that uses it}
-    axes: Dict[int, Dict[int, int]] = {}
+    scaled: Dict[int, Dict[int, None]] = {}
     unknown = set()
 
     def visit(block):
         own = getattr(block, '_reg_params', {})
         folds = block.folds if isinstance(block, Scaled) else {}
         folds = {id(own[attribute]): fold for attribute, fold in folds.items()}
-        if folds and (block.unit_gamma or not isinstance(block, gluon.SymbolBlock)
+        if folds and (block.units or not isinstance(block, gluon.SymbolBlock)
                       and type(block).hybrid_forward is not Scaled.hybrid_forward):
             unknown.update(folds)
         for name, parameter in own.items():
             if id(parameter) not in folds:
-                mine = {factor: fold.axes[name] for factor, fold in folds.items() if name in fold.axes}
+                mine = [factor for factor, fold in folds.items() if name in fold.names]
                 used.setdefault(id(parameter), set()).add(frozenset(mine))
-                for factor, axis in mine.items():
-                    axes.setdefault(factor, {})[id(parameter)] = axis
+                for factor in mine:
+                    scaled.setdefault(factor, {})[id(parameter)] = None
     net.apply(visit)
-    return {name: {names[parameter]: axis for parameter, axis in axes[id(factor)].items()}
-            for name, _, factor in scaling_factors(net)
-            if id(factor) not in unknown and all(len(used[parameter]) == 1 for parameter in axes[id(factor)])}
+    return {name: [names[parameter] for parameter in scaled[id(factor)]] for name, _, factor in scaling_factors(net)
+            if id(factor) not in unknown and all(len(used[parameter]) == 1 for parameter in scaled[id(factor)])}

@@ -19,6 +19,7 @@ from mxnet.contrib import amp
 from mxnet.contrib.amp.amp import bfloat16
 
 from ..errors import SSSError
+from ..graph.block import as_block
 
 PRECISIONS = ('float32', 'float16', 'bfloat16')
 LOSS_SCALE = '@loss_scale'      # among the states of a trainer
@@ -90,10 +91,10 @@ def mixed(net: gluon.HybridBlock, precision: str) -> gluon.HybridBlock:
     """
     if precision == 'float32' or not isinstance(net, gluon.SymbolBlock):
         return net
-    symbol = amp.convert_symbol(net(mx.sym.var('data')), precision)
+    symbol = amp.convert_symbol(net._cached_graph[1], precision)
     with warnings.catch_warnings():
         warnings.filterwarnings('ignore', 'Cannot decide type')     # before a cast; the given ones are float32
-        return gluon.SymbolBlock(symbol, mx.sym.var('data', dtype='float32'), params=net.collect_params())
+        return as_block(symbol, net.collect_params())
 
 
 def as_float32(array: nd.NDArray) -> nd.NDArray:

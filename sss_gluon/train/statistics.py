@@ -14,6 +14,7 @@ import numpy as np
 from mxnet import autograd, gluon
 
 from ..graph.ir import Entry, Program, from_symbol, to_json
+from ..graph.trace import network_symbol
 from .workers import ALONE, Workers
 
 BATCH_NORM = ('BatchNorm', '_contrib_BatchNormWithReLU')
@@ -53,7 +54,7 @@ def average_statistics(net: gluon.HybridBlock, workers: Workers = ALONE) -> None
     """
     mx.nd.waitall()     # with static_shape, parameters could otherwise be read as an earlier step left them
     parameters = net.collect_params()
-    names = net(mx.sym.var('data')).list_auxiliary_states()
+    names = network_symbol(net, training=True)[0].list_auxiliary_states()
     devices = len(parameters[names[0]].list_data()) if names else 1
     if not names or devices * workers.size == 1:
         return
@@ -80,7 +81,7 @@ def estimate_statistics(net: gluon.HybridBlock, batches: Iterable[mx.nd.NDArray]
     workers : Workers
         Each of them must call it, with batches of its own; all get the mean over the batches of all.
     """
-    nodes = Program(from_symbol(net(mx.sym.var('data'))), {}, ()).nodes()
+    nodes = Program(from_symbol(network_symbol(net, training=True)[0]), {}, {}).nodes()
     layers = [node for node in nodes if node.op in BATCH_NORM and not node.get('use_global_stats')]
     if not layers:
         return

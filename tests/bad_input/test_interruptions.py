@@ -62,7 +62,7 @@ PHASES = {      # command, place, signals, what is said
     'the diagnosis': (TRAIN, 'sss_gluon.methods.diagnosis:mean_gradients', 1, 'sss-gluon train: stopped\n'),
     'a figure': (TRAIN, 'matplotlib.backends.backend_agg:FigureCanvasAgg.print_png', 1, 'sss-gluon train: stopped\n'),
     'the lock': (f'prune {MINE}', 'sss_gluon.train.run_folder:FileLock.acquire', 1, 'sss-gluon prune: stopped\n'),
-    'pruning': (f'prune {MINE}', 'sss_gluon.graph.prune:slice_parameters', 1, 'sss-gluon prune: stopped\n'),
+    'pruning': (f'prune {MINE}', 'sss_gluon.graph.prune:cut', 1, 'sss-gluon prune: stopped\n'),
     'exporting': (f'prune {MINE}', 'mxnet:nd.save', 1, 'sss-gluon prune: stopped\n'),
     'latencies': (f'evaluate {MINE}', 'sss_gluon.deploy.evaluate:latencies', 1, 'sss-gluon evaluate: stopped\n'),
     'counting': ('count cifar_resnet20', 'sss_gluon.graph.count:count_program', 1, 'sss-gluon count: stopped\n'),

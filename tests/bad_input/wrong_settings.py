@@ -4,7 +4,8 @@
 from desk import MINE, NEW, PARAMS, STRUCTURE, SYMBOL, Row, put
 
 SYNTAX = 'def net(classes, in_channels):\n    return (\n'
-FLAT = 'from mxnet.gluon import nn\n\n\ndef net(classes, in_channels):\n    return nn.Dense(classes)\n'
+OWN = 'from mxnet.gluon import nn\n\n\ndef deep(classes):\n    return nn.Conv3D(classes, 3)\n\n\n' \
+      'def map(classes):\n    return nn.Conv2D(classes, 3)\n'
 
 
 def settings(*rows):
@@ -46,7 +47,11 @@ KEYS = settings(
     ('model=cifar_resnet', "'cifar_resnet'…'cifar_resnet20'"),
     ('model=nomodule:net', "No module named 'nomodule'…PYTHONPATH"),
     ('model=..a:b', "'..a:b'"), ('model=os:getcwd', "'os:getcwd'"),
-    ('model_options={speed: 3}', "'speed'"),
+    ('model=gluoncv:resnet50_v1bb|model_options={}', "'gluoncv:resnet50_v1bb'…'gluoncv:resnet50_v1b'"),
+    ('model=gluoncv:cifar_resnet20_v1|model_options={pretrained: true}', 'pretrained…init=gluoncv'),
+    ('model=gluoncv:densenet121|model_options={}', 'DenseNet…(1, 1, 8, 8)'),
+    ('model=gluoncv:fcn_resnet50_voc|model_options={}', "gluoncv:fcn_resnet50_voc…classes"),
+    ('model_options={speed: 3}', "'speed'"), ('model_options={input_shape: [1]}', 'model_options…input_shape'),
     ('model_options={classes: 3}', 'model_options…classes'),
     ('model_options={depths: 3}', 'depths…3…list'),
     ('model_options={depths: [1000000000, 1, 1]}', 'depths…1…1000…1000000000'),
@@ -59,7 +64,7 @@ KEYS = settings(
     ('devices=[cpu0,cpu0]', 'devices…cpu0…twice'),
     ('devices=cpu99999999999999', "'cpu99999999999999'"),
     ('init=nothing.params', 'nothing.params'),
-    ('init=notes', 'notes…params'),
+    ('init=notes', 'notes…params'), ('init=gluoncv', 'init=gluoncv…model=gluoncv:…model=cifar_resnet20'),
     (f'init={PARAMS}', '3…stage1_0_shortcut_weight'),
     ('init=runs/other/checkpoints/epoch-0001.npz', '16…(16, 8, 3, 3)…(8, 8, 3, 3)'),
     ('structure=nothing', 'nothing…resnet26'),
@@ -115,8 +120,12 @@ FILES = [
     Row('an unknown key', (put('a.yaml', 'learn: 1'),), 'train a.yaml', "a.yaml…'learn'…learning_rate"),
     Row('a module with an error', (put('bad_syntax.py', SYNTAX),), NEW + 'model=bad_syntax:net model_options={}',
         'bad_syntax.py…line '),
-    Row('a network that takes no images', (put('bad_flat.py', FLAT),),
-        NEW + 'model=bad_flat:net model_options={} factors=null', 'Dense'),
+    Row('a network that takes no images', (put('bad_own.py', OWN),),
+        NEW + 'model=bad_own:deep model_options={} factors=null', 'Conv3D…(1, 1, 8, 8)'),
+    Row('a network that gives no classes', (put('bad_own.py', OWN),),
+        NEW + 'model=bad_own:map model_options={} factors=null', 'bad_own:map…(1, 10, 6, 6)…10 classes…(1, 10)'),
+    Row('an option that a function lacks', (put('bad_own.py', OWN),),
+        (NEW + 'model=bad_own:map factors=null').replace(' ', '|') + '|model_options={wide: 3}', 'bad_own:map…wide'),
 ]
 
 
@@ -135,6 +144,7 @@ FIND = [Row(arguments, (), f'find-gamma {arguments}', words) for arguments, word
 COUNT = [Row(arguments, (), f'count {arguments}', words) for arguments, words in (
     ('nothing', "'nothing'"), (STRUCTURE, 'model-structure.json…symbol'),
     ('nothing-symbol.json', 'nothing-symbol.json'), ('notes', 'notes…run folder'),
+    ('gluoncv:nothing', "'gluoncv:nothing'"), ('gluoncv:squeezenet1.1 --size 32', 'SqueezeNet…(1, 3, 32, 32)'),
     ('resnet50 --size 0', 'size…0…1'), ('resnet50 --size -1', 'size…-1…1'),
     ('resnet50 --size 99999999999999999999', 'size…99999999999999999999…1'),
     ('cifar_resnet20 --channels 0', 'channels…0'), ('cifar_resnet20 --classes -1', 'classes…-1'),

@@ -1,8 +1,6 @@
 """Files in the public formats, made from the digits that ship with the package: real images, no network."""
 import gzip
-import http.server
 import struct
-import threading
 
 import numpy as np
 import pytest
@@ -58,47 +56,6 @@ def fashion_files(digit_images):
 def fashion_gz(fashion_files):
     """The same, compressed, under the published names."""
     return {name + '.gz': gzip.compress(content, compresslevel=1) for name, content in fashion_files.items()}
-
-
-@pytest.fixture
-def serve(monkeypatch):
-    """A function that serves {path: content} on this machine and returns the address and the list of requests.
-
-    Content None answers 404; content (bytes, length) announces another length than it sends.
-    """
-    monkeypatch.setenv('NO_PROXY', '127.0.0.1')
-    servers = []
-
-    def start(files):
-        requests = []
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self):
-                requests.append(self.path)
-                content = files.get(self.path.lstrip('/'))
-                if content is None:
-                    self.send_error(404)
-                    return
-                content, length = content if isinstance(content, tuple) else (content, len(content))
-                self.send_response(200)
-                self.send_header('Content-Length', str(length))
-                self.end_headers()
-                self.wfile.write(content)
-
-            def log_message(self, *args):
-                pass
-
-        server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler)
-        thread = threading.Thread(target=server.serve_forever, kwargs={'poll_interval': 0.01})
-        thread.start()
-        servers.append((server, thread))
-        return f'http://127.0.0.1:{server.server_port}/', requests
-
-    yield start
-    for server, thread in servers:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 @pytest.fixture(scope='session')

@@ -127,7 +127,7 @@ def test_what_is_wrong_is_not_kept(run, monkeypatch):
     def wrong(program):
         name = next(name for name in program.values if name.endswith('bias'))
         return Program(program.outputs, dict(program.values, **{name: program.values[name] + 0.01}),
-                       program.input_shape)
+                       program.inputs)
 
     monkeypatch.setattr(inference, 'for_inference', wrong)
     with pytest.raises(SSSError, match='the network for inference differs by .* of the largest output'):

@@ -3,7 +3,7 @@ import shutil
 
 import pytest
 
-from sss_gluon import Structure, get_model, load_structure
+from sss_gluon import Structure, compact, get_model, load_structure
 from sss_gluon.deploy import prune
 from sss_gluon.deploy.sizes import sizes
 from sss_gluon.errors import SSSError
@@ -65,6 +65,32 @@ def test_a_network_of_ones_own(own_nets):
     assert before.params == 9 * 8 + 8 + 2 * (9 * 64 + 8) + 128 * 3 + 3
     with pytest.raises(SSSError, match='own_nets:plain.*--size'):
         sizes('own_nets:plain', classes=3)
+
+
+@pytest.mark.parametrize('name, wanted, options', [
+    ('gluoncv:cifar_resnet20_v1', ['block'], {}), ('cifar_resnet20', ['neuron'], dict(depths=[1, 1], widths=[4, 8])),
+    ('own_nets:plain', None, {})])
+def test_a_structure_says_how_its_model_is_built(name, wanted, options, own_nets, tmp_path, zero):
+    """Classes, channels, factors, options and the size of the images; what is given wins."""
+    if name.startswith('gluoncv'):
+        pytest.importorskip('gluoncv')
+    shape = (1, 2, 8, 8)
+    net = get_model(name, 4, wanted, 2, shape, **options)
+    net.initialize()
+    small = compact(zero(net), shape)
+    small.structure.save(tmp_path / 'structure.json')
+    before, after = sizes(name, str(tmp_path / 'structure.json'))
+    assert (before, after) == (small.before, small.after) and after.macs < before.macs
+    larger, _ = sizes(name, str(tmp_path / 'structure.json'), size=8, classes=5)
+    assert larger.params > before.params
+
+
+def test_sizes_of_gluoncv():
+    """Published for 224 x 224 and for 32 x 32: 1.81 GMACs (He et al.), 40.8 M (6n+2 layers, n = 3)."""
+    pytest.importorskip('gluoncv')
+    for name, macs, digits in (('gluoncv:resnet18_v1b', 1.81e9, -7), ('gluoncv:cifar_resnet20_v1', 40.8e6, -5)):
+        before, after = sizes(name)
+        assert after is None and round(before.macs, digits) == pytest.approx(macs, rel=0.01)
 
 
 @pytest.mark.parametrize('arguments, words', [

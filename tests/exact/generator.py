@@ -95,6 +95,16 @@ class Draft:
             y = self.add(kind, [y], **(same if kind.startswith('conv') else {}))
         self.add('pair', [image, y], of='add')
 
+    def dense_connection(self) -> None:
+        """Normalisation with factors, ReLU and a convolution, joined with the image that they start from."""
+        possible = [name for name, shape in self.shapes.items() if len(shape) == 4 and shape[1] <= 8]
+        if possible:
+            image = self.draw(st.sampled_from(possible[::-1]))
+            y = self.add('activation', [self.add('norm_neuron', [image])], type='relu')
+            y = self.add('conv', [y], width=self.draw(st.integers(4, 8)), groups=1, kernel=3, stride=1, padding=1,
+                         dilation=1, zeros=())
+            self.add('concat', [image, y])
+
 
 @st.composite
 def networks(draw, most: int = 12) -> Source:
@@ -102,7 +112,7 @@ def networks(draw, most: int = 12) -> Source:
     draft = Draft(draw)
     count = draw(st.integers(1, most))
     while len(draft.lines) < count:
-        draw(st.sampled_from([draft.any] * 5 + [draft.residual] * 2 + [draft.again]))()
+        draw(st.sampled_from([draft.any] * 5 + [draft.residual] * 2 + [draft.dense_connection, draft.again]))()
     lines = draft.lines
     further = draw(st.sets(st.sampled_from([line.name for line in lines]), max_size=2))
     outputs = list(dict.fromkeys([*sorted(further - {lines[-1].name}), lines[-1].name]))

@@ -92,7 +92,8 @@ def test_groups_of_a_transposed_convolution(fill):
 
 
 def of_symbol(symbol, shape, **values):
-    return Program(from_symbol(symbol), {name: np.array(value, 'float32') for name, value in values.items()}, shape)
+    arrays = {name: np.array(value, 'float32') for name, value in values.items()}
+    return Program(from_symbol(symbol), arrays, {'data': shape})
 
 
 def norm(x, name, **attributes):

@@ -116,9 +116,10 @@ SPECIAL = {
     'a branch of a dense layer': ('peleenet', ['stage2.0.branch1b.norm'],
                                   {'stage2_0_branch1a_conv': None, 'stage2_0_branch1b_conv': None,
                                    'stage2_1_branch1a_conv': [32, 64 + 16]}, 0),
-    # a layer of zeros keeps one channel as a placeholder, and so does the layer before it
+    # the layer behind it is constant, and the biases of those that read it take that up
     'inside a branch of a dense layer': ('peleenet', ['stage2.0.branch2b.norm'],
-                                         {'stage2_0_branch2a_conv': [1, 64], 'stage2_0_branch2b_conv': [1, 1]}, 0),
+                                         {'stage2_0_branch2a_conv': None, 'stage2_0_branch2c_conv': None,
+                                          'stage2_1_branch1a_conv': [32, 64 + 16]}, 0),
     'both branches of a dense layer': ('peleenet', ['stage2.0.branch1b.norm', 'stage2.0.branch2c.norm'],
                                        {'stage2_0_branch1a_conv': None, 'stage2_0_branch2c_conv': None,
                                         'stage2_1_branch1a_conv': [32, 64]}, 0),
@@ -166,6 +167,18 @@ def test_structure_of_a_compaction(fill, set_factors):
         'output': {'before': [2, 8], 'after': [2, 8]},
     }
     assert structure.removed() == {'group': 2}
+
+
+def test_what_is_printed_of_a_compaction_is_a_line(fill, set_factors):
+    net = set_factors(fill(get_model('cifar_resnet20')), {'stage1.0.conv2': 0})
+    small = compact(net, (1, 3, 32, 32))
+    text = repr(small)
+    assert len(text) < 200 and '\n' not in text
+    for word in (f'{small.before.macs:,}', f'{small.after.macs:,}', f'{small.after.params:,}', '1 of 9 blocks removed'):
+        assert word in text
+    assert len(repr(small.structure)) < 200 and 'cifar_resnet20' in repr(small.structure)
+    plain = compact(fill(get_model('cifar_resnet20', factors=())), (1, 3, 32, 32))
+    assert 'no factors' in repr(plain)
 
 
 def test_the_network_is_not_changed(fill, zero):

@@ -105,7 +105,7 @@ def test_fixed_gamma_and_a_negative_axis(tmp_path):
     norm = mx.sym.BatchNorm(mx.sym.var('data'), *(mx.sym.var(name) for name in ('gamma', 'beta', 'mean', 'variance')),
                             axis=-1, eps=0)
     values = {name: np.full(2, value, 'float32') for name, value in dict(gamma=5, beta=1, mean=3, variance=4).items()}
-    ours.write_onnx(Program(from_symbol(norm), values, (1, 2)), tmp_path / 'net.onnx')
+    ours.write_onnx(Program(from_symbol(norm), values, {'data': (1, 2)}), tmp_path / 'net.onnx')
     found, = outputs(tmp_path / 'net.onnx', np.array([[5, 7]], 'float32'))
     np.testing.assert_allclose(found, [[2, 3]], rtol=1e-6)
 
@@ -113,7 +113,7 @@ def test_fixed_gamma_and_a_negative_axis(tmp_path):
 def test_outputs_that_are_the_same_or_the_input(batch, tmp_path):
     x = mx.sym.var('data')
     y = mx.sym.relu(x)
-    ours.write_onnx(Program(from_symbol(mx.sym.Group([y, x, y, x])), {}, (1, 3)), tmp_path / 'net.onnx')
+    ours.write_onnx(Program(from_symbol(mx.sym.Group([y, x, y, x])), {}, {'data': (1, 3)}), tmp_path / 'net.onnx')
     given = batch(2, 3).asnumpy()
     for found, expected in zip(outputs(tmp_path / 'net.onnx', given), [np.maximum(given, 0), given] * 2):
         np.testing.assert_array_equal(found, expected)

@@ -22,7 +22,7 @@ def build(case, shape=(1, 4, 6, 6)):
         return mx.sym.var(name)
 
     symbol = case(mx.sym.var('data'), parameter)
-    return Program(from_symbol(symbol), values, shape)
+    return Program(from_symbol(symbol), values, {'data': shape})
 
 
 def agree(program, path, sizes=(2, 5)):

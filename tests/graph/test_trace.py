@@ -112,7 +112,7 @@ class NotHybrid(gluon.Block):
     (lambda: NotHybrid(), 'NotHybrid is not a HybridBlock and cannot be traced; write it with hybrid_forward'),
     (lambda: Block(lambda F, x, scale: x if x.shape[1] else -x),
      'Block cannot be traced with a symbolic input: AttributeError'),
-    (lambda: TwoInputs(), r"TwoInputs has the inputs \['data', 'noise'\]; only networks with one input"),
+    (lambda: TwoInputs(), r"TwoInputs has the inputs \['data', 'noise'\], and a shape is given for \['data'\] only"),
     (lambda: Block(lambda F, x, scale: F.Convolution(x, scale, num_filter=1, kernel=(9, 9), no_bias=True)),
      r'Block does not accept an input of shape \(1, 3, 8, 8\): '),
     (lambda: Block(lambda F, x, scale: x, in_channels=5), r'Block does not accept an input of shape \(1, 3, 8, 8\): '),

@@ -56,6 +56,9 @@ CASES = {
     'a layer without neurons, then negative constants': Case(
         lambda x: head(unit(unit(x, 'a', 4), 'b', 5)), {'a': ALL}, {'a': [1, 3], 'b': [1, 1], 'out': [5, 1]},
         {'a': [1, 3], 'b': [5, 1], 'out': [5, 5]}, NEGATIVE),
+    'a layer without neurons, then positive constants': Case(
+        lambda x: head(unit(unit(x, 'a', 4), 'b', 5)), {'a': ALL}, {'a': [1, 3], 'b': [1, 1], 'out': [5, 1]},
+        {'a': [1, 3], 'b': [5, 1], 'out': [5, 5]}, POSITIVE),
     'a branch of constants': Case(constant_branch(lambda b: b), {}, WITHOUT_B, KEPT, GAMMA_ZERO),
     'dropout of constants': Case(constant_branch(lambda b: S.Dropout(b, p=0.5)), {}, WITHOUT_B, KEPT, GAMMA_ZERO),
     'a biased convolution of zeros': Case(
@@ -72,10 +75,6 @@ CASES = {
         between(lambda a: S.broadcast_minimum(a, S.var('bound', shape=(1, 4, 1, 1)))), {'a': [1]}, LOST, KEPT,
         {'bound': 1}),
     'one minus one': Case(between(lambda a: S.exp(a) - 1), {'a': [1]}, LOST, KEPT),
-    # A constant that inference knows is 1
-    'a layer without neurons, then positive constants': Case(
-        lambda x: head(unit(unit(x, 'a', 4), 'b', 5)), {'a': ALL}, {'a': [1, 3], 'b': [5, 1], 'out': [5, 5]},
-        {'a': [1, 3], 'b': [5, 1], 'out': [5, 5]}, POSITIVE),
 }
 
 

@@ -6,8 +6,9 @@ import pytest
 
 from sss_gluon import SSSError
 from sss_gluon.cli import main
-from sss_gluon.methods import train
-from sss_gluon.train import load_config
+from sss_gluon.methods import METHODS, train
+from sss_gluon.train import Config, load_config
+from sss_gluon.train.setting import text_of
 
 
 def quiet(line):
@@ -110,3 +111,7 @@ def test_from_yaml_on_the_command_line(tmp_path, source, capsys, monkeypatch):
     assert 'removed: ' in out and ' of 32 neurons' in out and 'compact against' in out
     assert main(['train', 'l1.yaml', 'run=runs/other', 'target_macs=0.01']) == 2
     assert 'target_macs=0.01 cannot be met' in capsys.readouterr().err
+
+
+def test_the_setting_names_every_method():
+    assert [Config().method, *text_of(Config, 'method').partition(': ')[2].split(', ')] == list(METHODS)

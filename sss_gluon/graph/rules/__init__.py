@@ -23,10 +23,13 @@ default)`` reads an attribute as a Python value. The view is the ``Channels`` of
 ``view.new_labels(entry)``       (C,) integers: labels that are tied to nothing yet
 ``view.couple(a, b)``            tie labels: position by position, a and b live and die together
 ``view.mark_required(labels)``   keep these labels, because a kept output depends on them
+``view.mark_kept(labels)``       keep these labels, with constants that are known and with any values otherwise
 ``view.required(labels)``        booleans: does a kept output depend on them?
 ``view.kept_labels(labels)``     booleans: do they remain, be it only as the last channel of a layer?
 ``view.kept(entry)``             (C,) booleans: the channels of an entry that remain; in ``rewrite``
 ``view.slice(entry, axis, m)``   cut a parameter to the mask m along an axis; in ``rewrite``
+``view.shift(node, offset)``      add an array of shape (outputs,) to the bias of a layer; in ``rewrite``
+``view.replace(entry, value)``    another value for a parameter that is not trained; in ``rewrite``
 ``view.cached(node, compute)``   the result of ``compute()``, which is called once per node
 ===============================  ====================================================================================
 
@@ -36,8 +39,9 @@ from ..ir import Entry, Node
 from .channelwise import Axes, BatchNorm, Pad, Pooling, PReLU, UpSampling
 from .elementwise import Elementwise
 from .linear import Linear
-from .rearranging import Concat, Flatten, SliceAxis, SliceLike, Split
+from .rearranging import Concat, Flatten, SliceAxis, SliceLike, Split, Take
 from .rule import Channelwise, Coupled, Rule, Unknown
 
 __all__ = ['Axes', 'BatchNorm', 'Channelwise', 'Concat', 'Coupled', 'Elementwise', 'Entry', 'Flatten', 'Linear', 'Node',
-           'PReLU', 'Pad', 'Pooling', 'Rule', 'SliceAxis', 'SliceLike', 'Split', 'Unknown', 'UpSampling']
+           'PReLU', 'Pad', 'Pooling', 'Rule', 'SliceAxis', 'SliceLike', 'Split', 'Take', 'Unknown',
+           'UpSampling']

@@ -47,7 +47,7 @@ class Linear(Rule):
     def _bias(self, node, view):
         return view.value(node.inputs[2]).astype('float64') if len(node.inputs) > 2 else 0.0
 
-    def _input_labels(self, node, view):
+    def input_labels(self, node, view):
         """Labels of the inputs. A dense layer sees each channel of an unflattened input once per position."""
         labels = view.label(node.inputs[0])
         return np.repeat(labels, view.positions(node.inputs[0])) if self.kind == 'dense' else labels
@@ -56,14 +56,28 @@ class Linear(Rule):
         value = view.constant(node.inputs[0])
         return np.repeat(value, view.positions(node.inputs[0])) if self.kind == 'dense' else value
 
+    def pads(self, node):
+        """Does the layer see zeros beside its input, or some values of it less often than others?"""
+        return self.kind == 'deconv' or any(np.ravel(node.get('pad', 0)))
+
+    def offsets(self, node, view):
+        """(inputs,) constants that add the same to an output at every position; NaN where an input has none."""
+        value = self._input_constants(node, view)
+        return np.where(is_zero(value), value, np.nan) if self.pads(node) else value
+
+    def idle(self, node, view):
+        """(C,) booleans: the input channels that the layer can do without, if its bias takes up their constants."""
+        if self.groups(node) > 1:
+            return np.zeros(view.channels(node.inputs[0]), bool)
+        idle = ~np.isnan(self.offsets(node, view)) | ~self.connected(node, view)[0].any(axis=0)
+        return idle.reshape(view.channels(node.inputs[0]), -1).all(axis=1)
+
     def constants(self, node, view):
         connected, groups = self.connected(node, view), self.groups(node)
-        value = self._input_constants(node, view).reshape(groups, 1, -1)
-        padded = any(np.ravel(node.get('pad', 0))) or self.kind == 'deconv'
-        known = is_zero(value) if padded else ~np.isnan(value)     # the padding is 0 beside any constant
-        constant = ~(connected & ~known).any(axis=2)
+        value = self.offsets(node, view).reshape(groups, 1, -1)
+        constant = ~(connected & np.isnan(value)).any(axis=2)
         result = np.zeros(constant.shape)
-        if not padded and (constant & (connected & ~is_zero(value)).any(axis=2)).any():
+        if (constant & (connected & ~is_zero(value)).any(axis=2)).any():
             weight = self._weight(node, view).sum(axis=-1, dtype='float64')
             result = (weight * np.nan_to_num(value)).sum(axis=2)
         return [np.where(constant, result, np.nan).ravel() + self._bias(node, view)]
@@ -86,11 +100,11 @@ class Linear(Rule):
         out = Entry(node)
         # A channel kept only as the last one of its layer may become anything, unless its constant value was used.
         matters = view.required(view.label(out)) | view.kept_labels(view.label(out)) & ~np.isnan(view.constant(out))
-        used = self.connected(node, view)[0][matters].any(axis=0) & ~is_zero(self._input_constants(node, view))
-        view.mark_required(self._input_labels(node, view)[used])
+        used = self.connected(node, view)[0][matters].any(axis=0) & np.isnan(self.offsets(node, view))
+        view.mark_required(self.input_labels(node, view)[used])
 
     def rewrite(self, node, view):
-        keep_out, keep_in = view.kept(Entry(node)), view.kept_labels(self._input_labels(node, view))
+        keep_out, keep_in = view.kept(Entry(node)), view.kept_labels(self.input_labels(node, view))
         groups = self.groups(node)
         weight = node.inputs[1]
         if len(node.inputs) > 2:
@@ -100,6 +114,9 @@ class Linear(Rule):
             kept_groups = int(keep_out.reshape(groups, -1)[:, 0].sum())
             view.slice(weight, 0, keep_in if self.kind == 'deconv' else keep_out)
             return {'num_filter': outputs, 'num_group': str(kept_groups)}
+        gone = np.where(keep_in, 0.0, np.nan_to_num(self.offsets(node, view)))
+        if gone.any():
+            view.shift(node, self._weight(node, view)[0].sum(axis=-1, dtype='float64') @ gone)
         first, second = (keep_in, keep_out) if self.kind == 'deconv' else (keep_out, keep_in)
         view.slice(weight, 0, first)
         view.slice(weight, 1, second)

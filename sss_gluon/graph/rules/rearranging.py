@@ -1,10 +1,10 @@
-"""Rules of operators that move channels: concatenation, reshaping, slicing, splitting."""
+"""Rules of operators that move channels: concatenation, reshaping, slicing, splitting, selecting."""
 from __future__ import annotations
 
 import numpy as np
 
 from ..ir import Entry
-from .rule import Coupled
+from .rule import Coupled, Rule
 
 
 class Concat(Coupled):
@@ -22,12 +22,21 @@ class Concat(Coupled):
 
 
 class Flatten(Coupled):
-    """(N, C, H, W) to (N, C·H·W), or a reshape that leaves batch and channel axes alone."""
+    """(N, C, H, W) to (N, C·H·W), or a reshape that leaves batch and channel axes alone, of whatever size they are."""
 
     def applies(self, node, view):
         before, after = view.shape(node.inputs[0]), view.shape(Entry(node))
         return len(before) >= 2 and len(after) >= 2 and before[0] == after[0] and \
-            (before[1] == after[1] or len(after) == 2)
+            (before[1] == after[1] or len(after) == 2) and self._any_batch(node)
+
+    def _any_batch(self, node):
+        """A shape with a number for the batch mixes images, or fails, as soon as there are others."""
+        given = self._given(node)
+        return node.op in ('Flatten', 'flatten') or given == (-2,) or \
+            given[:1] in ((0,), (-1,)) and -4 not in given and not node.get('reverse', False)
+
+    def _given(self, node):
+        return tuple(np.ravel(node.get('shape', ())).tolist())
 
     def _spread(self, node, view, array):
         return np.repeat(array, view.channels(Entry(node)) // view.channels(node.inputs[0]))
@@ -39,19 +48,10 @@ class Flatten(Coupled):
         return [self._spread(node, view, view.label(node.inputs[0]))]
 
     def rewrite(self, node, view):
-        if node.op == 'Flatten':
+        given = self._given(node)
+        if len(given) < 2 or given[1] <= 0:     # it counts the channels itself
             return {}
-        before, after = view.shape(node.inputs[0]), view.shape(Entry(node))
-        given = tuple(np.ravel(node.get('shape', ())).tolist())
-        if len(after) == 2:
-            rest = (0, -1)
-        elif len(given) == len(after) and min(given) >= -1:     # inputs of another size than the traced one still work
-            rest = (0, 0) + given[2:]
-        elif before == after:
-            rest = (0,) * len(after)
-        else:
-            rest = (0, 0) + tuple(after[2:-1]) + (-1,)
-        return {'shape': str(rest), 'reverse': 'False'}
+        return {'shape': str((given[0], int(view.kept(Entry(node)).sum())) + given[2:])}
 
 
 class SliceAxis(Coupled):
@@ -131,3 +131,29 @@ class Split(Coupled):
         for part in parts[1:]:
             view.couple(parts[0], part)
         return parts
+
+
+class Take(Rule):
+    """The channels that a parameter names. Each lives only if it is read itself, whoever else reads the input."""
+
+    def applies(self, node, view):
+        data, indices = node.inputs
+        return not view.training and node.get('axis', 0) == 1 and len(view.shape(data)) >= 2 \
+            and view.is_parameter(indices) and len(view.shape(indices)) == 1
+
+    def indices(self, node, view):
+        given, size = view.value(node.inputs[1]).astype(int), view.channels(node.inputs[0])
+        return given % size if node.get('mode') == 'wrap' else np.clip(given, 0, size - 1)
+
+    def constants(self, node, view):
+        return [view.constant(node.inputs[0])[self.indices(node, view)]]
+
+    def require_inputs(self, node, view):
+        labels, sources = view.label(Entry(node)), view.label(node.inputs[0])[self.indices(node, view)]
+        view.mark_required(sources[view.required(labels)])
+        view.mark_kept(sources[view.kept_labels(labels)])
+
+    def rewrite(self, node, view):
+        places = np.cumsum(view.kept(node.inputs[0])) - 1
+        view.replace(node.inputs[1], places[self.indices(node, view)[view.kept(Entry(node))]])
+        return {}
