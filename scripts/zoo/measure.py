@@ -24,8 +24,6 @@ from names import Network
 from table import COLUMNS
 
 from sss_gluon.errors import SSSError, reason
-from sss_gluon.graph.inference import for_inference
-from sss_gluon.graph.onnx import write_onnx
 from sss_gluon.structures import MaskedCounter
 
 HALF, NEAR, TRIES = 0.5, 0.03, 6        # the share of MACs that is aimed at, how near is near enough, choices counted
@@ -77,8 +75,7 @@ def _fill_in(row: Dict[str, Any], network: Network, stage: List[str]) -> None:
         raise SSSError('the outputs hardly depend on the image, so that equal outputs say little')
     stage[0] = 'onnx'
     with tempfile.TemporaryDirectory() as folder:
-        error = write_onnx(for_inference(small.program), Path(folder) / 'small.onnx')
-    row['onnx_difference'] = f'{error:.1e}'
+        row['onnx_difference'] = f"{small.export_onnx(Path(folder) / 'small.onnx'):.1e}"
 
 
 def fill(net: gluon.HybridBlock, image: mx.nd.NDArray, random: np.random.RandomState) -> None:
