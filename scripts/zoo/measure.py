@@ -26,7 +26,7 @@ from table import COLUMNS
 from sss_gluon.errors import SSSError, reason
 from sss_gluon.structures import MaskedCounter
 
-HALF, NEAR, TRIES = 0.5, 0.03, 6        # the share of MACs that is aimed at, how near is near enough, choices counted
+HALF, NEAR, TRIES = 0.5, 0.03, 8        # the share of MACs that is aimed at, how near is near enough, choices counted
 ROUNDING = 1e-4                         # of the largest output
 SHIFTS = 0.1                            # scale of weights that start at zero: the shifts of deformable convolutions
 DRAWN = 200_003                         # random numbers of a layer, a prime number; larger layers repeat them
@@ -129,14 +129,16 @@ def zero_half(net: gluon.HybridBlock, shape, random: np.random.RandomState) -> N
         return {name: np.array([place[name] >= share * len(blocks)]) if name in place else
                 (ranks >= min(int(share * ranks.size), ranks.size - 1)) for name, ranks in order.items()}
 
-    share, power, nearest = 0.25, 1.0, (1.0, 0.0)
-    for _ in range(TRIES):      # the MACs that are left are about (1 - share) to some power
+    share, low, high, nearest = 0.25, 0.0, 1.0, (1.0, 0.0)
+    for number in range(TRIES):
         left = counter.share(choose(share)).macs
         nearest = min(nearest, (abs(left - HALF), share))
         if nearest[0] <= NEAR:
             break
-        power = math.log(max(left, 0.01)) / math.log(1 - share) if left < 0.999 else power
-        share = 1 - HALF ** (1 / max(power, 0.3))
+        low, high = (share, high) if left > HALF else (low, share)
+        # the MACs that are left are about (1 - share) to some power; where blocks go one by one, halving finds it
+        guess = 1 - (1 - share) ** (math.log(HALF) / math.log(min(max(left, 0.01), 0.99)))
+        share = guess if number < TRIES / 2 and low < guess < high else (low + high) / 2
     for factor in factors:
         alive = choose(nearest[1])[factor.name]
         factor.parameter.set_data(mx.nd.array(alive * random.uniform(0.5, 1.5, alive.shape)))
