@@ -91,14 +91,14 @@ def _around_jumps(program: Program, model, batch: np.ndarray) -> float:
 def _part(model, given: Mapping[str, np.ndarray], wanted: Sequence[str], types: Mapping[str, int]) -> List[np.ndarray]:
     """Results of a part of a model, computed from others; ``types`` are those of ONNX, which has more of integers."""
     onnx, _ = packages()
-    maker = {name: node for node in model.graph.node for name in node.output}
+    maker = {name: number for number, node in enumerate(model.graph.node) for name in node.output}
     stack, needed = list(wanted), set()
     while stack:
         name = stack.pop()
-        if name not in given and name in maker and maker[name].name not in needed:
-            needed.add(maker[name].name)
-            stack.extend(maker[name].input)
-    nodes = [node for node in model.graph.node if node.name in needed]
+        if name not in given and name in maker and maker[name] not in needed:
+            needed.add(maker[name])
+            stack.extend(model.graph.node[maker[name]].input)
+    nodes = [model.graph.node[number] for number in sorted(needed)]
     read = {name for node in nodes for name in node.input}
     inputs, arrays = [], {}
     for name, array in given.items():
