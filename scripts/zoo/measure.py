@@ -113,6 +113,10 @@ def fill(net: gluon.HybridBlock, image: mx.nd.NDArray, random: np.random.RandomS
     net(image)
     for hook in hooks:
         hook.detach()
+    inner = [each for name, each in net._collect_params_with_prefix().items() if name.endswith('_running_var')]
+    if not all(np.isfinite(value).all() for value in outputs(net, image)):
+        for parameter in inner:         # in a SymbolBlock, where no hook looks, a deep network may overflow
+            parameter.set_data(16 * parameter.data())
 
 
 def zero_half(net: gluon.HybridBlock, shape, random: np.random.RandomState) -> None:
