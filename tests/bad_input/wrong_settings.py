@@ -72,7 +72,7 @@ KEYS = settings(
     (f'structure={SYMBOL}', 'its "format" should be "sss_gluon structure 1"'),
     ('target_macs=0', 'target_macs=0.0…more than 0…at most 1'), ('target_macs=1.5', 'target_macs=1.5'),
     ('target_macs=nan', 'target_macs=nan'), ('target_params=-1', 'target_params=-1.0'),
-    ('target_latency=2', 'target_latency=2.0'), ('target_macs=half', "target_macs…'half'"),
+    ('target_latency=2', 'target_latency=2.0'), ('target_macs=half', "target_macs…'half'…the share to keep…at most 1"),
     ('target_macs=0.5|target_params=0.5', 'target_macs…target_params…leave one'),
     ('target_macs=0.5|match=notes', 'target_macs…match…leave one'), ('match=nothing', 'nothing'),
     ('target_macs=0.5|factors=[]', 'target_macs…factors=[]…cifar_resnet20…factors=block'),
