@@ -17,7 +17,8 @@ from ..errors import SSSError
 from ..factors import scaling_factors
 from ..graph.block import to_block
 from ..graph.inference import for_inference
-from ..graph.onnx import open_onnx, packages, write_onnx
+from ..graph.onnx import write_onnx
+from ..graph.onnx_runtime import open_onnx, packages
 from ..structures import Compact, compact, set_structure
 from ..timing import Measurement, interleaved, median, ratio, timed
 from .settings import Settings, Skipped

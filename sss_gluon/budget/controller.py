@@ -75,9 +75,12 @@ class Budget(Holder):
         self._set_pace()
         self.multiplier = np.concatenate([np.full(part.size, trainer.gamma_multipliers[name])
                                           for name, part in self.split(self.held).items()])
+        self.cost = self._costs()
         driven = self.multiplier > 0
-        first = np.append(True, self.layer[1:] != self.layer[:-1]) & ~self.may_vanish      # one of each layer stays
-        floor = self.left(driven & ~first)
+        stay = np.append(True, self.layer[1:] != self.layer[:-1]) & ~self.may_vanish       # one of each layer,
+        if self.may_vanish.sum() > 1 and driven[self.may_vanish].all():
+            stay[np.argmin(np.where(self.may_vanish, self.cost, np.inf))] = True            # and one block
+        floor = self.left(driven & ~stay)
         if floor > target:
             raise SSSError(f'a budget of {target:g} of the {what} cannot be met: without all structures that can be '
                            f'removed, {np.ceil(1000 * floor) / 1000:.3f} remain; raise it, or give more kinds of '
@@ -90,7 +93,6 @@ class Budget(Holder):
         self.due = self.deadline = -1.0
         self.met = target == 1
         self.highest = self.strength = 0.0 if self.met else self.base
-        self.cost = self._costs()
         if self.met:
             self._finish()
 
@@ -129,6 +131,15 @@ class Budget(Holder):
         self.passed += self.trainer.learning_rate
         if self.steps_done % self.interval == 0:
             self._control()
+
+    def needed(self, alive: np.ndarray, size: Optional[np.ndarray] = None) -> np.ndarray:
+        """Also the last block: without any, hardly more than shortcuts is left of a network."""
+        result = super().needed(alive, size)
+        blocks = np.flatnonzero(self.may_vanish)
+        if blocks.size > 1 and alive[blocks].sum() <= 1:
+            order = alive if size is None or alive[blocks].any() else size
+            result[blocks[np.argmax(order[blocks])]] = True
+        return result
 
     def _may_go(self) -> np.ndarray:
         """Booleans: there, driven by γ, and not the last of its layer."""

@@ -40,9 +40,15 @@ class Holder:
 
     def __init__(self, net: gluon.HybridBlock, trainer, input_shape: Sequence[int], measure: Optional[Measure] = None):
         if not scaling_factors(net):
-            raise SSSError('the network has no scaling factors, so no structure can become zero; build it with factors')
+            raise SSSError('the network has no scaling factors, so no structure can become zero; build it with '
+                           'factors, or call add_factors before make_trainer')
+        if not hasattr(trainer, 'gamma_multipliers'):
+            raise SSSError(f'{type(trainer).__name__} cannot drive factors to zero; use the trainer of make_trainer')
         self._counter = counter = MaskedCounter(net, input_shape, weights='nonzero')
         factors = counter.factors
+        if any(factor.name not in trainer.gamma_multipliers for factor in factors):
+            raise SSSError('the trainer does not know the factors of this network; call make_trainer after '
+                           'add_factors, and give both the same network')
         self.trainer, self.names = trainer, [factor.name for factor in factors]
         self.kinds = {factor.name: factor.kind for factor in factors}
         self.measure: Measure = measure or (lambda masks: counter.share(masks).macs)

@@ -16,7 +16,8 @@ from ..graph.block import export_program, load, to_block
 from ..graph.inference import prepared
 from ..graph.int8 import MAX_ERROR, float32_operators, quantize
 from ..graph.ir import Program
-from ..graph.onnx import open_onnx, packages, write_onnx
+from ..graph.onnx import write_onnx
+from ..graph.onnx_runtime import open_onnx, packages
 from ..structures import compact
 from ..train.accuracy import Accuracy, evaluate_images
 from .evaluate import LATENCY_BATCHES

@@ -2,21 +2,21 @@
 from __future__ import annotations
 
 import io
-import os
 import warnings
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
-from typing import Callable, Container, Dict, Iterator, List, Optional, Tuple, Union
+from typing import Callable, Dict, Iterator, Optional, Tuple, Union
 
 import numpy as np
 
 from ..errors import SSSError, reason
 from ..files import atomic_write
 from .ir import Entry, Node, Program, unique_names
+from .onnx_check import onnx_difference, onnx_name
 from .onnx_operators import translations
+from .onnx_runtime import open_onnx, packages
 from .selection import along_channels
-from .verify import TOLERANCE
 
 OPSET = 13              # the newest one that MXNet 1.9.1 translates to
 IR_VERSION = 8          # as old as that opset, for older runtimes
@@ -68,41 +68,11 @@ def write_onnx(program: Program, path: Union[str, Path], images: Optional[np.nda
         try:
             onnx.checker.check_model(temporary, full_check=True)
             run = open_onnx(temporary)
-            return max(_difference(program, model, run, images[:size]) for size in BATCHES)
+            return max(onnx_difference(program, model, run, images[:size]) for size in BATCHES)
         except SSSError:
             raise
         except Exception as error:      # onnx and ONNX Runtime have their own exceptions
             raise SSSError(f'the exported network is not valid ONNX ({_line(error)}); nothing was written') from error
-
-
-def open_onnx(source: Union[str, Path, bytes]) -> Callable[[np.ndarray], List[np.ndarray]]:
-    """A function that computes the outputs of an ONNX file (or its content) for a batch, with ONNX Runtime on the CPU.
-
-    Like MXNet, it uses ``OMP_NUM_THREADS`` threads.
-    """
-    _, runtime = packages()
-    options = runtime.SessionOptions()
-    threads = os.environ.get('OMP_NUM_THREADS', '').split(',')[0]
-    options.intra_op_num_threads = int(threads) if threads.isdigit() else 0
-    options.log_severity_level = 3
-    given = source if isinstance(source, bytes) else str(source)
-    session = runtime.InferenceSession(given, options, providers=['CPUExecutionProvider'])
-    data, = (given.name for given in session.get_inputs())
-    return lambda batch: session.run(None, {data: batch})
-
-
-def packages():
-    """The modules onnx and onnxruntime; without them, an error that says how to install them."""
-    try:
-        import onnx
-        import onnx.checker
-        import onnx.helper
-        import onnx.numpy_helper
-        import onnxruntime
-    except ImportError as error:
-        raise SSSError('ONNX needs the packages onnx and onnxruntime: '
-                       f'pip install "onnx<=1.16.2" onnxruntime ({error})') from error
-    return onnx, onnxruntime
 
 
 def _model(onnx, program: Program, name: str):
@@ -125,7 +95,7 @@ def _model(onnx, program: Program, name: str):
     del graph.input[:]
     graph.input.extend(inputs)
     found = {given.name: given for given in graph.output}
-    outputs = [found[_name(entry, found)] for entry in program.outputs]
+    outputs = [found[onnx_name(entry, found)] for entry in program.outputs]
     del graph.output[:]     # the exporter orders them as its nodes
     graph.output.extend(outputs)
     _mark_batch(graph.input[0], (-1, *program.input_shape[1:]), program.input_shape)
@@ -158,11 +128,6 @@ def _targets(program: Program) -> Dict[Entry, Tuple[int, ...]]:
             for entry, shape in program.shapes().items()}
 
 
-def _name(entry: Entry, made: Container[str]) -> str:
-    """Its name in ONNX: that of the operator, which is followed by a number if it has several outputs."""
-    return entry.node.name if entry.node.name in made and not entry.output else f'{entry.node.name}{entry.output}'
-
-
 def _mark_batch(given, target: Tuple[int, ...], input_shape: Tuple[int, ...]) -> None:
     """Name the sizes that are the batch size ``N``, and leave open those that only depend on it."""
     for size, wanted in zip(given.type.tensor_type.shape.dim, target):
@@ -182,40 +147,6 @@ def _registered(exporter, translated: Callable[[Dict[str, Callable]], Dict[str, 
         yield
     finally:
         exporter.registry_ = before
-
-
-def _difference(program: Program, model, run, batch: np.ndarray) -> float:
-    worst, where = 0.0, f'with a batch of {len(batch)} ONNX Runtime'
-    for expected, found in zip(program.run(batch), run(batch)):
-        if expected.shape != found.shape:
-            raise SSSError(f'{where} has outputs of shape {found.shape} instead of {expected.shape}; it first differs '
-                           f'in {_first_wrong(program, model, batch)}; nothing was written')
-        worst = max(worst, _error(expected, found))
-    if not worst <= TOLERANCE:
-        raise SSSError(f'{where} differs by {worst:.1e} of the largest output, more than rounding ({TOLERANCE:.0e}); '
-                       f'it first differs in {_first_wrong(program, model, batch)}; nothing was written')
-    return worst
-
-
-def _error(expected: np.ndarray, found: np.ndarray) -> float:
-    if expected.shape != found.shape:
-        return np.inf
-    return float(np.abs(expected - found).max(initial=0) / max(np.abs(expected).max(initial=0), 1e-30))
-
-
-def _first_wrong(program: Program, model, batch: np.ndarray) -> str:
-    """The first operator whose result in ONNX Runtime is not that of MXNet."""
-    onnx, _ = packages()
-    made = {name for node in model.graph.node for name in node.output}
-    checked = {_name(entry, made): entry for entry in map(Entry, program.nodes()) if not entry.node.is_variable}
-    del model.graph.output[:]
-    model.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in checked)
-    entries = list(checked.values())
-    for entry, expected, found in zip(entries, program.derived(entries).run(batch),
-                                      open_onnx(model.SerializeToString())(batch)):
-        if not _error(expected, found) <= TOLERANCE:
-            return str(entry.node)
-    return 'its outputs'
 
 
 def _line(error: Exception) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..errors import SSSError
 from .ir import Entry, Node, Program
+from .onnx_boxes import box_nms
 
 Shape = Tuple[int, ...]
 FLOATS = ('alpha', 'beta', 'bias', 'epsilon')       # attributes that ONNX does not take as whole numbers
@@ -23,15 +24,15 @@ class Writer:
     Attributes
     ----------
     inputs, shapes
-        Names of the inputs in ONNX, and their shapes.
-    x, shape
-        The first of them.
+        Names of the inputs in ONNX, and their shapes; ``x`` and ``shape`` are the first of them.
+    name
+        Of the result: that of the operator, with a 0 where MXNet counts several outputs.
     out, target
         Shape of the first output, and the same with -1 where it depends on the batch size.
     """
 
     def __init__(self, onnx, node: Node, inputs: List[str], shapes: List[Shape], out: Shape, target: Shape):
-        self.onnx, self.node, self.inputs = onnx, node, inputs
+        self.onnx, self.node, self.inputs, self.name = onnx, node, inputs, node.name
         self.shapes, self.out, self.target = shapes, out, target
         self.x, self.shape = (inputs[0], shapes[0]) if inputs else ('', ())
         self.nodes: List[Any] = []
@@ -57,10 +58,10 @@ class Writer:
         return name
 
     def finish(self, result: str) -> List[Any]:
-        """The nodes, of which the last one gives the result the name of the operator."""
+        """The nodes, of which the last one gives the result its name."""
         if not self.nodes or self.nodes[-1].output[0] != result:
             self('Identity', result)
-        self.nodes[-1].name = self.nodes[-1].output[0] = self.node.name
+        self.nodes[-1].name = self.nodes[-1].output[0] = self.name
         return self.nodes
 
 
@@ -341,5 +342,5 @@ TRANSLATIONS: Dict[str, Translation] = {
     'slice': _slice, 'slice_like': _slice_like, 'reverse': _reverse,
     'SwapAxis': _swap_axes,
     **{op: _expand for op in ('broadcast_to', 'broadcast_axis', 'broadcast_like')},
-    'take': _take,
+    'take': _take, '_contrib_box_nms': box_nms,
 }

@@ -19,6 +19,7 @@ from .rules import (
     PReLU,
     Rule,
     SliceAxis,
+    SliceLike,
     Split,
     Take,
     Unknown,
@@ -81,7 +82,7 @@ RULES: Dict[str, Rule] = {
     'Flatten': Flatten(), 'flatten': Flatten(), 'Reshape': Flatten(), 'reshape': Flatten(),
     'expand_dims': Axes(_same), 'squeeze': Axes(_same), 'mean': Axes(_same), 'max': Axes(_same),
     'sum': Axes(None),
-    'slice_axis': SliceAxis(),
+    'slice_axis': SliceAxis(), 'slice_like': SliceLike(),
     'SliceChannel': Split(), 'split': Split(),
     'take': Take(),
 }

@@ -66,7 +66,7 @@ def trace(net: gluon.HybridBlock, input_shape: Shapes, values: bool = True, trai
     host = {}
     mx.nd.waitall()     # without it, static_shape can return the parameters of an earlier step
     for name, shape in shapes.items():
-        host[name] = _host_value(net, parameters[name]) if values else np.zeros(shape, 'float32')
+        host[name] = _host_value(net, parameters[name], shape) if values else np.zeros(shape, 'float32')
     structural = structural_names(net)
     _warn_of_absent(net, [path for name, path in structural.items() if name not in shapes])
     program = Program(from_symbol(symbol), host, inputs)
@@ -184,13 +184,16 @@ def _parameter_shapes(net, symbol, inputs: Dict[str, Shape]) -> Dict[str, Shape]
     return {name: shape for name, shape in zip(names, arguments + auxiliary) if name not in inputs}
 
 
-def _host_value(net, parameter) -> np.ndarray:
+def _host_value(net, parameter, shape: Shape) -> np.ndarray:
+    if parameter._deferred_init:        # it waits for its shape, as until the first batch
+        parameter.shape = shape
+        parameter._finish_deferred_init()
     try:
         value = parameter.list_data()[0]
         return (value.astype('float32') if np.dtype(value.dtype).name in NARROW else value).asnumpy()
     except (RuntimeError, gluon.parameter.DeferredInitializationError) as error:
-        raise SSSError(f'parameter {parameter.name} of {type(net).__name__} has no values yet; call net.initialize() '
-                       f'(and run one batch where shapes are inferred)') from error
+        raise SSSError(f'parameter {parameter.name} of {type(net).__name__} has no values yet; call '
+                       f'net.initialize()') from error
 
 
 def _renamed(program: Program, parameters, structural, prefix: str, form) -> Program:

@@ -137,7 +137,7 @@ def _fits(program: Program, before: Sequence[np.ndarray], shapes: Mapping[str, S
 
 def _jumps(program: Program, reduced: Program) -> Dict[Node, Node]:
     """{operator whose result jumps or is drawn: the same operator in ``reduced``, on inputs of the same shapes}."""
-    found = [node for node in program.nodes() if _is_jump(node)]
+    found = [node for node in program.nodes() if is_jump(node)]
     if not found:
         return {}
     names = {node.name: node for node in reduced.nodes()}
@@ -150,7 +150,8 @@ def _jumps(program: Program, reduced: Program) -> Dict[Node, Node]:
     return {node: names[node.name] for node in found if node.name in names and same(node, names[node.name])}
 
 
-def _is_jump(node: Node) -> bool:
+def is_jump(node: Node) -> bool:
+    """Is the result of an operator another one for inputs that differ by rounding, or drawn at random?"""
     whole_numbers = node.op == 'Cast' and 'int' in str(node.get('dtype'))
     return node.op in JUMPS or whole_numbers or draws(node)
 

@@ -168,8 +168,9 @@ class Training:
         program = trace(net, self.input_shape, values=False, training=True)
         wrong = [shape for shape in program.output_shapes() if shape != (1, self.data.classes)]
         if wrong:
-            raise SSSError(f'{self.config.model} gives an output of shape {wrong[0]} for an image of {self.data.name}; '
-                           f'all outputs must be of shape (1, {self.data.classes}), one value for each class')
+            raise SSSError(f'{self.config.model} gives an output of shape {wrong[0]} for an image of {self.data.name}, '
+                           f'which has {self.data.classes} classes; all outputs must be of shape '
+                           f'(1, {self.data.classes})')
         return any(word in node.op for node in program.nodes() for word in ('Dropout', 'random', 'sample', 'shuffle'))
 
     @property

@@ -12,7 +12,6 @@ from ..data import DataSet
 from ..data import load as load_data_set
 from ..errors import SSSError, reason
 from ..graph.block import load
-from ..graph.trace import trace
 from ..models import ARCHITECTURES, get_model
 from ..models.layers import weight_initializer
 from ..structures import Structure, rebuild
@@ -49,7 +48,6 @@ def build_network(config: Config, data: DataSet, structure: Optional[Structure] 
     if structure is None:
         shape = (1,) + tuple(data.shape)
         net = get_model(config.model, data.classes, config.factors, data.shape[0], shape, **config.model_options)
-        _check_outputs(net, config, data)
         try:
             net.initialize(init=weight_initializer(), ctx=contexts(config.devices))
         except (mx.base.MXNetError, ValueError) as error:       # ValueError: no initializer for the name of a parameter
@@ -61,16 +59,6 @@ def build_network(config: Config, data: DataSet, structure: Optional[Structure] 
         for note in start_from_init(net, config):
             log(note)
     return net
-
-
-def _check_outputs(net: gluon.HybridBlock, config: Config, data: DataSet) -> None:
-    """Refuse a network from elsewhere that does not classify the images of the data set."""
-    if ':' not in config.model:
-        return
-    shapes = trace(net, (1,) + tuple(data.shape), values=False).output_shapes()
-    if shapes != [(1, data.classes)]:
-        raise SSSError(f'{config.model} gives outputs of shape {", ".join(map(str, shapes))} for an image of '
-                       f'{data.name}, which has {data.classes} classes; training needs one output, (1, {data.classes})')
 
 
 def _compact_network(config: Config, data: DataSet, structure: Structure) -> gluon.SymbolBlock:

@@ -106,9 +106,9 @@ def test_a_layer_that_becomes_zero_as_a_whole_keeps_its_largest():
 
 @pytest.mark.parametrize('zeros, target, held', [
     ([0, 1, 2, 3, 4], 0.5, [0, 1, 3]), ([0, 1, 2, 3, 4], 0.6, [0, 1, 3]), ([2, 4], 0.5, [2, 4]),
-    ([0, 1, 2, 3, 4, 5], 1 / 6, [0, 1, 2, 3, 5]), ([5], 0.9, [5]), ([4, 5], 0.9, [5])])
+    ([0, 1, 2, 3, 4, 5], 1 / 6, [0, 1, 2, 3, 4]), ([5], 0.9, [5]), ([4, 5], 0.9, [5])])
 def test_of_several_zeros_no_more_are_held_than_the_budget_asks(zeros, target, held):
-    """Those with the least resistance; the others get the values that they had."""
+    """Those with the least resistance, but not the last and largest block; the others get the values that they had."""
     trainer, budget = search(values=[0.1, 0.2, 0.3, 0.4, 0.5, 0.6], target=target, steps=200)
     for _ in range(30):                         # until the resistance has shown
         trainer.step()
@@ -120,6 +120,13 @@ def test_of_several_zeros_no_more_are_held_than_the_budget_asks(zeros, target, h
     assert np.flatnonzero(budget.held).tolist() == held
     assert budget.met == (len(held) / 6 >= 1 - target - 1e-9)
     np.testing.assert_array_equal(trainer.values[zeros], np.where(np.isin(zeros, held), 0, small))
+
+
+def test_a_budget_leaves_one_block():
+    """Six blocks of the same size: a sixth can be met, less cannot."""
+    search(values=[0.1, 0.2, 0.3, 0.4, 0.5, 0.6], target=1 / 6)
+    with pytest.raises(SSSError, match='0.167 remain'):
+        search(values=[0.1, 0.2, 0.3, 0.4, 0.5, 0.6], target=0.16)
 
 
 def test_a_factor_below_zero_gets_its_sign_back():

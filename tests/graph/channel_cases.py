@@ -181,6 +181,20 @@ CASES = {
         {'a': [4, 3], 'part0': None, 'part1': [2, 4], 'out': [5, 2]},
         {'part0_bn_beta': 1, 'part0_bn_moving_mean': 0}),
     'slice of the height': Case(between(lambda a: S.slice_axis(a, axis=2, begin=1, end=5)), {'a': [1]}, LOST),
+    'the size of another result': Case(between(lambda a: S.slice_like(
+        a, S.slice_axis(a, axis=2, begin=1, end=6) * 0, axes=(2, -1))), {'a': [1]}, LOST),
+    'a grid of the size of a result': Case(
+        between(lambda a: S.concat(a, S.slice_like(S.var('grid', shape=(2, 3, 16, 9)), a * 0, axes=(2, 3)))),
+        {'a': [1]}, {'a': [3, 3], 'b': [4, 6], 'out': [5, 4]}),
+    'the size of a result of zeros': Case(
+        lambda x: head(unit(S.slice_like(S.var('grid', shape=(2, 3, 16, 9)), unit(x, 'a', 4), axes=(2, 3)), 'b', 4)),
+        {'a': ALL}, {'a': [1, 3], 'b': [4, 3], 'out': [5, 4]}),
+    'a vector of the size of the batch': Case(
+        between(lambda a: S.broadcast_add(a, S.reshape(S.slice_like(S.var('each', shape=(9,)), a, axes=(0,)),
+                                                       (-1, 1, 1, 1)))), {'a': [1]}, KEPT, unhandled=['Reshape']),
+    'as many channels as another result': Case(
+        between(lambda a: S.slice_like(a, S.slice_axis(a, axis=1, begin=0, end=3))), {'a': [1]},
+        {'a': [4, 3], 'b': [4, 3], 'out': [5, 4]}, unhandled=['slice_like']),
     'equal parts': Case(split, {'a': [0, 3, 1]}, {'a': [4, 3], 'b': [2, 2], 'c': [3, 2], 'out': [5, 5]}),
     'input is concatenated': Case(lambda x: head(unit(S.concat(x, unit(x, 'a', 2)), 'b', 4)), {'a': [1]},
                                   {'a': [1, 3], 'b': [4, 4], 'out': [5, 4]}),

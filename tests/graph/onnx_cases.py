@@ -191,4 +191,31 @@ LAYERS = {
                                                      num_filter=4, num_args=2),
 }
 
-CASES = {**ACTIVATIONS, **ELEMENTWISE, **SHAPING, **REDUCTIONS, **LAYERS}
+
+
+def _boxes(order='cspp', **options):
+    """Rows of a box each: ``c`` a class of -1, 0, 1 or 2, ``s`` a score, ``p`` a point; the points are far or near."""
+    def build(x, p):
+        x = S.reshape(x, (0, 24, 6))
+        one = S.slice_axis(x, axis=2, begin=2, end=4)
+        parts = {'c': S.floor(1.5 * S.abs(S.slice_axis(x, axis=2, begin=0, end=1))) - 1,
+                 's': S.slice_axis(x, axis=2, begin=1, end=2), 'p': one,
+                 'q': one + 1 + S.abs(S.slice_axis(x, axis=2, begin=4, end=6))}
+        rows = S.concat(*[parts['q' if part == 'p' and 'p' in order[:i] else part] for i, part in enumerate(order)],
+                        dim=2)
+        return C.box_nms(rows, **dict(dict(overlap_thresh=0.3, valid_thresh=-0.5), **options))
+    return build
+
+
+BOXES = {
+    'box_nms': _boxes(),
+    'box_nms by class': _boxes(id_index=0),
+    'box_nms of the best by class': _boxes(id_index=0, topk=15),
+    'box_nms by class, forced': _boxes(id_index=0, force_suppress=True, topk=15),
+    'box_nms without the background': _boxes(id_index=0, background_id=0),
+    'box_nms, other columns': _boxes('ppcs', coord_start=0, score_index=5, id_index=4, topk=40),
+    'box_nms of centers': _boxes('spp', score_index=0, coord_start=1, in_format='center', out_format='center'),
+    'box_nms of nothing': _boxes(valid_thresh=100),
+}
+
+CASES = {**ACTIVATIONS, **ELEMENTWISE, **SHAPING, **REDUCTIONS, **LAYERS, **BOXES}

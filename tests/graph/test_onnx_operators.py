@@ -90,3 +90,25 @@ def test_what_has_no_translation(case, message, tmp_path):
     with pytest.raises(SSSError, match=message):
         write_onnx(build(case), tmp_path / 'net.onnx')
     assert list(tmp_path.iterdir()) == []
+
+
+def nearly_equal(x, p):
+    """Each number twice, once through a root: rounding decides which of the two comes first."""
+    sums = mx.sym.sum(x, axis=(2, 3))
+    twice = mx.sym.concat(sums, mx.sym.cbrt(sums * sums * sums), dim=1)
+    return mx.sym.broadcast_add(mx.sym.argsort(twice, name='order'), p('shift', (1, 8)))
+
+
+def test_an_order_that_rounding_decides(tmp_path, monkeypatch):
+    program = build(nearly_equal)
+    batch = np.random.RandomState(0).standard_normal((8, 4, 6, 6)).astype('float32')
+    assert write_onnx(program, tmp_path / 'net.onnx', batch) < 1e-5
+    session = runtime.InferenceSession(str(tmp_path / 'net.onnx'), providers=['CPUExecutionProvider'])
+    plain, = session.run(None, {'data': batch})
+    assert np.abs(plain - program.run(batch)[0]).max() > 0.5        # another order, as the test is about
+    for name, translation in {'argsort': lambda w: w('Floor', w.x), 'cbrt': lambda w: w('Mul', w.x, 0.5),
+                              'broadcast_add': lambda w: w('Sub', *w.inputs)}.items():
+        with monkeypatch.context() as patched:
+            patched.setitem(TRANSLATIONS, name, translation)
+            with pytest.raises(SSSError, match='differs by'):
+                write_onnx(program, tmp_path / 'wrong.onnx', batch)

@@ -96,7 +96,7 @@ def test_paths_of_a_runs_own_seed_do_not_tell_seeds_apart(summaries):
     found = summaries(**{f't{i}': dict(settings, seed=0, source=f'runs/{name}-seed0')
                          for i, name in enumerate(('vgg16-a-strength0.01', 'vgg16-a-strength0.02', 'v2-a-seed9'))})
     assert sorted(s.setting for s in found) == [
-        f'MACs 0.5, source {words}' for words in ('strength 0.01', 'strength 0.02', 'v2-seed 9')]
+        f'MACs 0.5, source {words}' for words in ('v2-seed 9', 'vgg16-strength 0.01', 'vgg16-strength 0.02')]
 
 
 def test_runs_matched_to_others_are_one_line_whatever_these_have_left(summaries):

@@ -39,8 +39,9 @@ from ..ir import Entry, Node
 from .channelwise import Axes, BatchNorm, Pad, Pooling, PReLU, UpSampling
 from .elementwise import Elementwise
 from .linear import Linear
-from .rearranging import Concat, Flatten, SliceAxis, Split, Take
+from .rearranging import Concat, Flatten, SliceAxis, SliceLike, Split, Take
 from .rule import Channelwise, Coupled, Rule, Unknown
 
 __all__ = ['Axes', 'BatchNorm', 'Channelwise', 'Concat', 'Coupled', 'Elementwise', 'Entry', 'Flatten', 'Linear', 'Node',
-           'PReLU', 'Pad', 'Pooling', 'Rule', 'SliceAxis', 'Split', 'Take', 'Unknown', 'UpSampling']
+           'PReLU', 'Pad', 'Pooling', 'Rule', 'SliceAxis', 'SliceLike', 'Split', 'Take', 'Unknown',
+           'UpSampling']

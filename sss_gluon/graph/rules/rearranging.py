@@ -85,6 +85,36 @@ class SliceAxis(Coupled):
         return {'begin': str(int(keep[:begin].sum())), 'end': str(int(keep[:end].sum()))}
 
 
+class SliceLike(Coupled):
+    """The first input cut to the size of the second, of which only height and width matter: grids and anchor boxes.
+
+    A vector is cut to the size of the batch.
+    """
+
+    def applies(self, node, view):
+        axes = np.ravel(node.get('axes', ())) % len(view.shape(node.inputs[0]))
+        return axes.size > 0 and 1 not in axes
+
+    def _is_vector(self, node, view):
+        return len(view.shape(node.inputs[0])) == 1
+
+    def constants(self, node, view):
+        return super().constants(node, view) if self._is_vector(node, view) else [view.constant(node.inputs[0])]
+
+    def labels(self, node, view):
+        return [view.new_labels(Entry(node)) if self._is_vector(node, view) else view.label(node.inputs[0])]
+
+    def require_inputs(self, node, view):
+        if self._is_vector(node, view):
+            view.mark_required(view.label(node.inputs[0]))
+            view.mark_required(view.label(Entry(node)))
+
+    def rewrite(self, node, view):
+        if view.is_parameter(node.inputs[0]) and not self._is_vector(node, view):
+            view.slice(node.inputs[0], 1, view.kept(node.inputs[0]))
+        return {}
+
+
 class Split(Coupled):
     """SliceChannel along the channel axis. The parts stay equally long, so equal positions live and die together."""
     def applies(self, node, view):
