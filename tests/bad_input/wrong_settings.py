@@ -34,8 +34,7 @@ KEYS = settings(
     ('statistics_batches=2.5', 'statistics_batches'),
     ('lr_mode=cosin', 'lr_mode…cosine'), ('lr_decay_epochs=a', "lr_decay_epochs…'a'…[a, b]"),
     ('lr_mode=step|lr_decay_epochs=[120,160,200]', 'lr_decay_epochs=[120.0, 160.0, 200.0]…200…epochs=…shares…constant'),
-    ('lr_decay_epochs=[a]', 'lr_decay_epochs[0]'), ('image_size=0', 'size=0 must be at least that of the images, 8 '
-                                                                    '(image_size: in a configuration)'),
+    ('lr_decay_epochs=[a]', 'lr_decay_epochs[0]'), ('image_size=0', 'image_size=0…at least that of the images, 8'),
     ('image_size=10000000000', 'memory'), ('validation=1497', '1497'),
     ('augment_pad=9', 'pad=9 (augment_pad: in a configuration) must not be more than the side of the images, 8'),
     ('seed=-1', 'seed…-1…0'), ('data_root=/nowhere', 'data_root'),
@@ -72,7 +71,7 @@ KEYS = settings(
     (f'structure={SYMBOL}', 'its "format" should be "sss_gluon structure 1"'),
     ('target_macs=0', 'target_macs=0.0…more than 0…at most 1'), ('target_macs=1.5', 'target_macs=1.5'),
     ('target_macs=nan', 'target_macs=nan'), ('target_params=-1', 'target_params=-1.0'),
-    ('target_latency=2', 'target_latency=2.0'), ('target_macs=half', "target_macs…'half'"),
+    ('target_latency=2', 'target_latency=2.0'), ('target_macs=half', "target_macs…'half'…the share to keep…at most 1"),
     ('target_macs=0.5|target_params=0.5', 'target_macs…target_params…leave one'),
     ('target_macs=0.5|match=notes', 'target_macs…match…leave one'), ('match=nothing', 'nothing'),
     ('target_macs=0.5|factors=[]', 'target_macs…factors=[]…cifar_resnet20…factors=block'),
