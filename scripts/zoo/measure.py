@@ -56,7 +56,7 @@ def measure(network: Network) -> Dict[str, Any]:
 def _fill_in(row: Dict[str, Any], network: Network, stage: List[str]) -> None:
     random = np.random.RandomState(zlib.crc32(network.name.encode()))
     shape = (1, 3, network.size, network.size)
-    images = [mx.nd.array(random.standard_normal(shape)) for _ in range(2)]
+    images = [mx.nd.array(contrast * random.standard_normal(shape) + light) for contrast, light in ((1, 0), (3, 2))]
     stage[0] = 'build'
     net = get_model(network.name, **network.options)
     if network.family == 'rcnn':
@@ -100,7 +100,9 @@ def fill(net: gluon.HybridBlock, image: mx.nd.NDArray, random: np.random.RandomS
     for name, parameter in net._collect_params_with_prefix().items():
         shape = parameter.shape
         if name.endswith('weight') and len(shape) > 1:
-            size = math.sqrt(2 / np.prod(shape[1:])) * (1 if parameter.data().asnumpy().any() else SHIFTS)
+            size, initial = math.sqrt(2 / np.prod(shape[1:])), parameter.data().asnumpy()
+            if parameter.init is not None:      # layers that GluonCV keeps small, such as those that place boxes
+                size = float(initial.std()) or SHIFTS * size
             drawn = random.standard_normal(min(np.prod(shape), DRAWN)).astype('float32')
             parameter.set_data(mx.nd.array(np.resize(drawn * np.float32(size), shape)))
         elif name.endswith(('gamma', 'var')):
