@@ -47,7 +47,7 @@ def draw_values(net):
             parameter.set_data(mx.nd.array(random.uniform(0.5, 1.5, parameter.shape)))
         elif key.endswith('running_mean'):
             parameter.set_data(mx.nd.array(random.standard_normal(parameter.shape) * 0.2))
-        elif key.endswith('gamma') and parameter.grad_req != 'null':
+        elif key.replace('gamma', 'beta') in parameters.keys() - {key} and parameter.grad_req != 'null':
             live = random.rand(*parameter.shape) < 0.6
             parameter.set_data(mx.nd.array(random.uniform(0.2, 0.6, parameter.shape) * live))
             beta = parameters[key.replace('gamma', 'beta')]
