@@ -110,7 +110,7 @@ set_up() {
                 "$executable" -c 'import ensurepip, venv' 2>/dev/null ||
                     die "$python ($version) cannot make virtual environments: on Debian or Ubuntu," \
                         "\`apt-get install python3-venv\` (or python${version%.*}-venv)"
-                echo "Making $venv with Python $version; about 200 MB are downloaded once, which takes minutes."
+                printf '%s\n' "Making $venv with Python $version;" "about 200 MB are downloaded once, which takes minutes."
                 "$executable" -m venv "$venv"
             fi
             mkdir -p "$state"

@@ -212,7 +212,8 @@ def test_python_m_is_the_program(module, command, tmp_path):
     ('train c.yaml gamma=1 --epoch 3', '; settings have no dashes: epochs=3'),
     ('train c.yaml --epochs', '; settings have no dashes: epochs=...'),
     ('sweep p.yaml --batch-size 3', '; settings have no dashes: batch_size=3'),
-    ('sweep p.yaml --dryrun', 'unrecognized arguments: --dryrun'),
+    ('sweep p.yaml --dryrun', '; did you mean --dry-run?'), ('export run --onnx', '; did you mean --format onnx?'),
+    ('trian c.yaml', f"did you mean 'train'? Verbs: {', '.join(VERBS)}"),
     ('train c.yaml -x', 'unrecognized arguments: -x'), ('prune run --epochs 3', 'unrecognized arguments: --epochs 3'),
 ])
 def test_settings_given_as_options(arguments, hint, capsys):

@@ -57,6 +57,12 @@ def test_removed(factors, text):
     assert removed(structure(**factors)) == text
 
 
+def test_neurons_inside_removed_blocks_are_told_apart():
+    found = structure(a=('neuron', 8, [0, 3, 4]), b=('neuron', 16, []), c=('neuron', 4, []), d=('block', 1, []))
+    found.gone_with = dict(b=13)
+    assert removed(found) == '12 of 28 neurons (c), 1 of 1 blocks (d), and with them 13 neurons that were not zero'
+
+
 def make_compact(unhandled=(), layers=()):
     kept = structure(layers, a=('block', 1, []), b=('block', 1, [0]))
     return Compact(None, BEFORE, AFTER, 3.21e-7, kept, list(unhandled), None)

@@ -267,11 +267,13 @@ class Budget(Holder):
     def summary(self) -> str:
         kept = f'{self.share:.1%} of the {self.what} are left of the {self.target:.1%} asked for'
         if not self.met:
+            if self.steps_done < self.wait + self.steps:
+                return f'the budget is not met yet: {kept} after {self.steps_done} of {self.wait + self.steps} steps'
             return (f'the budget was not met: {kept} after {self.steps_done} steps, {self.steps} of them planned for '
                     f'the search; train for more epochs, or with a higher learning_rate')
         back = self.would_fit()
         return f'budget met after {self.steps_done} steps: {kept}' + (
-            f'; one structure of {back} would still fit' if back else '')
+            f'; one {self.kinds[back]} of layer {back!r} would still fit' if back else '')
 
     def would_fit(self) -> Optional[str]:
         """Name of the factor with the largest removed structure that could come back within the budget; None if none.

@@ -50,6 +50,7 @@ class Holder:
             raise SSSError('the trainer does not know the factors of this network; call make_trainer after '
                            'add_factors, and give both the same network')
         self.trainer, self.names = trainer, [factor.name for factor in factors]
+        self.kinds = {factor.name: factor.kind for factor in factors}
         self.measure: Measure = measure or (lambda masks: counter.share(masks).macs)
         sizes = [factor.parameter.shape[0] for factor in factors]
         self.ends = np.cumsum(sizes)

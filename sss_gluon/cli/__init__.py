@@ -15,7 +15,7 @@ import mxnet as mx
 
 from .. import __version__
 from .._platform import end_at_once
-from ..errors import SSSError
+from ..errors import SSSError, nearest
 from ..signals import Interrupted
 from ..train.config import KEYS
 from .verbs import VERBS
@@ -35,9 +35,13 @@ def main(arguments=None) -> int:
     if not given:
         parser.print_help()
         return 0
+    if given[0] not in VERBS and not given[0].startswith('-'):
+        parser.error(f'there is no verb {given[0]!r}; did you mean {nearest(given[0], VERBS)!r}? '
+                     f'Verbs: {", ".join(VERBS)}')
     options, more = parser.parse_known_args(given)
     if more and (not hasattr(options, 'overrides') or any(text.startswith('-') or '=' not in text for text in more)):
         hint = _setting_meant(more, given) if hasattr(options, 'overrides') else ''
+        hint = hint or _option_meant(more, verbs.choices[options.verb])
         parser.error(f'unrecognized arguments: {" ".join(more)}{hint}')
     if more:        # argparse accepts key=value only before options
         options.overrides += more
@@ -87,6 +91,17 @@ def _setting_meant(more: Sequence[str], given: Sequence[str]) -> str:
         for key in difflib.get_close_matches(name.replace('-', '_'), KEYS, 1, 0.8) if word.startswith('--') else ():
             value = value or next(iter(given[given.index(word) + 1:]), '...')
             return f'; settings have no dashes: {key}={value}'
+    return ''
+
+
+def _option_meant(more: Sequence[str], verb: argparse.ArgumentParser) -> str:
+    """'; did you mean --format onnx?' where --onnx was given."""
+    options = {name: action for action in verb._actions for name in action.option_strings}
+    for word in (word for word in more if word.startswith('--')):
+        near = [f'{name} {word[2:]}' for name, action in options.items() if word[2:] in (action.choices or ())]
+        near += difflib.get_close_matches(word, options, 1, 0.8)
+        if near:
+            return f'; did you mean {near[0]}?'
     return ''
 
 

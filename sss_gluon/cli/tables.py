@@ -60,16 +60,23 @@ def describe_compact(result: Compact, run) -> str:
 
 
 def removed(structure: Structure) -> str:
-    """'3 of 9 blocks (stage1.0.conv2, stage1.1.conv2, stage1.2.conv2)', with the names of removed factors."""
+    """'2 of 9 blocks (stage1.0.conv2, stage1.1.conv2), and with them 32 neurons that were not zero'.
+
+    The first numbers are those that the log of the training counts as zero; names are of factors that are zero.
+    """
     if not structure.factors:
         return 'nothing, the network has no factors'
-    parts = []
+    parts, inside = [], []
     for kind, count in structure.removed().items():
         rows = {name: row for name, row in structure.factors.items() if row['kind'] == kind}
-        empty = [name for name, row in rows.items() if not row['kept'] and not row.get('stay')]
+        others = sum(structure.gone_with.get(name, 0) for name in rows)
+        inside += [f'{others} {kind}{"s" * (others != 1)}'] if others else []
+        empty = [name for name, row in rows.items() if not row['kept'] and not row.get('stay')
+                 and name not in structure.gone_with]
         names = f' ({", ".join(empty)})' if 0 < len(empty) <= 12 else ''
-        parts.append(f'{count} of {sum(row["size"] for row in rows.values())} {kind}s{names}')
-    return ', '.join(parts)
+        parts.append(f'{count - others} of {sum(row["size"] for row in rows.values())} {kind}s{names}')
+    with_them = f', and with them {" and ".join(inside)} that were not zero' if inside else ''
+    return ', '.join(parts) + with_them
 
 
 def describe_gamma(found) -> str:

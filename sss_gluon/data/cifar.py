@@ -69,7 +69,7 @@ def load(name: str, root: Union[None, str, Path] = None, validation: Optional[in
     """
     layout = FORMATS[name]
     if size not in (None, _SHAPE[1]):
-        raise SSSError(f'{name} images are 32 x 32: leave out size={size} (image_size: in a configuration)')
+        raise SSSError(f'{name} images are 32 x 32: leave out image_size={size} (in Python size=)')
     folder = data_folder(name, root)
     for place in (folder, folder / layout.folder):
         if any((place / file).exists() for file in layout.files):

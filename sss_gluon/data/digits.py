@@ -31,14 +31,14 @@ def load(root: Union[None, str, Path] = None, validation: Optional[int] = None, 
     the images in pixels, at least 8.
     """
     if root is not None:
-        raise SSSError(f'digits ship with the package and not in a folder: leave out root={root} (data_root: in a '
-                       f'configuration)')
+        raise SSSError(f'digits ship with the package and not in a folder: leave out data_root={root} '
+                       f'(in Python root=)')
     images = read_idx(FILES / 'digits-images-idx3-ubyte.gz', 3)
     labels = read_idx(FILES / 'digits-labels-idx1-ubyte.gz', 1)
     side = 2 * images.shape[1] if size is None else size
     if side < images.shape[1]:
-        raise SSSError(f'digits: size={size} must be at least that of the images, {images.shape[1]} '
-                       f'(image_size: in a configuration)')
+        raise SSSError(f'digits: image_size={size} (in Python size=) must be at least that of the '
+                       f'images, {images.shape[1]}')
     enlarged = _enlarge(images, side) * (255 / _LARGEST_VALUE)
     everything = ImageSet(np.rint(enlarged).astype(np.uint8)[:, None], labels.astype(np.int32))
     rest, test = hold_out(everything, 300)

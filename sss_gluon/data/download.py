@@ -63,4 +63,4 @@ def provide(name: str, files: Sequence[RemoteFile], folder: Path, allowed: bool)
 def _by_hand(name: str, files: Sequence[RemoteFile], folder: Path, reason: str) -> SSSError:
     missing = ', '.join(file.url for file in files if not (folder / file.name).exists())
     return SSSError(f'{name}: files are missing in {folder} ({reason}); put there by hand: {missing}, or '
-                    'name the folder that holds the data set (root=, or data_root: in a configuration)')
+                    'name the folder that holds the data set: data_root=DIR (in Python root=)')

@@ -33,7 +33,7 @@ def load(root: Union[None, str, Path] = None, validation: Optional[int] = None, 
     compresses them again, so files are checked by header, size and labels, and not by a checksum.
     """
     if size not in (None, _SIDE):
-        raise SSSError(f'{NAME} images are 28 x 28: leave out size={size} (image_size: in a configuration)')
+        raise SSSError(f'{NAME} images are 28 x 28: leave out image_size={size} (in Python size=)')
     folder = data_folder(NAME, root)
     paths = _find(DEBIAN_FOLDER) if root is None else {}
     if len(paths) < len(FILES):

@@ -35,9 +35,9 @@ def load(root: Union[None, str, Path] = None, validation: Optional[int] = None, 
     in memory: N * C * size * size bytes.
     """
     if root is None:
-        raise SSSError('folder: name the folder that holds train/ and test/ (root=, or data_root: in a configuration)')
+        raise SSSError('folder: name the folder that holds train/ and test/: data_root=DIR (in Python root=)')
     if size is not None and size < 1:
-        raise SSSError(f'folder: size={size} (image_size: in a configuration) must be at least 1 pixel')
+        raise SSSError(f'folder: image_size={size} (in Python size=) must be at least 1 pixel')
     root = Path(root).expanduser()
     sources = _sources(root)
     if 'validation' in sources and validation is not None:
@@ -72,6 +72,8 @@ def load(root: Union[None, str, Path] = None, validation: Optional[int] = None, 
 
 def _sources(root: Path) -> Dict[str, Path]:
     """{split: its folder}."""
+    if not root.exists():
+        raise SSSError(f'there is no folder {root}; it must hold train/ and test/ (or val/)')
     has_test, has_val = (root / 'test').is_dir(), (root / 'val').is_dir()
     if not (root / 'train').is_dir() or not (has_test or has_val):
         raise SSSError(f'{root}: must hold the folders train/ and test/ (or val/)')
@@ -114,7 +116,7 @@ def _common_size(images: List[Tuple[Path, _Header]]) -> Tuple[int, int]:
     for path, header in images:
         if (header.width, header.height) != (width, height):
             raise SSSError(f'{path}: is {header.width} x {header.height} pixels but {first} is '
-                           f'{width} x {height}; give a size to resize all of them to (size=, or image_size:)')
+                           f'{width} x {height}; resize all of them with image_size=N (in Python size=)')
     return height, width
 
 

@@ -29,11 +29,11 @@ def load(root: Union[None, str, Path] = None, validation: Optional[int] = None, 
     folder = data_folder('imagenet', root)
     size = SIZE if size is None else size
     if not 1 <= size <= LARGEST:
-        raise SSSError(f'imagenet: size={size} (image_size: in a configuration) must be from 1 to {LARGEST} pixels')
+        raise SSSError(f'imagenet: image_size={size} (in Python size=) must be from 1 to {LARGEST} pixels')
     for name in ('train.rec', 'val.rec'):
         if not (folder / name).is_file():
             raise SSSError(f'imagenet: there is no {folder / name}; make it with: sss-gluon data imagenet-rec IMAGES '
-                           f'{folder}, or name the folder that holds it (root=, or data_root: in a configuration)')
+                           f'{folder}, or name the folder that holds it: data_root=DIR (in Python root=)')
     classes = len(read_classes(folder / 'classes.txt'))
     train, test = (RecordSet.open(folder / part, size) for part in ('train', 'val'))
     for part, images in (('train.lst', train), ('val.lst', test)):

@@ -22,6 +22,7 @@ def describe(net, program: Program, reduced: Program) -> Structure:
     neurons inside a block that is removed, or a channel that became a negative constant before a ReLU.
     """
     factors: Dict[str, Dict[str, Any]] = {}
+    gone_with: Dict[str, int] = {}
     branches, taken_up = _constant_branches(program, reduced), None
     for name, kind, parameter in traced_factors(program, net):
         values = parameter.list_data()[0].asnumpy()
@@ -35,13 +36,15 @@ def describe(net, program: Program, reduced: Program) -> Structure:
                 taken_up = taken_up or _taken_up(program, reduced)
                 left |= nonzero & taken_up(scaled, values.size)
         factors[name] = {'kind': kind, 'size': int(values.size), 'kept': np.flatnonzero(nonzero & left).tolist()}
+        if (nonzero & ~left).any():
+            gone_with[name] = int((nonzero & ~left).sum())
         if scaled is not None and (left & ~nonzero).any():
             factors[name]['stay'] = np.flatnonzero(left & ~nonzero).tolist()
     after = _widths(reduced)
     layers = {name: {'before': width, 'after': after.get(name)} for name, width in _widths(program).items()}
     inputs = dict(program.inputs)
     shape = inputs if len(inputs) > 1 or 'data' not in inputs else program.input_shape
-    return Structure(getattr(net, 'spec', None), shape, factors, layers)
+    return Structure(getattr(net, 'spec', None), shape, factors, layers, gone_with=gone_with)
 
 
 def _taken_up(program: Program, reduced: Program) -> Callable[[str, int], np.ndarray]:

@@ -47,6 +47,8 @@ class Structure:
     layers : dict
         {layer name: {'before': [outputs, inputs], 'after': [outputs, inputs] or None if it was removed}}; the inputs of
         a grouped convolution are those of one group, as in its weight.
+    gone_with : dict
+        {factor name: number of its structures that were not zero, but went with what was: the neurons inside a block}.
     params_sha256 : str or None
         SHA-256 of the ``-0000.params`` that was exported with it, to detect damage.
     """
@@ -55,6 +57,7 @@ class Structure:
     factors: Dict[str, Dict[str, Any]]
     layers: Dict[str, Dict[str, Optional[List[int]]]]
     params_sha256: Optional[str] = field(default=None, compare=False)
+    gone_with: Dict[str, int] = field(default_factory=dict, compare=False)
 
     def __repr__(self):
         name = (self.model or {}).get('name', 'a network')
@@ -63,8 +66,9 @@ class Structure:
     def save(self, path: Union[str, Path]) -> None:
         """Write as JSON, one factor or layer per line; the file appears complete or not at all."""
         fields = dict(format=FORMAT, **asdict(self))
-        if self.params_sha256 is None:
-            del fields['params_sha256']
+        for name in ('params_sha256', 'gone_with'):
+            if not fields[name]:
+                del fields[name]
         lines = []
         for key, value in fields.items():
             if key in ('factors', 'layers') and value:
@@ -91,7 +95,7 @@ class Structure:
             raise SSSError(f'{source} is not a structure of this version: its "format" should be "{FORMAT}"')
         try:
             structure = cls(fields['model'], _shape(fields['input_shape']), fields['factors'], fields['layers'],
-                            fields.get('params_sha256'))
+                            fields.get('params_sha256'), fields.get('gone_with', {}))
             if not _is_model(structure.model):
                 raise SSSError(f'{source}: the model {structure.model} of the structure cannot be built')
             shapes = structure.input_shape
@@ -108,6 +112,11 @@ class Structure:
                 if not _are_sizes(stay, 0) or not set(stay) <= set(range(row['size'])) - set(row['kept']):
                     raise SSSError(f'{source}: factor {name} has zeros that stay outside 0..{row["size"] - 1}, or that '
                                    f'are kept')
+            for name, count in structure.gone_with.items():
+                gone = structure.factors[name]['size'] - len(structure.factors[name]['kept'])
+                if not _are_sizes([count], 0) or count > gone:
+                    raise SSSError(f'{source}: {count!r} of the {gone} that are gone of factor {name} cannot have gone '
+                                   f'with others')
             for name, row in structure.layers.items():
                 if not _are_sizes(row['before'], 1) or not _are_sizes(row['after'] or [], 1):
                     raise SSSError(f'{source}: layer {name} has widths that are not numbers of channels')

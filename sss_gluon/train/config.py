@@ -5,6 +5,7 @@ import json
 import os
 from contextlib import suppress
 from dataclasses import dataclass, fields
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Union
 
@@ -48,14 +49,15 @@ class Config:
     latency_batch: int = setting(1, 'images in the batch that target_latency measures')
     search: float = setting(0.15, 'share of the epochs in which a target is to be met')
     shrink: Optional[bool] = setting(None, 'cut the network while it trains; default: with a target')
-    shrink_align: int = setting(16, 'then widths stay multiples of it, for fast convolutions; 1: all that can go goes')
+    shrink_align: int = setting(16, 'then widths stay multiples of it while it trains, for fast convolutions (prune '
+                                    'removes the rest; export has --align); 1: all that can go goes')
     patience: Optional[int] = setting(None, 'with shrink and no target: steps at zero before a structure is cut out; '
                                             'default one epoch')
 
     data: str = setting('digits', 'digits, fashion-mnist, cifar10, cifar100, folder, imagenet', section='data')
     data_root: Optional[str] = setting(None, 'folder of the data set; default: found or downloaded')
     validation: Optional[int] = setting(None, 'number of training images to hold out')
-    image_size: Optional[int] = setting(None, 'for digits, folder and imagenet (default 224)')
+    image_size: Optional[int] = setting(None, 'for digits (default 16), folder (that of the images) and imagenet (224)')
     augmentation: Optional[str] = setting(None, 'pad-crop; for imagenet facebook (default) or resized-crop')
     augment_pad: int = setting(4, 'pixels of padding before the random crop of pad-crop')
     augment_flip: bool = setting(True, 'mirror half of the training images')
@@ -275,7 +277,8 @@ def _layers(path: Path, depth: int = 0):
     if depth > 8:
         raise SSSError(f'{path}: base files refer to each other in a circle')
     if not os.path.isfile(path):
-        raise SSSError(f'there is no configuration file {path}')
+        near = get_close_matches(str(path), map(str, path.parent.glob('*.y*ml')), 1)
+        raise SSSError(f'there is no configuration file {path}' + (f'; did you mean {near[0]}?' if near else ''))
     layer = _parse(str(path), lambda: load_yaml(path))
     if not isinstance(layer, DictConfig):
         raise SSSError(f'{path} is not a list of key: value')
@@ -292,6 +295,8 @@ def _parse(source: str, read, key: str = ''):
         name, mark = getattr(error, 'full_key', None), getattr(error, 'problem_mark', None)
         if name:
             where = f'{name}: '
+            if name in TARGETS and name != 'match':
+                text += '; it is the share to keep: a number more than 0 and at most 1'
         elif mark:      # YAML's first line says only what was being read
             where, text = f'line {mark.line + 1}: ', getattr(error, 'problem', text)
         raise SSSError(f'{source}: {where}{" ".join(text.split())}') from error

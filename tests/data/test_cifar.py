@@ -176,5 +176,5 @@ def test_nothing_there(small, tmp_path):
 
 @pytest.mark.parametrize('name', NAMES)
 def test_size(name):
-    with pytest.raises(SSSError, match='32 x 32: leave out size=64'):
+    with pytest.raises(SSSError, match='32 x 32: leave out image_size=64'):
         load(name, size=64)

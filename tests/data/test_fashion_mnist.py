@@ -92,7 +92,7 @@ def test_wrong_files(tmp_path, fashion_files):
 
 
 def test_size():
-    with pytest.raises(SSSError, match=r'28 x 28: leave out size=32'):
+    with pytest.raises(SSSError, match=r'28 x 28: leave out image_size=32'):
         load('fashion-mnist', size=32)
 
 

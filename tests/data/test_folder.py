@@ -49,7 +49,7 @@ def test_resize(tree, colour_images):
     pixels = np.zeros((28, 56), np.uint8)
     pixels[:, 28:] = 200
     save(tree / 'train' / 'a' / '9.png', pixels)
-    with pytest.raises(SSSError, match=r'a/9.png: is 56 x 28 pixels but .*a/0.png is 28 x 28; give a size'):
+    with pytest.raises(SSSError, match=r'a/9.png: is 56 x 28 pixels but .*a/0.png is 28 x 28; .*image_size=N'):
         load('folder', root=tree)
     data = load('folder', root=tree, size=14)
     assert data.shape == (1, 14, 14) and data.train.images.flags.c_contiguous
@@ -163,6 +163,11 @@ def test_parts_missing(tmp_path, parts):
         (tmp_path / part).mkdir()
     with pytest.raises(SSSError, match=f'{tmp_path}: must hold the folders train/ and test/'):
         load('folder', root=tmp_path)
+
+
+def test_no_folder(tmp_path):
+    with pytest.raises(SSSError, match=f'there is no folder {tmp_path}/nowhere'):
+        load('folder', root=tmp_path / 'nowhere')
 
 
 @pytest.mark.parametrize('setting, message', [({}, 'name the folder'), ({'root': '.', 'size': 0}, 'size=0')])

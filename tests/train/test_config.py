@@ -158,8 +158,11 @@ def test_two_files_that_are_each_others_base(tmp_path):
 
 
 def test_missing_binary_and_empty_files(tmp_path):
-    with pytest.raises(SSSError, match='there is no configuration file'):
+    with pytest.raises(SSSError, match='there is no configuration file .*nothing.yaml$'):
         load_config(tmp_path / 'nothing.yaml')
+    write(tmp_path / 'digits.yaml', '')
+    with pytest.raises(SSSError, match='did you mean .*digits.yaml?'):
+        load_config(tmp_path / 'digit.yaml')
     (tmp_path / 'binary.yaml').write_bytes(bytes(range(256)))
     with pytest.raises(SSSError, match='binary.yaml'):
         load_config(tmp_path / 'binary.yaml')
