@@ -7,7 +7,7 @@ from typing import Dict, List, Tuple
 from mxnet import gluon
 
 from ..errors import SSSError
-from ..factors import Scaled, scaling_factors
+from ..factors import Scaled, ScaledBatchNorm, ScaledConv2D, scaling_factors
 from ..structures.masked_count import mac_weights
 
 NO_DECAY = r'(bias|beta)$'      # authors' code: weight decay on weights and BatchNorm.gamma only
@@ -59,6 +59,10 @@ def gamma_multipliers(net, gamma_mult=None, gamma_weighting='uniform', input_sha
     return multipliers
 
 
+# What multiplies parameters by factors as ``fold_factors`` does; a layer of one's own may do something else.
+MULTIPLIERS = (Scaled.hybrid_forward, ScaledBatchNorm.hybrid_forward, ScaledConv2D.hybrid_forward)
+
+
 def scaled_parameters(net: gluon.Block) -> Dict[str, List[str]]:
     """{factor name: structural names of the parameters that it multiplies}.
 
@@ -74,7 +78,7 @@ def scaled_parameters(net: gluon.Block) -> Dict[str, List[str]]:
         folds = block.folds if isinstance(block, Scaled) else {}
         folds = {id(own[attribute]): fold for attribute, fold in folds.items()}
         if folds and (block.units or not isinstance(block, gluon.SymbolBlock)
-                      and type(block).hybrid_forward is not Scaled.hybrid_forward):
+                      and type(block).hybrid_forward not in MULTIPLIERS):
             unknown.update(folds)
         for name, parameter in own.items():
             if id(parameter) not in folds:
