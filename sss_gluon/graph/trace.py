@@ -51,6 +51,7 @@ def trace(net: gluon.HybridBlock, input_shape: Shapes, values: bool = True, trai
 
     Notes
     -----
+    With ``values``, parameters that wait for the first batch get their shapes, and values, from ``input_shape``.
     A Program is float32: parameters of a narrower type are converted; casts to such a type, and those of MXNet's AMP,
     are left out. A block made from the Program takes the same inputs in the same order, and returns lists where the
     network returned lists or tuples; a dict, or anything with None in it, becomes a flat list of the arrays.
