@@ -3,12 +3,14 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import random
 import re
 import shlex
 import shutil
 import signal
 import socket
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, List, Optional, Sequence, Tuple
@@ -132,10 +134,15 @@ def _processes(arguments: Sequence[str], job: Job, logs: Path) -> Tuple[List[Pro
 
 
 def free_port() -> int:
-    """A port of this host that nothing uses at the moment."""
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        return probe.getsockname()[1]
+    """A port of this host that nothing uses, below those that systems give to outgoing connections by themselves.
+
+    Between this look and the scheduler's start, no connection can then take the port.
+    """
+    while True:
+        port = random.SystemRandom().randrange(10000, 32768)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(('', port))
+            return port
 
 
 def _over_ssh(host: str, rank: int, arguments: Sequence[str], job: Job, logs: Path) -> List[str]:

@@ -51,7 +51,7 @@ PHASES = {      # command, place, signals, what is said
     'imports': (TRAIN, 'import:mxnet.gluon', 1, 'sss-gluon: stopped\n'),
     'imports later': (TRAIN, 'import:matplotlib.figure', 1, 'sss-gluon train: stopped\n'),
     'data': (TRAIN, 'sss_gluon.data.digits:read_idx', 1, 'sss-gluon train: stopped\n'),
-    'tracing': (TRAIN, 'sss_gluon.graph.trace:_symbol', 1, 'sss-gluon train: stopped\n'),
+    'tracing': (TRAIN, 'sss_gluon.graph.trace:network_symbol', 1, 'sss-gluon train: stopped\n'),
     'a batch': (TRAIN, 'sss_gluon.data.augment:Augmentation.apply', 1, SAVED),
     'a step': (TRAIN, 'sss_gluon.train.loop:Training.step', 1, SAVED + '…step 1'),
     'a step, twice': (TRAIN, 'sss_gluon.train.loop:Training.step', 2, 'sss-gluon train: stopped\n'),

@@ -189,4 +189,6 @@ def test_everything_runs_in_processes_of_its_own(tmp_path, capsys):
         if line['mark'] == 'skipped':
             assert name.startswith(('pytorch', 'onnx')) and line['note']
         else:
-            assert float(line['value']) > 0 and line['mark'] in ('met', 'not met', 'report only')
+            # The share of an allreduce is a difference of two times, which noise can make negative.
+            least = -1.0 if name.startswith('workers-share') else 0.0
+            assert float(line['value']) > least and line['mark'] in ('met', 'not met', 'report only')

@@ -8,6 +8,7 @@ from mxnet import autograd, gluon, nd
 
 from sss_gluon import scaling_factors
 from sss_gluon.deploy import prune
+from sss_gluon.errors import SSSError
 from sss_gluon.methods import diagnosis as diagnosis_module
 from sss_gluon.methods import train
 from sss_gluon.methods.diagnosis import Pressure, explain, explain_collapse, mean_gradients, smallest
@@ -215,10 +216,14 @@ def test_a_run_in_which_everything_goes_says_so(configure):
     assert [line.startswith('warning') for line in again if 'warning' in line] == [True] and again[-1] == lines[-1]
 
 
-def test_a_budget_that_takes_everything_names_a_larger_one(configure):
+def test_a_budget_that_would_take_every_block_names_the_smallest_that_is_met(configure):
+    settings = dict(epochs=3, factors=['block'], search=0.7)
+    with pytest.raises(SSSError, match=r'0\.13 .*: .* 0\.\d+ remain') as refused:
+        train(configure(target_macs=0.13, **settings), quiet)
+    least = float(re.search(r'(0\.\d+) remain', str(refused.value)).group(1))
     said = []
-    train(configure(epochs=3, factors=['block'], search=0.7, target_macs=0.13), said.append)
-    assert 'all 3 blocks are gone' in said[-1] and said[-1].endswith('try target_macs=0.26')
+    train(configure(target_macs=least, **settings), said.append)
+    assert 'gone' not in said[-1] and f'{100 * least:.1f}' in ' '.join(said)
 
 
 @pytest.mark.parametrize('setting, value, advice', [
