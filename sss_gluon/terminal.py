@@ -1,4 +1,4 @@
-"""Text for a terminal: lines of 80 columns, and lengths of time in words."""
+"""Text for a terminal: lines of 80 columns, short numbers, and lengths of time in words."""
 from __future__ import annotations
 
 import textwrap
@@ -9,6 +9,13 @@ WIDTH = 80
 def wrapped(text: str) -> str:
     """Lines that fit, of which all but the first are indented; a word that is longer stays whole."""
     return textwrap.fill(text, WIDTH, subsequent_indent='  ', break_long_words=False, break_on_hyphens=False)
+
+
+def short_number(number: float) -> str:
+    """'272,250', '2.55 M', '4.09 G'."""
+    if number < 1e6:
+        return f'{number:,.0f}'
+    return f'{number / 1e9:.2f} G' if number >= 1e9 else f'{number / 1e6:.2f} M'
 
 
 def duration(seconds: float) -> str:

@@ -1,7 +1,7 @@
-"""Text for a terminal: lengths of time, and lines that fit."""
+"""Text for a terminal: numbers, lengths of time, and lines that fit."""
 import pytest
 
-from sss_gluon.terminal import WIDTH, duration, time_left, wrapped
+from sss_gluon.terminal import WIDTH, duration, short_number, time_left, wrapped
 
 
 @pytest.mark.parametrize('seconds, text', [(4.26, '4.3 s'), (59.4, '59 s'), (61, '1 min 01 s'),
@@ -16,6 +16,12 @@ def test_duration(seconds, text):
     (53 * 3600, '2 days 5 h left')])
 def test_time_left(seconds, text):
     assert time_left(seconds) == text
+
+
+@pytest.mark.parametrize('number, text', [(0, '0'), (272_250, '272,250'), (2_549_376, '2.55 M'), (999_999, '999,999'),
+                                          (4_089_184_256, '4.09 G')])
+def test_short_number(number, text):
+    assert short_number(number) == text
 
 
 def test_wrapped_lines_fit_and_nothing_is_lost():

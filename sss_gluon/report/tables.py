@@ -10,7 +10,7 @@ from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
 from tabulate import MIN_PADDING, tabulate
 
-from ..terminal import WIDTH, duration
+from ..terminal import WIDTH, duration, short_number
 from .published import Counted, Printed, Published, flops_per_mac
 from .summary import MeanStd, Section, kept_in_stages, stage_of
 
@@ -258,13 +258,6 @@ def plus_minus(value: Optional[MeanStd], form: str = '.2f') -> str:
         return NOTHING
     std = '' if value.std is None else f' ± {format(value.std, form.replace("+", ""))}'
     return format(value.mean, form) + std
-
-
-def short_number(number: float) -> str:
-    """'272,250', '2.55 M', '4.09 G'."""
-    if number < 1e6:
-        return f'{number:,.0f}'
-    return f'{number / 1e9:.2f} G' if number >= 1e9 else f'{number / 1e6:.2f} M'
 
 
 def ranges(numbers: Sequence[int]) -> str:

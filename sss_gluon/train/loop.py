@@ -110,6 +110,7 @@ def _train(config: Config, method: Method, run: RunFolder, workers: Workers, log
             return
         if workers.chief:
             run.discard_results()
+            log(training.metrics.header(training.data, devices, workers.size))
         with catch_signals('SIGINT', 'SIGTERM', 'SIGUSR1', once=True) as stop:
             training.stop = stop
             for epoch in range(training.position.epoch, config.epochs):

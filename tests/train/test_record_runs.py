@@ -5,9 +5,8 @@ from PIL import Image
 
 from sss_gluon.data import digits
 from sss_gluon.data.pack import pack_images
-from sss_gluon.methods import train
+from sss_gluon.methods import METHODS, train
 from sss_gluon.methods.method_run import MethodRun
-from sss_gluon.methods import METHODS
 from sss_gluon.train import RunFolder
 from sss_gluon.train.checkpoint import checkpoints, read_checkpoint
 from sss_gluon.train.devices import contexts
