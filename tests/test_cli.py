@@ -107,11 +107,11 @@ def test_an_exported_network_is_evaluated_and_counted(chain, capsys):
     folder, done = chain
     symbol = str(folder / 'runs/mine/compact/model-symbol.json')
     row = next(line.split() for line in done['evaluate'].stdout.splitlines() if line.startswith('compact '))
-    _, top1, top5, params, macs = row[:5]
+    _, top1, params, macs = row[:4]
     assert main(['evaluate', symbol]) == 0
     out = capsys.readouterr().out
-    found = next(line.split()[1:5] for line in out.splitlines() if line.startswith('model-symbol'))
-    assert found == [top1, top5, params, macs]
+    found = next(line.split()[1:4] for line in out.splitlines() if line.startswith('model-symbol'))
+    assert found == [top1, params, macs]
     assert main(['count', symbol]) == 0
     assert re.search(rf'^total: {params} params .* {macs} MACs', capsys.readouterr().out, re.MULTILINE)
     assert main(['count', str(folder / 'runs/mine')]) == 0

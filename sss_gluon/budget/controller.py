@@ -280,12 +280,13 @@ class Budget(Holder):
 
         Counted in the network that is left.
         """
-        found = {}
+        found = []
         for layer, name in enumerate(self.names):
             inside = np.flatnonzero(self.held & (self.layer == layer))
             if inside.size:
                 without = self.held.copy()
                 without[inside[0]] = False
-                found[name] = self.left(without)
-        fits = {name: share for name, share in found.items() if share <= self.target}
-        return max(fits, key=lambda name: fits[name]) if fits else None
+                found.append((self.left(without), name, without))
+        fits = sorted((one for one in found if one[0] <= self.target), key=lambda one: -one[0])
+        return next((name for _, name, without in fits      # not inside of something that is gone
+                     if name in self._counter.present(self.split(~without))), None)

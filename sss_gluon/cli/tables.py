@@ -13,6 +13,7 @@ from ..train.setting import sections
 
 COLUMN = 24         # of the words on a setting
 SHOWN = 4           # lines on structures that are zero but stay
+MANY = 20           # classes from which top-5 says something: five guesses of ten are right half of the time
 FAST = 8            # widths that are multiples of it have fast convolutions on CPUs
 
 
@@ -104,11 +105,13 @@ def _align(run) -> str:
 
 def describe_evaluation(rows: Sequence, structure: Optional[Structure] = None, run=None) -> str:
     """Table of networks; what was removed, and how the compact network compares with the others."""
-    batches = list(rows[0].seconds)
-    table = tabulate([[row.name, f'{row.accuracy.top1:.2%}', f'{row.accuracy.top5:.2%}', f'{row.params:,}',
-                       f'{row.macs:,}'] + [f'{1000 * row.seconds[b]:.2f}' for b in batches] for row in rows],
-                     headers=['network', 'top-1', 'top-5', 'params', 'MACs'] + _batches('ms', batches),
-                     disable_numparse=True, colalign=('left',) + ('right',) * (4 + len(batches)))
+    batches, five = list(rows[0].seconds), rows[0].classes >= MANY
+    table = tabulate([[row.name, f'{row.accuracy.top1:.2%}', *([f'{row.accuracy.top5:.2%}'] if five else []),
+                       f'{row.params:,}', f'{row.macs:,}'] + [f'{1000 * row.seconds[b]:.2f}' for b in batches]
+                      for row in rows],
+                     headers=['network', 'top-1', *(['top-5'] if five else []), 'params', 'MACs']
+                     + _batches('ms', batches),
+                     disable_numparse=True, colalign=('left',) + ('right',) * (3 + five + len(batches)))
     images = rows[0].accuracy.images
     lines = [table, f'accuracy on {images} test images: one image is {100 / images:.2f} points; ms for a batch']
     by_name = {row.name: row for row in rows}
@@ -189,27 +192,29 @@ def describe_export(rows: Sequence, folder) -> str:
 
 
 def describe_count(before: Count, after: Optional[Count] = None) -> str:
-    """Table of layers; with ``after``, both networks side by side."""
+    """Table of layers; with ``after``, both networks side by side, the outputs that are left as their channels."""
     left = {layer.name: layer for layer in after.layers} if after else {}
     rows: List[List[str]] = []
     for layer in before.layers:
-        row = [layer.name, layer.op, 'x'.join(map(str, layer.output_shape[1:])), f'{layer.params:,}', f'{layer.macs:,}']
+        output, params, macs = 'x'.join(map(str, layer.output_shape[1:])), f'{layer.params:,}', f'{layer.macs:,}'
         if after:
             small = left.get(layer.name)
-            row += ['x'.join(map(str, small.output_shape[1:])), f'{small.params:,}', f'{small.macs:,}'] if small \
-                else ['-', '-', '-']
-        rows.append(row)
-    headers = ['layer', 'operator', 'output', 'params', 'MACs'] + (['output after', 'params after', 'MACs after']
-                                                                 if after else [])
+            rows.append([layer.name, output, f'{small.output_shape[1]}' if small else '-', params,
+                         f'{small.params:,}' if small else '-', macs, f'{small.macs:,}' if small else '-'])
+        else:
+            rows.append([layer.name, layer.op, output, params, macs])
+    headers = ['layer', 'output', 'after', 'params', 'after', 'MACs', 'after'] if after \
+        else ['layer', 'operator', 'output', 'params', 'MACs']
+    words = 1 if after else 2
     lines = [tabulate(rows, headers=headers, disable_numparse=True,
-                      colalign=('left', 'left') + ('right',) * (len(headers) - 2)), '', _total('total', before)]
+                      colalign=('left',) * words + ('right',) * (len(headers) - words)), '', _total('total', before)]
     if after:
         lines += [_total('after', after), f'change: params {change(before.params, after.params)}, '
                                           f'MACs {change(before.macs, after.macs)}']
-    lines.append('not counted: ' + ', '.join(f'{n} {op}' for op, n in sorted(before.uncounted.items())))
+    lines.append(wrapped('not counted: ' + ', '.join(f'{n} {op}' for op, n in sorted(before.uncounted.items()))))
     return '\n'.join(lines)
 
 
 def _total(name: str, size: Count) -> str:
-    return (f'{name}: {size.params:,} params ({size.params_without_bn:,} without BatchNorm), {size.macs:,} MACs '
-            f'({2 * size.macs / 1e9:.3f} GFLOPs at 2 FLOPs per MAC)')
+    return wrapped(f'{name}: {size.params:,} params ({size.params_without_bn:,} without BatchNorm), {size.macs:,} MACs '
+                   f'({2 * size.macs / 1e9:.3f} GFLOPs at 2 FLOPs per MAC)')

@@ -95,11 +95,12 @@ def _evaluate(options):
             raise SSSError(f'--against compares two runs, but {options.target} is an exported network; leave it out')
         print(describe_evaluation([evaluate_exported(options.target, options.data, options.device)]))
         return
-    from .steps import evaluate
+    from .steps import evaluate, tell_next
     if options.data:
         raise SSSError(f'--data is for an exported network, but {options.target} is a run with its own data; leave it '
                        f'out')
     evaluate(options.target, options.against, options.device)
+    tell_next(options.target)
 
 
 def _export_arguments(parser):

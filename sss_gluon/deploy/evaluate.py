@@ -35,6 +35,7 @@ class Row(NamedTuple):
     params: int
     macs: int
     seconds: Dict[int, float]       # batch size -> median latency
+    classes: int = 1000
 
 
 def evaluate(path: Union[str, Path], against: Optional[Union[str, Path]] = None, device: Optional[str] = None,
@@ -132,7 +133,8 @@ def _rows(nets: Dict[str, gluon.HybridBlock], data: DataSet, context) -> List[Ro
     for name, net in nets.items():
         size = count(net, (1,) + tuple(data.shape))
         accuracy = evaluate_images(net, data.test, normalise_only(data), LATENCY_BATCHES[-1], [context])
-        rows.append(Row(name, accuracy, size.params, size.macs, {b: seconds[b][name] for b in LATENCY_BATCHES}))
+        rows.append(Row(name, accuracy, size.params, size.macs, {b: seconds[b][name] for b in LATENCY_BATCHES},
+                        data.classes))
     return rows
 
 

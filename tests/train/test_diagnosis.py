@@ -206,7 +206,7 @@ def test_a_run_in_which_everything_goes_says_so(configure):
     lines = '\n'.join(said).splitlines()
     alive = [int(row['blocks_alive']) for row in run.metrics.rows()]
     assert alive[0] == 0 and [line for line in lines if 'warning' in line] == [lines[2], lines[-1]]
-    assert lines[1] == 'warning: after epoch 1 all 3 blocks are gone'
+    assert lines[2] == 'warning: after epoch 1 all 3 blocks are gone'
     assert re.search('all 3 blocks are gone.*try gamma=10; .*find-gamma.*target_macs=', lines[-1])
     assert (run.path / 'diagnosis.txt').read_text('utf-8') == lines[-1] + '\n'
     logged = []
