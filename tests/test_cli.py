@@ -164,7 +164,7 @@ def test_count_layer_by_layer(capsys):
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ['stem', 'Convolution', '16x16x16', '144', '36,864'] in lines        # 9·1·16 weights, each at 256 positions
     assert ['output', 'FullyConnected', '5', '325', '320'] in lines
-    assert sum(line[:1] == ['stage3_2_conv2'] for line in lines) == 1 and lines[-1][:2] == ['not', 'counted:']
+    assert sum(line[:1] == ['stage3.2.conv2'] for line in lines) == 1 and lines[-1][:2] == ['not', 'counted:']
 
 
 @pytest.mark.slow
@@ -172,7 +172,7 @@ def test_count_before_and_after(capsys):
     assert main(['count', 'resnet50', '--structure', 'resnet26']) == 0
     out = capsys.readouterr().out
     assert '(15,591,592 without BatchNorm), 2,329,411,584 MACs' in out and 'change: params -' in out
-    gone = [line.split() for line in out.splitlines() if line.startswith('stage1_0_conv1')]
+    gone = [line.split() for line in out.splitlines() if line.startswith('stage1.0.conv1')]
     assert gone and gone[0][-3:] == ['-', '-', '-']
 
 
