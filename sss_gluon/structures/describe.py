@@ -14,7 +14,6 @@ from ..graph.selection import along_channels
 from .factor_values import traced_factors
 from .structure import Structure
 
-
 PLACEHOLDER = 'no layer can be left without channels'
 
 
@@ -107,11 +106,10 @@ def reasons(structure: Structure, program: Program, reduced: Program) -> List[st
 
 
 def _stay(count: int, row: Dict[str, Any], name: str, why: str) -> str:
-    one = count == 1
+    structures, stay = f'{row["size"]} {row["kind"]}s of {name}', 'stays' if count == 1 else 'stay'
     if why == PLACEHOLDER and not row['kept']:
-        return f'all {row["size"]} {row["kind"]}s of {name} are zero; {count} {"stays" if one else "stay"}, because {why}'
-    return (f'{count} of {row["size"]} {row["kind"]}s of {name} {"is" if one else "are"} zero but '
-            f'{"stays" if one else "stay"}, because {why}')
+        return f'all {structures} are zero; {count} {stay}, because {why}'
+    return f'{count} of {structures} {"is" if count == 1 else "are"} zero but {stay}, because {why}'
 
 
 def _reason(channels: Channels, labels: np.ndarray) -> str:
