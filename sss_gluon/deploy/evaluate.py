@@ -15,6 +15,7 @@ from ..files import sha256
 from ..graph import count, load
 from ..graph.block import to_block
 from ..graph.fold import fold
+from ..graph.inference import inference_block
 from ..graph.trace import trace
 from ..machine import describe
 from ..structures import Structure
@@ -34,7 +35,7 @@ class Row(NamedTuple):
     accuracy: Accuracy
     params: int
     macs: int
-    seconds: Dict[int, float]       # batch size -> median latency
+    seconds: Dict[int, float]       # batch size -> latency
 
 
 def evaluate(path: Union[str, Path], against: Optional[Union[str, Path]] = None, device: Optional[str] = None,
@@ -55,7 +56,9 @@ def evaluate(path: Union[str, Path], against: Optional[Union[str, Path]] = None,
     Returns
     -------
     list of Row
-        Also written to ``evaluation.csv`` in the run folder. Latencies are measured in interleaved rounds.
+        Also written to ``evaluation.csv`` in the run folder. Latencies are measured in interleaved rounds
+        (``timing.latencies``), with BatchNorm folded into the convolutions: that is how ``export`` writes a network,
+        and how a budget of the latency measures it.
     """
     run = RunFolder.open(path)
     device = device or run.config().devices[0]
@@ -127,10 +130,12 @@ def load_exported(prefix: Union[str, Path], data: DataSet, context) -> gluon.Sym
 
 
 def _rows(nets: Dict[str, gluon.HybridBlock], data: DataSet, context) -> List[Row]:
-    seconds = {batch: latencies(nets, (batch,) + tuple(data.shape), context) for batch in LATENCY_BATCHES}
+    one = (1,) + tuple(data.shape)
+    deployed = {name: inference_block(trace(net, one), context) for name, net in nets.items()}
+    seconds = {batch: latencies(deployed, (batch,) + one[1:], context) for batch in LATENCY_BATCHES}
     rows = []
     for name, net in nets.items():
-        size = count(net, (1,) + tuple(data.shape))
+        size = count(net, one)
         accuracy = evaluate_images(net, data.test, normalise_only(data), LATENCY_BATCHES[-1], [context])
         rows.append(Row(name, accuracy, size.params, size.macs, {b: seconds[b][name] for b in LATENCY_BATCHES}))
     return rows
