@@ -15,7 +15,7 @@ PAUSE = 0.01    # seconds: after their work OpenMP's threads spin for a while on
 # Of latencies: at least so many rounds, and so many seconds of a machine that does nothing else, unless they last
 # longer than AT_MOST seconds. The percentile QUIET of the rounds counts; each is the median of CALLS calls, or of those
 # that fit into ENOUGH seconds.
-ROUNDS, LASTING, AT_MOST, QUIET, CALLS, ENOUGH = 15, 0.1, 6.0, 10, 3, 0.2
+ROUNDS, LASTING, AT_MOST, QUIET, CALLS, ENOUGH = 15, 0.05, 4.0, 10, 3, 0.2
 
 Key = TypeVar('Key')
 
@@ -35,7 +35,7 @@ def timed(function: Callable[[], object], calls: int = 1, enough: float = float(
     end after ``enough`` seconds, because no cache is large enough for what takes long.
     """
     def measure() -> float:
-        seconds = []
+        seconds: List[float] = []
         while len(seconds) < calls and sum(seconds) < enough:
             begin = time.perf_counter()
             function()

@@ -113,8 +113,8 @@ def _export_arguments(parser):
                         help='largest drop of top-1 accuracy on held-out images that INT8 may cause, in percentage '
                              'points (default 2)')
     parser.add_argument('--align', type=_alignment, default='auto', metavar='N',
-                        help='pad widths with zeros to multiples of N, for which CPUs are faster; 1: no zeros (default: '
-                             'measure 1, 8, 16 and 32 in the runtime of the format, and take the fastest)')
+                        help='fill up widths with zeros to multiples of N, or 1 for none (default: measure 1, 8, 16 '
+                             'and 32 in the runtime of the format, and take the fastest)')
     parser.add_argument('--batch', type=int, default=1, metavar='N',
                         help='number of images for which the alignment is measured (default 1)')
     parser.add_argument('--data', metavar='run|folder', help='for a symbol.json: images that check and calibrate it, '

@@ -55,7 +55,7 @@ class Alignment(NamedTuple):
         return f'{said}; {self.dense / best:.2f} x as fast as the unpruned network'
 
 
-def fastest_alignment(net, input_shape, runtime: str, images: np.ndarray) -> Alignment:
+def fastest_alignment(net, input_shape, runtime: str, images: np.ndarray, context=None) -> Alignment:
     """Measure the compact network with widths filled up to multiples of 1, 8, 16 and 32, and the unpruned network.
 
     Parameters
@@ -65,6 +65,8 @@ def fastest_alignment(net, input_shape, runtime: str, images: np.ndarray) -> Ali
     runtime : {'MXNet', 'ONNX Runtime'}
     images : numpy.ndarray
         A batch.
+    context : mxnet.Context, optional
+        Device for MXNet; the default is the CPU, which ONNX Runtime runs on here.
 
     Returns
     -------
@@ -81,8 +83,13 @@ def fastest_alignment(net, input_shape, runtime: str, images: np.ndarray) -> Ali
     known = {widths(form) for form in forms.values()}
     if widths(dense) not in known:
         forms = {**forms, DENSE: dense}
-    call, pause = (_in_onnx_runtime, PAUSE) if runtime == 'ONNX Runtime' else (_in_mxnet, 0.0)
-    return _chosen(latencies({align: call(form, images) for align, form in forms.items()}, pause))
+    calls: Dict[int, Callable[[], object]]
+    if runtime == 'MXNet':
+        batch = mx.nd.array(images, ctx=context or mx.cpu())
+        calls = {align: partial(inference_block(form, context), batch) for align, form in forms.items()}
+        return _chosen(latencies(calls))
+    calls = {align: partial(open_onnx(to_onnx(form).SerializeToString()), images) for align, form in forms.items()}
+    return _chosen(latencies(calls, PAUSE))
 
 
 def _chosen(rounds: Mapping[int, np.ndarray]) -> Alignment:
@@ -100,10 +107,3 @@ def _noise(ratios: np.ndarray) -> float:
     low, high = np.percentile(ratios, (25, 75))
     return float(2 * 0.93 * (high - low) / np.sqrt(len(ratios)))
 
-
-def _in_mxnet(program: Program, images: np.ndarray) -> Callable[[], object]:
-    return partial(inference_block(program), mx.nd.array(images))
-
-
-def _in_onnx_runtime(program: Program, images: np.ndarray) -> Callable[[], object]:
-    return partial(open_onnx(to_onnx(program).SerializeToString()), images)

@@ -47,8 +47,9 @@ class Exported(NamedTuple):
 
 
 def export(path: Union[str, Path], format: str = 'symbol', int8: bool = False, calibration: int = CALIBRATION,
-           max_drop: float = MAX_DROP, align: Union[int, str] = 'auto', batch: int = 1, log=print, data: Optional[str] = None,
-           params: Optional[str] = None, size: Optional[int] = None, channels: Optional[int] = None) -> List[Exported]:
+           max_drop: float = MAX_DROP, align: Union[int, str] = 'auto', batch: int = 1, log=print,
+           data: Optional[str] = None, params: Optional[str] = None, size: Optional[int] = None,
+           channels: Optional[int] = None) -> List[Exported]:
     """Write a network for inference: pruned, with BatchNorm folded into the convolutions.
 
     Writes into ``deploy`` in the run folder, or into ``NAME-deploy`` beside ``NAME-symbol.json``:
@@ -246,8 +247,8 @@ def _measured(source: Source, nets, differ, folder: Path, align: int) -> List[Ex
 
 def _write_table(path: Path, rows: List[Exported]) -> None:
     write_csv(path, [dict(
-        network=row.name, runtime=row.runtime, align=row.align, files=' '.join(row.files), bytes=row.bytes, **_scores(row.accuracy),
-        difference=f'{row.difference:.3e}',
+        network=row.name, runtime=row.runtime, align=row.align, files=' '.join(row.files), bytes=row.bytes,
+        **_scores(row.accuracy), difference=f'{row.difference:.3e}',
         **{f'ms_batch_{batch}': f'{1000 * row.seconds[batch]:.4f}' for batch in LATENCY_BATCHES}) for row in rows])
 
 

@@ -21,7 +21,8 @@ def onnx_metadata(source: Source, structure: Structure) -> Dict[str, str]:
     data = source.data
     if data is not None:
         known.update(data=data.name, mean=_numbers(data.mean), std=_numbers(data.std), range='0 255',
-                     resize=_numbers(data.resized), input='pixels from 0 to 255, minus mean, divided by std, per channel')
+                     resize=_numbers(data.resized),
+                     input='pixels from 0 to 255, minus mean, divided by std, per channel')
         if source.classifies:
             known.update(classes=str(data.classes))
             if data.names:

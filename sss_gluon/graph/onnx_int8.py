@@ -8,14 +8,14 @@ import numpy as np
 
 from ..errors import SSSError
 from ..files import atomic_write
-from .int8 import BATCH
+from .int8 import BATCH, check_calibration
 from .ir import Program
 from .onnx import to_onnx
 from .onnx_runtime import open_session, packages
 
 LARGEST = 64        # of a weight: CPUs without VNNI add two products of 8 bits in 16, which 127 would overflow
 ACTIVATIONS = ('Relu', 'Clip')          # become a part of the layer in front of them
-MOVING = ('MaxPool', 'Flatten', 'Gather', 'Reshape', 'Transpose')         # the same values in other places: the same scale
+MOVING = ('MaxPool', 'Flatten', 'Gather', 'Reshape', 'Transpose')     # the same values elsewhere: the same scale
 # What has integer kernels where all inputs are integers.
 COMPUTED = ('Add', 'Mul', 'Concat', 'AveragePool', 'GlobalAveragePool', 'LeakyRelu', 'Sigmoid')
 
@@ -55,7 +55,8 @@ def write_onnx_int8(program: Program, path: Union[str, Path], images: np.ndarray
     Raises
     ------
     SSSError
-        onnx or onnxruntime is not installed; an operator has no translation; ONNX Runtime refuses the file.
+        onnx or onnxruntime is not installed; the images do not fit; an operator has no translation; ONNX Runtime
+        refuses the file.
 
     Notes
     -----
@@ -63,6 +64,7 @@ def write_onnx_int8(program: Program, path: Union[str, Path], images: np.ndarray
     64, because with 127 CPUs without VNNI instructions overflow, silently.
     """
     onnx, _ = packages()
+    check_calibration(program, images)
     model = to_onnx(program, name, metadata)
     left = _Quantizer(onnx, model, images).rewrite()
     with atomic_write(path) as temporary:
