@@ -15,9 +15,9 @@ from .onnx_runtime import open_session, packages
 
 LARGEST = 64        # of a weight: CPUs without VNNI add two products of 8 bits in 16, which 127 would overflow
 ACTIVATIONS = ('Relu', 'Clip')          # become a part of the layer in front of them
-MOVING = ('MaxPool', 'Flatten', 'Gather', 'Reshape', 'Transpose')     # the same values elsewhere: the same scale
-# What has integer kernels where all inputs are integers.
-COMPUTED = ('Add', 'Mul', 'Concat', 'AveragePool', 'GlobalAveragePool', 'LeakyRelu', 'Sigmoid')
+# The same values in other places, at the same scale; and what has integer kernels where all inputs are integers.
+MOVING = ('MaxPool', 'Flatten', 'Gather', 'Reshape', 'Slice', 'Squeeze', 'Transpose', 'Unsqueeze')
+COMPUTED = (*ACTIVATIONS, 'Add', 'Mul', 'Concat', 'AveragePool', 'GlobalAveragePool', 'LeakyRelu', 'Sigmoid')
 
 
 class Scale(NamedTuple):
@@ -130,11 +130,11 @@ class _Quantizer:
                 self.whole.append(node)
                 if node.op_type == 'Gemm' and made in self.outputs:     # integers in, float32 out
                     continue
+            elif made in found or node.input[0] not in found:       # a part of the operator in front, or of float32
+                continue
             elif node.op_type in MOVING:
-                if node.input[0] not in found:
-                    continue
                 same[made] = node.input[0]
-            elif node.op_type not in COMPUTED or not all(given in found for given in node.input):
+            elif node.op_type not in COMPUTED or not all(given in found for given in self._data(node)):
                 continue
             self.whole += [node, *self._activation(node)]
             found[self.whole[-1].output[0]] = None
@@ -144,6 +144,9 @@ class _Quantizer:
         if node.op_type not in ('Conv', 'Gemm') or not all(given in self.constants for given in node.input[1:]):
             return False
         return node.op_type == 'Conv' or _attributes(self.onnx, node) == dict(transB=1)
+
+    def _data(self, node) -> List[str]:
+        return list(node.input[:1] if node.op_type in ACTIVATIONS else node.input)      # the others are bounds
 
     def _activation(self, node) -> List[Any]:
         """The activation behind an operator, if it alone reads the result."""
@@ -181,7 +184,7 @@ class _Quantizer:
         for node in self.graph.node:
             if computed.intersection(node.input):       # the others depend on constants alone
                 computed.update(node.output)
-                if node.output[0] not in whole and node.op_type not in (*MOVING, 'Identity', 'Slice'):
+                if node.output[0] not in whole and node.op_type not in (*MOVING, 'Identity'):
                     left.append(f'{node.op_type}({node.name})')
         return left
 
