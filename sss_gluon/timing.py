@@ -1,6 +1,7 @@
 """Interleaved measurements: every round runs everything once, so that a drift of the machine affects all alike."""
 from __future__ import annotations
 
+import statistics
 import time
 from typing import Callable, Dict, List, NamedTuple, Sequence, TypeVar, Union
 
@@ -13,9 +14,9 @@ LEAST = 3       # rounds of slow calls
 PAUSE = 0.01    # seconds: after their work OpenMP's threads spin for a while on cores that the next measurement needs
 
 # Of latencies: at least so many rounds, and so many seconds of a machine that does nothing else, unless they last
-# longer than AT_MOST seconds. The percentile QUIET of the rounds counts; each is the median of CALLS calls, or of those
-# that fit into ENOUGH seconds.
-ROUNDS, LASTING, AT_MOST, QUIET, CALLS, ENOUGH = 15, 0.05, 4.0, 10, 3, 0.2
+# longer than AT_MOST seconds. The percentile QUIET of the rounds counts; each is the fastest of CALLS calls, or of
+# those that fit into ENOUGH seconds.
+ROUNDS, LASTING, AT_MOST, QUIET, CALLS, ENOUGH = 20, 0.1, 5.0, 10, 3, 0.2
 
 Key = TypeVar('Key')
 
@@ -28,11 +29,12 @@ class Measurement(NamedTuple):
     note: str = ''
 
 
-def timed(function: Callable[[], object], calls: int = 1, enough: float = float('inf')) -> Callable[[], float]:
+def timed(function: Callable[[], object], calls: int = 1, enough: float = float('inf'),
+          of: Callable[[List[float]], float] = statistics.median) -> Callable[[], float]:
     """A function that returns the seconds of ``function`` and of all MXNet operations that it starts.
 
-    Of several consecutive calls it returns the median: after the first, caches hold nothing of other functions. They
-    end after ``enough`` seconds, because no cache is large enough for what takes long.
+    Of several consecutive calls it returns the median, or another statistic: after the first, caches hold nothing of
+    other functions. They end after ``enough`` seconds, because no cache is large enough for what takes long.
     """
     def measure() -> float:
         seconds: List[float] = []
@@ -41,7 +43,7 @@ def timed(function: Callable[[], object], calls: int = 1, enough: float = float(
             function()
             mx.nd.waitall()
             seconds.append(time.perf_counter() - begin)
-        return float(np.median(seconds))
+        return float(of(seconds))
     return measure
 
 
@@ -56,8 +58,9 @@ def interleaved(functions: Dict[Key, Callable[[], float]], rounds: int, warm_up:
     pause : float
         Seconds before every call.
     lasting : float
-        Seconds that all rounds would take at least if every call were as fast as its fastest: short calls get more
-        rounds than ``rounds``, up to MOST times as many, because what else the machine does comes in longer bursts.
+        Seconds that all rounds would take at least if every call were as fast as its fastest, pauses included: short
+        calls get more rounds than ``rounds``, up to MOST times as many, because what else the machine does comes in
+        longer bursts.
     at_most : float
         Seconds after which no other round begins, warm-up included, once there are LEAST rounds.
 
@@ -75,7 +78,8 @@ def interleaved(functions: Dict[Key, Callable[[], float]], rounds: int, warm_up:
         if i and passed > at_most / 4:
             warm_up = min(warm_up, i)
         done = i - warm_up
-        if done >= rounds and done * sum(fastest.values()) >= lasting or done >= LEAST and passed > at_most:
+        lasted = done * (sum(fastest.values()) + pause * len(names))
+        if done >= rounds and lasted >= lasting or done >= LEAST and passed > at_most:
             break
         first = i % len(names)
         for name in names[first:] + names[:first]:
@@ -98,7 +102,7 @@ def latencies(calls: Dict[Key, Callable[[], object]], pause: float = 0.0) -> Dic
     Each call follows others of the same network, because a deployed network has the caches to itself. A ``pause`` is
     needed where runtimes are compared whose threads spin, of which ONNX Runtime has some for every network.
     """
-    return interleaved({name: timed(call, CALLS, ENOUGH) for name, call in calls.items()}, ROUNDS, pause=pause,
+    return interleaved({name: timed(call, CALLS, ENOUGH, min) for name, call in calls.items()}, ROUNDS, pause=pause,
                        lasting=LASTING, at_most=AT_MOST)
 
 

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Callable, Dict, Mapping, NamedTuple, Optional
+from typing import Callable, Dict, Mapping, NamedTuple, Optional, Tuple
 
 import mxnet as mx
 import numpy as np
@@ -17,6 +17,8 @@ from ..graph.trace import trace
 from ..timing import PAUSE, latencies, quiet_seconds
 
 TIE = 0.02      # networks that differ by less are equally fast, and by what the rounds scatter
+BUSY = 0.1      # more than this is no quiet machine
+PARTS = 4
 DENSE = 0       # key of the unpruned network among alignments
 
 
@@ -26,33 +28,38 @@ class Alignment(NamedTuple):
     Attributes
     ----------
     align : int
-    seconds : dict of int to float
-        {alignment: latency}; empty if all have the same widths, and so nothing was measured.
+    gains : dict of int to float
+        {another alignment: how many times as fast the chosen one is}; empty if all have the same widths, and so nothing
+        was measured.
     dense : float, optional
-        Latency of the unpruned network.
+        The same of the unpruned network.
     tied : tuple of int
         Alignments that are as fast within noise, and larger.
+    noise : float
+        Two standard errors of the least certain of these numbers.
     """
     align: int
-    seconds: Dict[int, float]
+    gains: Dict[int, float]
     dense: Optional[float] = None
-    tied: tuple = ()
+    tied: Tuple[int, ...] = ()
+    noise: float = 0.0
 
     def describe(self, runtime: str, batch: int) -> str:
         """What was chosen, and how much faster it is than the others."""
-        where = f'measured in {runtime} at batch {batch}'
-        best = self.seconds[self.align]
-        others = ', '.join(f'{seconds / best:.2f} x as fast as align {other}'
-                           for other, seconds in self.seconds.items() if other != self.align)
-        said = f'align {self.align}, {where}: {others}'
+        said = f'align {self.align}, measured in {runtime} at batch {batch}: ' + ', '.join(
+            f'{gain:.2f} x as fast as {"align " * (number == 0)}{other}'
+            for number, (other, gain) in enumerate(self.gains.items()))
         if self.tied:
-            said += f' (as fast as {" and ".join(map(str, self.tied))} within noise, and smaller)'
-        if self.dense is None:
-            return said
-        if self.dense < min(self.seconds.values()):
-            return (f'{said}. The unpruned network is {best / self.dense:.2f} x as fast: pruning makes this network '
-                    f'smaller, but no alignment makes it faster here')
-        return f'{said}; {self.dense / best:.2f} x as fast as the unpruned network'
+            said += f' ({" and ".join(map(str, self.tied))}: as fast within noise, and larger)'
+        if self.dense is not None and self.dense < 1:
+            said += (f'. The unpruned network is {1 / self.dense:.2f} x as fast: pruning makes this network smaller, '
+                     f'but no alignment makes it faster here')
+        elif self.dense is not None:
+            said += f'; {self.dense:.2f} x as fast as the unpruned network'
+        if self.noise > BUSY:
+            said += (f'. This machine is busy, and these numbers are uncertain by {min(100, 100 * self.noise):.0f} % or '
+                     f'more')
+        return said
 
 
 def fastest_alignment(net, input_shape, runtime: str, images: np.ndarray, context=None) -> Alignment:
@@ -93,17 +100,19 @@ def fastest_alignment(net, input_shape, runtime: str, images: np.ndarray, contex
 
 
 def _chosen(rounds: Mapping[int, np.ndarray]) -> Alignment:
-    """The smallest alignment of those that are as fast as the fastest one, within noise."""
+    """The smallest alignment of those that are as fast as the fastest one, within noise; see ``timing.latencies``."""
     seconds = quiet_seconds(dict(rounds))
-    dense = seconds.pop(DENSE, None)
-    best = min(seconds, key=lambda align: seconds[align])
-    tied = [align for align in sorted(seconds)
-            if seconds[align] <= seconds[best] * (1 + max(TIE, _noise(rounds[align] / rounds[best])))]
-    return Alignment(tied[0], seconds, dense, tuple(tied[1:]))
+    forms = sorted(key for key in rounds if key != DENSE)
+    best = min(forms, key=lambda align: seconds[align])
+    noise = {align: _noise(rounds[align], rounds[best]) for align in forms}
+    tied = [align for align in forms if seconds[align] <= seconds[best] * (1 + max(TIE, noise[align]))]
+    gains = {align: seconds[align] / seconds[tied[0]] for align in forms if align != tied[0]}
+    dense = seconds[DENSE] / seconds[tied[0]] if DENSE in rounds else None
+    return Alignment(tied[0], gains, dense, tuple(tied[1:]), max(noise.values()))
 
 
-def _noise(ratios: np.ndarray) -> float:
-    """Two standard errors of the median of the rounds' ratios."""
-    low, high = np.percentile(ratios, (25, 75))
-    return float(2 * 0.93 * (high - low) / np.sqrt(len(ratios)))
-
+def _noise(these: np.ndarray, those: np.ndarray) -> float:
+    """Two standard errors of the ratio, from parts of the rounds that are measured like the whole."""
+    parts = [quiet_seconds({'these': these[start::PARTS], 'those': those[start::PARTS]})
+             for start in range(min(PARTS, len(these)))]
+    return float(2 * np.std([np.log(part['these'] / part['those']) for part in parts], ddof=1) / np.sqrt(len(parts)))

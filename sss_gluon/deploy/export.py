@@ -146,7 +146,7 @@ class _Candidate(NamedTuple):
 
 def _fastest(source: Source, runtime: str, batch: int, log) -> int:
     found = fastest_alignment(source.net, source.input_shape, runtime, source.images(batch))
-    if found.seconds:
+    if found.gains:
         log(found.describe(runtime, batch))
     return found.align
 
