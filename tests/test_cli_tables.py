@@ -129,9 +129,9 @@ def test_describe_target(settings, text):
 
 
 def test_a_target_of_the_latency_was_measured_with_the_fastest_alignment():
-    rows = [*ROWS, ROWS[1]._replace(name='compact, align 16', seconds={1: 0.001, 64: 0.016})]
+    rows = [*ROWS, ROWS[1]._replace(name='compact align 16', seconds={1: 0.001, 64: 0.016})]
     assert describe_target(Config(target_latency=0.3), rows) == \
-        'asked for at most 30.0 % of the latency; compact has 50.0 %, compact, align 16 has 25.0 %'
+        'asked for at most 30.0 % of the latency; compact has 50.0 %, compact align 16 has 25.0 %'
     assert describe_target(Config(target_macs=0.2), rows) == 'asked for at most 20.0 % of the MACs; compact has 20.0 %'
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import Dict, Mapping, Sequence
+from typing import Callable, Dict, Mapping, Sequence
 
 import mxnet as mx
 import numpy as np
@@ -16,6 +16,8 @@ from ..graph.ir import Program
 from ..graph.trace import trace
 from ..structures.factor_values import factor_variable, fill_nonzero, traced_factors
 from ..timing import latencies, quiet_seconds
+
+DENSE: Widths = frozenset()     # key of the dense network beside others
 
 
 class LatencyShare:
@@ -55,13 +57,17 @@ class LatencyShare:
         if key not in self._known:
             values = {self._variables[name]: np.asarray(mask, 'float32') for name, mask in masks.items()}
             program = replace(self._program, values={**self._program.values, **values})
-            self._known[key] = min(self._share(form) for form in compact_forms(fold(program)).values())
+            forms = {widths(form): form for form in compact_forms(fold(program)).values()}
+            self._measure({known: form for known, form in forms.items() if known not in self._measured})
+            self._known[key] = min(self._measured[known] for known in forms)
         return self._known[key]
 
-    def _share(self, form: Program) -> float:
-        key = widths(form)
-        if key not in self._measured:
-            nets = {'dense': self._dense, 'compact': inference_block(form, self._device)}
-            seconds = quiet_seconds(latencies({name: partial(net, self._images) for name, net in nets.items()}))
-            self._measured[key] = seconds['compact'] / seconds['dense']
-        return self._measured[key]
+    def _measure(self, forms: Mapping[Widths, Program]) -> None:
+        """Measure networks of new widths, beside the dense one."""
+        if not forms:
+            return
+        nets = {known: inference_block(form, self._device) for known, form in forms.items()}
+        calls: Dict[Widths, Callable[[], object]] = {known: partial(net, self._images)
+                                                     for known, net in {**nets, DENSE: self._dense}.items()}
+        seconds = quiet_seconds(latencies(calls))
+        self._measured.update({known: seconds[known] / seconds[DENSE] for known in forms})

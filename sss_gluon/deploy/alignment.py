@@ -57,8 +57,8 @@ class Alignment(NamedTuple):
         elif self.dense is not None:
             said += f'; {self.dense:.2f} x as fast as the unpruned network'
         if self.noise > BUSY:
-            said += (f'. This machine is busy, and these numbers are uncertain by {min(100, 100 * self.noise):.0f} % or '
-                     f'more')
+            uncertain = min(100, 100 * self.noise)
+            said += f'. This machine is busy, and these numbers are uncertain by {uncertain:.0f} % or more'
         return said
 
 

@@ -48,7 +48,7 @@ def evaluate(path: Union[str, Path], against: Optional[Union[str, Path]] = None,
     path : run folder
         Its networks are ``unpruned``, as trained, with the factors folded in, and ``compact`` if ``prune`` wrote
         one. For a method that prunes before training, ``unpruned`` is the network that it pruned and ``compact`` the
-        fine-tuned one. A run with a ``target_latency`` also has ``compact, align N`` where ``export`` would choose N:
+        fine-tuned one. A run with a ``target_latency`` also has ``compact align N`` where ``export`` would choose N:
         that is what the budget measured.
     against : run folder, optional
         Compare with the network of another run on the same data, such as one trained without factors.
@@ -149,7 +149,7 @@ def _aligned(trained: TrainedRun, context) -> Dict[str, gluon.HybridBlock]:
     """The compact network as ``export`` would write it, if that differs."""
     images = trained.images(trained.config.latency_batch)
     align = fastest_alignment(trained.net, trained.input_shape, 'MXNet', images, context).align
-    return {f'compact, align {align}': compact(trained.net, trained.input_shape, context, align).net} \
+    return {f'compact align {align}': compact(trained.net, trained.input_shape, context, align).net} \
         if align > 1 else {}
 
 
