@@ -77,7 +77,7 @@ def test_describe_compact():
     assert 'same outputs: the largest difference is 3.2e-07 of the largest output' in text
     assert ' '.join(text.split()).endswith(
         'written: runs/mine/compact/model-symbol.json, model-0000.params, model-structure.json')
-    assert 'unknown' not in text and '--align' not in text and max(map(len, text.splitlines())) <= 80
+    assert 'unknown' not in text and 'export' not in text and max(map(len, text.splitlines())) <= 80
 
 
 def test_describe_compact_names_unknown_operators():
@@ -128,12 +128,21 @@ def test_describe_target(settings, text):
     assert describe_target(Config(**settings), ROWS[:1]) is None
 
 
+def test_a_target_of_the_latency_was_measured_with_the_fastest_alignment():
+    rows = [*ROWS, ROWS[1]._replace(name='compact align 16', seconds={1: 0.001, 64: 0.016})]
+    assert describe_target(Config(target_latency=0.3), rows) == \
+        'asked for at most 30.0 % of the latency; compact has 50.0 %, compact align 16 has 25.0 %'
+    assert describe_target(Config(target_macs=0.2), rows) == 'asked for at most 20.0 % of the MACs; compact has 20.0 %'
+
+
 SLOW = [    # seconds of the compact network at batch 1 and 64, widths before and after, words
     ('faster', (0.003, 0.1), [(64, 13)], []),
     ('not faster at one batch', (0.004, 0.1), [(64, 13), (64, 16), (64, 64), (10, 10), (32, None)],
-     ['not faster at batch 1: 1 of 2 narrowed layers', 'sss-gluon export runs/mine --align 8']),
-    ('slower', (0.005, 0.2), [(64, 13), (64, 7)], ['not faster at batch 1 and 64: 2 of 2 ', '--align 8']),
-    ('slower, but not because of odd widths', (0.005, 0.1), [(64, 16), (64, 8)], ['compact is not faster at batch 1']),
+     ['not faster in MXNet at batch 1: 1 of 2 narrowed layers', 'sss-gluon export runs/mine measures which']),
+    ('slower', (0.005, 0.2), [(64, 13), (64, 7)],
+     ['not faster in MXNet at batch 1 and 64: 2 of 2 ', 'export runs/mine']),
+    ('slower, but not because of odd widths', (0.005, 0.1), [(64, 16), (64, 8)],
+     ['compact is not faster in MXNet at batch 1; sss-gluon export runs/mine --format onnx measures it']),
 ]
 
 
@@ -142,7 +151,7 @@ def test_a_compact_network_that_is_not_faster_says_why(name, seconds, layers, wo
     rows = [ROWS[0], ROWS[1]._replace(seconds=dict(zip((1, 64), seconds)))]
     text = ' '.join(describe_evaluation(rows, structure(layers), 'runs/mine').split())
     assert ('not faster' in text) == bool(words) and all(word in text for word in words)
-    assert ('--align' in text) == any('--align' in word for word in words)
+    assert ('fills them up' in text) == any('narrowed' in word or '2 of 2' in word for word in words)
 
 
 def test_what_computes_as_much_need_not_be_faster():
@@ -154,7 +163,7 @@ def test_what_computes_as_much_need_not_be_faster():
                                          ([(64, 13), (64, 20), (64, 16)], '2 of 3 narrowed layers')])
 def test_prune_points_to_odd_widths_where_most_are_odd(layers, odd):
     text = ' '.join(describe_compact(make_compact(layers=layers), 'runs/mine').split())
-    assert (odd in text and 'sss-gluon export runs/mine --align 8' in text) if odd else 'odd' not in text
+    assert (odd in text and 'sss-gluon export runs/mine measures' in text) if odd else 'odd' not in text
 
 
 def test_describe_evaluation_of_one_network():

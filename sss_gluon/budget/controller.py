@@ -151,8 +151,8 @@ class Budget(Holder):
         for layer in range(len(self.names)):
             inside = self.layer == layer
             without = np.zeros(self.held.size, bool)
-            without[np.argmax(inside)] = True
-            cost[inside] = max(0.0, 1 - self.left(without))
+            without[np.flatnonzero(inside)[:max(1, inside.sum() // 2)]] = True      # one alone may save no latency
+            cost[inside] = max(0.0, 1 - self.left(without)) / without.sum()
         return cost
 
     def _control(self) -> None:

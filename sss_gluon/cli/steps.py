@@ -32,7 +32,7 @@ def evaluate(path: str, against: Optional[str] = None, device: Optional[str] = N
     print(describe_evaluation(rows, run.structure() if pruned else None, path))
     target = describe_target(run.config(), rows)
     if target:
-        print(target)
+        print(wrapped(target))
     if not pruned and removable(run):
         print(wrapped(f'not pruned yet: {", ".join(removable(run))} are zero'))
 

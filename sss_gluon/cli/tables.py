@@ -54,8 +54,8 @@ def describe_compact(result: Compact, run) -> str:
         lines.append(wrapped(f'kept whole, because the operator, or this form of it, is unknown: {kept}'))
     odd, narrowed = odd_widths(result.structure)
     if 2 * odd > narrowed:
-        lines.append(wrapped(f'odd widths: {odd} of {narrowed} narrowed layers are no multiple of {FAST} wide; if '
-                             f'evaluate finds no speed-up: {_align(run)}'))
+        lines.append(wrapped(f'odd widths: {odd} of {narrowed} narrowed layers are no multiple of {FAST} wide, which '
+                             f'is slow on CPUs; {_fills_up(run)}'))
     return '\n'.join(lines + [wrapped(f'written: {run}/compact/model-symbol.json, model-0000.params, '
                                       f'model-structure.json')])
 
@@ -99,8 +99,8 @@ def odd_widths(structure: Structure) -> Tuple[int, int]:
     return sum(width % FAST != 0 for width in narrowed), len(narrowed)
 
 
-def _align(run) -> str:
-    return f'sss-gluon export {run} --align {FAST}'
+def _fills_up(run) -> str:
+    return f'sss-gluon export {run} measures which widths are fast, and fills them up with zeros'
 
 
 def describe_evaluation(rows: Sequence, structure: Optional[Structure] = None, run=None) -> str:
@@ -133,13 +133,15 @@ def describe_target(config, rows: Sequence) -> Optional[str]:
     by_name = {row.name: row for row in rows}
     if 'compact' not in by_name:
         return None
+    forms = [row for row in rows if row.name.startswith('compact') and not row.name.endswith('(against)')]
     measured = {'target_macs': ('MACs', lambda row: row.macs), 'target_params': ('params', lambda row: row.params),
                 'target_latency': ('latency', lambda row: row.seconds.get(config.latency_batch))}
     for key, (what, size) in measured.items():
-        whole, small = size(by_name['unpruned']), size(by_name['compact'])
+        whole = size(by_name['unpruned'])
         if getattr(config, key) is not None and whole:
-            return (f'asked for at most {100 * getattr(config, key):.1f} % of the {what}; compact has '
-                    f'{100 * small / whole:.1f} %')
+            left = ', '.join(f'{row.name} has {100 * size(row) / whole:.1f} %'
+                             for row in (forms if key == 'target_latency' else [by_name['compact']]))
+            return f'asked for at most {100 * getattr(config, key):.1f} % of the {what}; {left}'
     return None
 
 
@@ -148,11 +150,13 @@ def _slow(small, whole, structure: Optional[Structure], run) -> List[str]:
     batches = [str(batch) for batch in whole.seconds if small.seconds[batch] >= whole.seconds[batch]]
     if not batches or small.macs >= whole.macs:
         return []
-    text = f'compact is not faster at batch {" and ".join(batches)}'
+    text = f'compact is not faster in MXNet at batch {" and ".join(batches)}'
     odd, narrowed = odd_widths(structure) if structure else (0, 0)
     if odd:
-        text += (f': {odd} of {narrowed} narrowed layers are no multiple of {FAST} wide, which CPUs have no direct '
-                 f'convolutions for; zeros fill them up with {_align(run)}')
+        text += (f': {odd} of {narrowed} narrowed layers are no multiple of {FAST} wide, which is slow on CPUs; '
+                 f'{_fills_up(run)}')
+    elif run:
+        text += f'; sss-gluon export {run} --format onnx measures it in ONNX Runtime'
     return [wrapped(text)]
 
 
