@@ -26,10 +26,10 @@ class FactorTrainer(FactorControl, gluon.Trainer):
     ``make_trainer`` makes it. Loading states keeps this trainer's optimizer: γ, learning rate and schedule come from
     the configuration, momenta and the number of updates from the file. ``gamma_multipliers`` maps factor names to
     multipliers of γ. ``aggregate`` updates small parameters through ``HostUpdate`` on one CPU, else through
-    ``GradientBuckets``, which get ``views`` and ``grouped``. With a ``loss_scaler``, a step whose gradients overflow lowers the scale, sets ``overflowed`` and
-    changes nothing else, neither momenta nor the schedule. ``held`` maps factor names to masks of the structures that
-    ``hold`` pinned at zero, ``removed`` to masks of those that ``rebind`` removed, and
-    ``scales`` maps factor names to the names of the parameters that they multiply.
+    ``GradientBuckets``, which get ``views`` and ``grouped``. With a ``loss_scaler``, a step whose gradients overflow
+    lowers the scale, sets ``overflowed`` and changes nothing else, neither momenta nor the schedule. ``held`` maps
+    factor names to masks of the structures that ``hold`` pinned at zero, ``removed`` to masks of those that ``rebind``
+    removed, and ``scales`` maps factor names to the names of the parameters that they multiply.
     """
 
     def __init__(self, named_parameters, optimizer, factors: Dict[str, int], gamma_multipliers: Dict[str, float],

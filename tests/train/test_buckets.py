@@ -191,7 +191,8 @@ def test_arrays_move_only_in_networks_that_are_ours_on_several_devices(ours, dev
     parameters = [p for p in net.collect_params().values() if p.grad_req != 'null']
     before = [(p.list_data()[0], p.list_grad()[0]) for p in parameters]
     make_trainer(net, **SETTINGS)
-    moved = [(p.list_data()[0] is not data, p.list_grad()[0] is not grad) for p, (data, grad) in zip(parameters, before)]
+    moved = [(p.list_data()[0] is not data, p.list_grad()[0] is not grad)
+             for p, (data, grad) in zip(parameters, before)]
     move = ours and devices > 1
     expected = [(move and len(p.shape) == 1, move) for p in parameters]
     assert moved == expected
