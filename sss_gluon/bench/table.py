@@ -66,8 +66,8 @@ def _table() -> List[Benchmark]:
                                   REPORT, None, factor_step, arguments, 'activation'))
     rows.append(Benchmark('bfloat16', 'training images/s of cifar_resnet20: bfloat16 ÷ float32', AT_LEAST, 1.5,
                           bfloat16, dict(name='cifar_resnet20'), 'bfloat16'))
-    for key, how, kind, bound in (('default', 'apgnag', AT_MOST, 0.35),
-                                  ('own', 'apgnag, as for your own network', AT_MOST, 1.0),
+    for key, how, kind, bound in (('default', 'apgnag', AT_MOST, 0.5),
+                                  ('own', 'apgnag, as for your own network', AT_MOST, 0.5),
                                   ('each', 'apgnag, one parameter at a time', REPORT, None)):
         rows.append(Benchmark(f'update-{key}', f'trainer.step of cifar_resnet164: {how} ÷ nag', kind, bound, update,
                               dict(name='cifar_resnet164'), key))
