@@ -17,6 +17,7 @@ QUICK: Dict[str, dict] = {
     'cifar_resnext20': dict(depths=(1, 1, 1), widths=(8, 16, 32), groups=4),
     'resnet50': dict(depths=(2, 2, 1, 1), widths=(16, 32, 32, 64)),
     'resnext50_32x4d': dict(depths=(1, 2, 1, 1), widths=(16, 32, 48, 64), groups=8),
+    'peleenet': dict(depths=(1, 1, 1, 1)),
 }
 
 
