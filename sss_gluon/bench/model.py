@@ -35,7 +35,7 @@ MIB = 2 ** 20
 MEASURED = ('ms_p50', 'ms_p95', 'ms_low', 'ms_high', 'images_per_second', 'memory_mib', 'speedup', 'speedup_low',
             'speedup_high', 'macs_ratio', 'gain')
 
-Row = Dict[str, object]
+Row = Dict[str, str]
 Log = Callable[[str], None]
 
 
@@ -181,7 +181,7 @@ def _measure(group: Sequence[Cell], plan: Plan, sizes: Sizes, cores, folder: str
 def _row(process: _Process, rounds: Mapping[Cell, np.ndarray], plan: Plan, sizes: Sizes) -> Row:
     cell, subject = process.cell, plan.subject
     less = cell.form in (CUT, COMPACT)
-    row: Row = dict(
+    row = texts(
         model=subject.model, structure=subject.structure or '', cut=sizes.cut, use=cell.use, form=cell.form,
         runtime=cell.runtime, provider=cell.provider, precision=cell.precision, devices=' '.join(cell.devices),
         batch=process.batch, image='x'.join(map(str, sizes.shape[1:])), params=sizes.params[less],
@@ -200,6 +200,11 @@ def _row(process: _Process, rounds: Mapping[Cell, np.ndarray], plan: Plan, sizes
         row.update(speedup=_digits(gain.value), speedup_low=_digits(gain.low), speedup_high=_digits(gain.high),
                    macs_ratio=_digits(fewer), gain=_digits(gain.value / fewer))
     return row
+
+
+def texts(**columns: object) -> Row:
+    """A row of the CSV."""
+    return {name: str(value) for name, value in columns.items()}
 
 
 def _digits(value: float) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
@@ -43,11 +44,13 @@ def literal(text: str) -> str:
 
 
 def save(figure: Figure, path: Path) -> Path:
-    """Write a figure as PNG or SVG, by the suffix of ``path``; the same figure gives the same bytes."""
+    """Write a figure as PNG, PDF or SVG, by the suffix of ``path``; the same figure gives the same bytes."""
     with atomic_write(path) as temporary:
         if path.suffix == '.svg':
             with matplotlib.rc_context({'svg.hashsalt': path.stem, 'svg.fonttype': 'path'}):
                 FigureCanvasSVG(figure).print_svg(temporary, metadata={'Date': None, 'Creator': None})
+        elif path.suffix == '.pdf':
+            FigureCanvasPdf(figure).print_pdf(temporary, metadata={'CreationDate': None})
         else:
             FigureCanvasAgg(figure).print_png(temporary)
     return path
