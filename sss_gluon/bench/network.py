@@ -61,6 +61,8 @@ class Subject:
         run, a random half of the structures of every kind is cut, always the same.
     size, channels, classes : int, optional
         As for ``deploy.sizes.sizes``.
+    factors : tuple of str, optional
+        Kinds of structures that have factors, as for ``get_model``.
     quick : bool
         Narrow networks of a few layers where we have them, on small images.
     """
@@ -69,6 +71,7 @@ class Subject:
     size: Optional[int] = None
     channels: Optional[int] = None
     classes: Optional[int] = None
+    factors: Optional[Tuple[str, ...]] = None
     quick: bool = False
 
     def open(self, devices: Optional[List[mx.Context]] = None) -> Networks:
@@ -96,6 +99,8 @@ class Subject:
         row = ARCHITECTURES.get(self.model)
         size = self.size or (max(QUICK_SIDE, row.minimum_size) if self.quick and row and not structure else None)
         shape, arguments = described(self.model, size, self.channels, self.classes, structure)
+        if self.factors is not None:
+            arguments['factors'] = self.factors
         if self.quick and structure is None:
             arguments.update(QUICK.get(self.model, {}))
         whole = _initialised(self.model, arguments)
@@ -110,6 +115,9 @@ class Subject:
         return Networks(whole, dense, shape, f'to {self.structure}')
 
     def _of_run(self) -> Networks:
+        if self.factors is not None:
+            raise SSSError(f'{self.model} is a run, which has its factors; leave out factors '
+                           f'{",".join(self.factors)}')
         trained = load_run(self.model, log=lambda line: None)
         dense = _without_factors(trained.net, trained.input_shape)
         zeros = any((factor.values() == 0).any() for factor in scaling_factors(trained.net))
@@ -120,7 +128,7 @@ class Subject:
         shape = input_shape(self.model, self.size, self.channels)
         whole, dense = load(self.model), load(self.model)
         if not scaling_factors(whole):
-            add_factors(whole, KINDS, shape, log=None)
+            add_factors(whole, KINDS if self.factors is None else self.factors, shape, log=None)
         return Networks(whole, dense, shape, _zero_half_of_all(whole))
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..errors import SSSError
 
-OF_MODEL = ('structure', 'size', 'channels', 'classes', 'devices', 'batch', 'precision', 'align', 'out')
+OF_MODEL = ('structure', 'factors', 'size', 'channels', 'classes', 'devices', 'batch', 'precision', 'align', 'out')
 OF_TABLE = ('only', 'all', 'list', 'distributed', 'soak', 'baseline', 'torch_python')
 
 
@@ -19,6 +19,8 @@ def bench_arguments(parser):
                           'run folder, or an exported network')
     one.add_argument('--structure', help='cut it to a structure.json or a shipped structure such as resnet26 (default: '
                                          'what is zero in a run, else a random half of the structures)')
+    one.add_argument('--factors', metavar='K,K', help="kinds of structures that have factors: neuron, group, block "
+                                                      "(default: the model's own)")
     one.add_argument('--devices', metavar='D,D', help='cpu, gpu0 or gpu0,gpu1 (default cpu); training uses all of '
                                                       'them, inference the first')
     one.add_argument('--batch', metavar='N,N', help='batch sizes (default 1,8,64)')
@@ -94,10 +96,9 @@ def _model(options):
     from ..csv_files import write_csv
     from ..report.bench import bench_tables, title, write_bench
     subject = Subject(options.model, options.structure, options.size, options.channels, options.classes,
-                      options.quick)
+                      None if options.factors is None else _words(options.factors), options.quick)
     rounds = (QUICK_ROUNDS if options.quick else ROUNDS) if options.rounds is None else options.rounds
-    plan = Plan(subject, tuple((options.devices or 'cpu').split(',')),
-                tuple((options.precision or 'float32').split(',')),
+    plan = Plan(subject, _words(options.devices or 'cpu'), _words(options.precision or 'float32'),
                 BATCHES if options.batch is None else _numbers(options.batch), rounds,
                 1 if options.align is None else options.align)
     name = _name(options)
@@ -115,6 +116,11 @@ def _model(options):
             print(f'written: {path}')
 
 
+def _words(text):
+    """('gpu0', 'gpu1') of 'gpu0,gpu1'."""
+    return tuple(text.split(','))
+
+
 def _numbers(text):
     """(1, 8, 64) of '1,8,64'."""
     if not re.fullmatch(r'\d{1,9}(,\d{1,9})*', text):
@@ -125,5 +131,6 @@ def _numbers(text):
 def _name(options):
     """'resnet50-resnet26' for the files of a measurement."""
     parts = [Path(text).name for text in (options.model.replace('-symbol.json', '').rstrip('/'),
-                                          (options.structure or '').replace('.json', '')) if text]
+                                          (options.structure or '').replace('.json', ''),
+                                          (options.factors or '').replace(',', '-')) if text]
     return re.sub(r'[^\w.-]+', '-', '-'.join(parts))
