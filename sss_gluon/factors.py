@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import ast
 from functools import reduce
+from math import gcd
+from numbers import Integral
 from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
@@ -67,16 +69,17 @@ class Scaled(gluon.HybridBlock):
     folds: Dict[str, Fold]
     units: Tuple[str, ...] = ()
 
-    def _add_factor(self, kind: str, channels: int, groups: Optional[int]) -> None:
+    def _add_factor(self, kind: str, channels: int, groups: Optional[int], neuron_block: int = 1) -> None:
         layer = type(self).__name__
         if kind not in KINDS:
             raise SSSError(f"{layer}: kind {kind!r} is unknown; use one of {', '.join(KINDS)}")
-        if kind == 'group' and not channels:
-            raise SSSError(f'{layer}: give in_channels; it cannot be inferred through factors of groups')
+        if not channels and (kind == 'group' or kind == 'neuron' and neuron_block != 1):
+            raise SSSError(f'{layer}: give in_channels; it cannot be inferred through factors of several channels')
         if kind == 'group' and (not groups or channels % groups):
             raise SSSError(f'{layer}: kind group needs a number of groups that divides {channels} channels, but '
                            f'groups={groups}')
-        self.fold(kind, {'block': 1, 'group': groups or 0, 'neuron': channels}[kind], scalable(self))
+        sizes = {'block': 1, 'group': groups or 0, 'neuron': neurons(channels, neuron_block)}
+        self.fold(kind, sizes[kind], scalable(self))
 
     def fold(self, kind: str, size: int, names: Sequence[str], shared: Optional[gluon.Parameter] = None) -> str:
         """Give the layer a factor, or one that other layers have too; return the attribute that holds it."""
@@ -109,6 +112,16 @@ class Scaled(gluon.HybridBlock):
             factor.cast('float32')
             if value is not None:      # casting to a narrower type rounded them, some to zero
                 factor.set_data(value)
+
+
+def neurons(channels: int, block: int) -> int:
+    """The number of neuron factors of so many channels, with one for each ``block`` of adjacent channels.
+
+    Where ``block`` does not divide the channels, their greatest common divisor takes its place.
+    """
+    if not isinstance(block, Integral) or block < 1:
+        raise SSSError(f'neuron_block={block!r} must be a number of channels, at least 1')
+    return channels // gcd(channels, int(block))
 
 
 def multiplied(F, values, parameters, factors, units: Sequence[str] = ()) -> dict:
@@ -177,15 +190,18 @@ class ScaledConv2D(Scaled, nn.Conv2D):
         computed weight. An activation is applied after the factor.
     kind : {'block', 'neuron', 'group'}
         ``block`` has one factor, ``neuron`` one per output channel, ``group`` one per group of the convolution.
+    neuron_block : int
+        Adjacent channels that share a factor of kind ``neuron``; see ``neurons``.
 
     Inputs: (N, in_channels, H, W) float32. Outputs: (N, channels, H', W').
     """
 
-    def __init__(self, channels, kernel_size, *args, kind='block', in_channels=0, groups=1, **kwargs):
+    def __init__(self, channels, kernel_size, *args, kind='block', in_channels=0, groups=1, neuron_block=1,
+                 **kwargs):
         if not in_channels:
             raise SSSError('ScaledConv2D: give in_channels; it cannot be inferred through a scaled weight')
         super().__init__(channels, kernel_size, *args, in_channels=in_channels, groups=groups, **kwargs)
-        self._add_factor(kind, channels, groups)
+        self._add_factor(kind, channels, groups, neuron_block)
 
     def hybrid_forward(self, F, x, weight, factor, bias=None, **others):
         given = others if bias is None else dict(others, bias=bias)
@@ -202,16 +218,18 @@ class ScaledBatchNorm(Scaled, nn.BatchNorm):
     kind : {'neuron', 'group', 'block'}
     groups : int, optional
         Number of factors for kind ``group``, each repeated over C/groups channels.
+    neuron_block : int
+        Adjacent channels that share a factor of kind ``neuron``; see ``neurons``.
     axis, momentum, epsilon, center, scale, ... :
         As in ``mxnet.gluon.nn.BatchNorm``. With ``scale=False`` the factors take the place of gamma.
 
     Inputs and outputs: (N, C, ...).
     """
 
-    def __init__(self, in_channels=0, kind='neuron', groups=None, **kwargs):
+    def __init__(self, in_channels=0, kind='neuron', groups=None, neuron_block=1, **kwargs):
         super().__init__(in_channels=in_channels, **kwargs)
         _free_gamma(self)
-        self._add_factor(kind, in_channels, groups)
+        self._add_factor(kind, in_channels, groups, neuron_block)
 
     def hybrid_forward(self, F, x, gamma, beta, running_mean, running_var, factor, **others):
         return super().hybrid_forward(F, x, gamma=gamma, beta=beta, running_mean=running_mean, running_var=running_var,

@@ -21,6 +21,8 @@ CONVOLUTIONS = {
     'neuron': ('neuron', 12, dict(kernel_size=1, use_bias=False)),
     'neuron, bias, dilation': ('neuron', 12, dict(kernel_size=3, padding=2, dilation=2)),
     'neuron, grouped': ('neuron', 12, dict(kernel_size=3, groups=3)),
+    'neurons of 4': ('neuron', 3, dict(kernel_size=3, neuron_block=4)),
+    'neurons of 8, which does not divide 12': ('neuron', 3, dict(kernel_size=3, use_bias=False, neuron_block=8)),
     'group': ('group', 3, dict(kernel_size=3, padding=1, groups=3, use_bias=False)),
     'group, bias, stride': ('group', 2, dict(kernel_size=3, strides=2, groups=2)),
     'group, depthwise': ('group', 6, dict(kernel_size=3, groups=6)),
@@ -34,6 +36,8 @@ NORMS = {
     'neuron, global statistics': ('neuron', 6, dict(use_global_stats=True)),
     'neuron, no beta': ('neuron', 6, dict(center=False)),
     'neuron, no gamma': ('neuron', 6, dict(scale=False)),
+    'neurons of 3': ('neuron', 2, dict(neuron_block=3)),
+    'neurons of 5, which shares no divisor with 6': ('neuron', 6, dict(neuron_block=5)),
     'group': ('group', 3, dict(groups=3)),
     'group of one': ('group', 6, dict(groups=6)),
     'block': ('block', 1, {}),
@@ -113,7 +117,7 @@ def assert_same(scaled, reference, plain, hybrid, training, shape):
 @pytest.mark.parametrize('case', CONVOLUTIONS)
 def test_convolution_equals_activation_scaling(case, hybrid):
     kind, size, arguments = CONVOLUTIONS[case]
-    plain = nn.Conv2D(12, in_channels=6, **{k: v for k, v in arguments.items() if k != 'activation'})
+    plain = nn.Conv2D(12, in_channels=6, **{k: v for k, v in arguments.items() if k not in ('activation', 'neuron_block')})
     folded = ScaledConv2D(12, kind=kind, in_channels=6, **arguments)
     factors = np.resize(FACTORS, size) if size > 1 else [-0.7]
     scaled, reference = pair(folded, plain, size, 12, factors, arguments.get('activation'))
@@ -127,7 +131,7 @@ def test_convolution_equals_activation_scaling(case, hybrid):
 @pytest.mark.parametrize('case', NORMS)
 def test_batch_norm_equals_activation_scaling(case, training, hybrid):
     kind, size, arguments = NORMS[case]
-    plain = nn.BatchNorm(in_channels=6, **{k: v for k, v in arguments.items() if k != 'groups'})
+    plain = nn.BatchNorm(in_channels=6, **{k: v for k, v in arguments.items() if k not in ('groups', 'neuron_block')})
     factors = np.resize(FACTORS, size) if size > 1 else [-0.7]
     scaled, reference = pair(ScaledBatchNorm(in_channels=6, kind=kind, **arguments), plain, size, 6, factors)
     before = plain.running_mean.data().asnumpy()
@@ -235,6 +239,9 @@ def test_network_without_factors():
      "ScaledConv2D.*'channel'.*neuron, group, block"),
     (lambda: ScaledConv2D(4, 3), 'ScaledConv2D.*in_channels'),
     (lambda: ScaledBatchNorm(kind='group', groups=2), 'ScaledBatchNorm.*in_channels'),
+    (lambda: ScaledBatchNorm(neuron_block=8), 'ScaledBatchNorm.*in_channels'),
+    (lambda: ScaledBatchNorm(4, neuron_block=0), 'neuron_block=0'),
+    (lambda: ScaledConv2D(4, 3, in_channels=2, kind='neuron', neuron_block=1.5), 'neuron_block=1.5'),
     (lambda: ScaledBatchNorm(4, 'group'), '4 channels.*groups=None'),
     (lambda: ScaledBatchNorm(4, 'group', 3), '4 channels.*groups=3'),
 ])

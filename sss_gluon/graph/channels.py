@@ -11,7 +11,7 @@ constant, unless the layer pads with zeros.
 """
 from __future__ import annotations
 
-from typing import Dict, List, Optional, Tuple
+from typing import Dict, List, Mapping, Optional, Tuple
 
 import numpy as np
 from scipy.sparse import coo_matrix
@@ -117,11 +117,11 @@ class Channels:
 
     # Labels
 
-    def solve(self, align: int = 1) -> None:
+    def solve(self, align: int = 1, runs: Optional[Mapping[str, int]] = None) -> None:
         """Label all channels, tie them, and find the classes that are kept.
 
         With ``align``, layers keep some channels that could be removed, so that their widths are multiples of it where
-        possible.
+        possible. ``runs`` are {parameter: how many adjacent outputs of its layer live and die together}.
         """
         self._labels: Dict[Entry, np.ndarray] = {}
         self._size = 0
@@ -129,6 +129,10 @@ class Channels:
         for node, rule in self.rules.items():
             for i, labels in enumerate(rule.labels(node, self)):
                 self._labels[Entry(node, i)] = self._checked('labels', labels, Entry(node, i))
+        for node in self.rules:
+            for run in {(runs or {}).get(entry.node.name, 1) for entry in node.inputs} - {1}:
+                rows = self.label(Entry(node)).reshape(-1, run)
+                self.couple(rows[:, :-1].ravel(), rows[:, 1:].ravel())
         for entry in self.shapes:   # the rest too, e.g. an input that is an output
             self.label(entry)
         a, b = (np.concatenate([tie[i] for tie in self._ties] or [np.zeros(0, int)]) for i in (0, 1))

@@ -1,7 +1,7 @@
 """Prune: turn a network with zeros into a smaller network with the same outputs."""
 from __future__ import annotations
 
-from typing import Dict, List, Tuple
+from typing import Dict, List, Mapping, Optional, Tuple
 
 import mxnet as mx
 import numpy as np
@@ -14,19 +14,21 @@ from .rules import Concat
 from .selection import along_channels, index_attributes, rows_in_front, select, worthwhile
 
 
-def prune_graph(program: Program, align: int = 1, training: bool = False) -> Tuple[Program, List[str]]:
+def prune_graph(program: Program, align: int = 1, training: bool = False, runs: Optional[Mapping[str, int]] = None
+                ) -> Tuple[Program, List[str]]:
     """Prune a folded program; return the compact program and the operators that were not understood.
 
     Repeated until nothing changes: a grouped convolution with one group left is pruned like a plain one then. Where a
     layer could do without more channels, which others need, a selection in front of it leaves them out (selection.py).
 
     With ``training``, only what contributes nothing in training mode is removed: BatchNorms of constants stay, groups
-    remain whole, because all their channels share a factor, and nothing is selected.
+    remain whole, because all their channels share a factor, and nothing is selected. ``runs`` are those of
+    ``Channels.solve``.
     """
     program = along_channels(program)
     while True:
         channels = Channels(simplify(program, training), training)
-        channels.solve(align)
+        channels.solve(align, runs)
         reduced = cut(channels)
         if training:
             reduced = simplify(reduced, training)

@@ -145,7 +145,7 @@ class PruningMethod:
         if given:
             return given
         if ':' in config.model:
-            own = not zoo.is_zoo(config.model) and user.chooses_factors(config.model)
+            own = not zoo.is_zoo(config.model) and user.takes(config.model, 'factors')
             return None if own else list(self.kinds)
         offered = architecture(config.model).offered
         found = [kind for kind in self.kinds if kind in offered]

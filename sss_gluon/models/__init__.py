@@ -16,7 +16,8 @@ __all__ = ['ARCHITECTURES', 'Architecture', 'architecture', 'get_model']
 
 
 def get_model(name: str, classes: Optional[int] = None, factors: Union[None, str, Sequence[str]] = None,
-              in_channels: int = 3, input_shape: Optional[Shapes] = None, **options) -> gluon.HybridBlock:
+              in_channels: int = 3, input_shape: Optional[Shapes] = None, neuron_block: int = 1,
+              **options) -> gluon.HybridBlock:
     """Build a network by its name, uninitialised.
 
     Parameters
@@ -35,6 +36,9 @@ def get_model(name: str, classes: Optional[int] = None, factors: Union[None, str
     input_shape : sequence of int, optional
         Shape of a batch, e.g. (1, 3, 224, 224): tells layers without ``in_channels`` how many they have, and
         ``add_factors`` how to trace the network.
+    neuron_block : int
+        Adjacent channels that share a factor of kind ``neuron``, so that they go together and the widths of layers stay
+        multiples of it: 8 or 16 make pruned convolutions fast. See ``factors.neurons``.
     **options
         Further arguments of the network: ``depths``, ``widths`` (residual networks), ``groups``, ``inner_ratio``
         (ResNeXt), ``stages`` (VGG).
@@ -46,14 +50,27 @@ def get_model(name: str, classes: Optional[int] = None, factors: Union[None, str
     """
     if isinstance(factors, str):
         factors = (factors,)
-    if ':' not in name:
-        return architectures.build(name, classes, factors, in_channels, options)
+    if ':' in name:
+        net = _others(name, classes, factors, in_channels, input_shape, neuron_block, options)
+    else:
+        net = architectures.build(name, classes, factors, in_channels, neuron_block, options)
+    if neuron_block != 1:
+        if not any(factor.kind == 'neuron' for factor in scaling_factors(net)):
+            raise SSSError(f'neuron_block={neuron_block} does nothing for {name}, which has no factors of neurons '
+                           f'here; add neuron to factors, or leave it out')
+        net.spec['options'] = dict(options, neuron_block=neuron_block)
+    return net
+
+
+def _others(name: str, classes: Optional[int], factors: Optional[Sequence[str]], in_channels: int,
+            input_shape: Optional[Shapes], neuron_block: int, options) -> gluon.HybridBlock:
+    """A network of GluonCV or of the user, with its own factors or with those that it gets here."""
     for kind in factors or ():
         if kind not in KINDS:
             raise SSSError(f'{name}: there are no {kind!r} structures; factors may be any of {", ".join(KINDS)}, or [] '
                            f'for none')
     net = zoo.build(name, classes, options) if zoo.is_zoo(name) else \
-        user.build(name, classes, factors, in_channels, options)
+        user.build(name, classes, factors, in_channels, neuron_block, options)
     if input_shape is not None:
         settle_shapes(net, input_shape)
     present = {factor.kind for factor in scaling_factors(net)}
@@ -64,7 +81,9 @@ def get_model(name: str, classes: Optional[int] = None, factors: Union[None, str
         if input_shape is None:
             raise SSSError(f'{name} has no factors yet; give it input_shape=(1, {in_channels}, height, width), by '
                            f'which it is traced to find their places')
-        add_factors(net, KINDS if factors is None else factors, input_shape, log=None)
+        add_factors(net, KINDS if factors is None else factors, input_shape, neuron_block=neuron_block, log=None)
+    elif neuron_block != 1 and present and not user.takes(name, 'neuron_block'):
+        raise SSSError(f'{name} has factors of its own, and does not take neuron_block; leave it out')
     net.spec = dict(name=name, classes=classes, in_channels=in_channels,
                     factors=None if factors is None else list(factors), options=options)
     return net

@@ -48,7 +48,7 @@ def architecture(name: str) -> Architecture:
 
 
 def build(name: str, classes: Optional[int], factors: Optional[Sequence[str]], in_channels: int,
-          options) -> gluon.HybridBlock:
+          neuron_block: int, options) -> gluon.HybridBlock:
     """A network of the table; see ``get_model``."""
     row = architecture(name)
     factors = tuple(row.factors if factors is None else factors)
@@ -62,7 +62,7 @@ def build(name: str, classes: Optional[int], factors: Optional[Sequence[str]], i
             raise SSSError(f'{name}: {key}={value!r} is not a positive whole number')
     _check_sizes(name, options)
     try:
-        net = row.build(Layers(factors), classes, in_channels, **options)
+        net = row.build(Layers(factors, neuron_block), classes, in_channels, **options)
     except (TypeError, ValueError, ZeroDivisionError, IndexError, mx.base.MXNetError) as error:
         raise SSSError(f'{name} cannot be built with {options or "these settings"}: '
                        f'{reason(error)}') from error

@@ -23,10 +23,12 @@ class Layers:
     kinds : sequence of str
         Kinds of structures that carry scaling factors. A layer made with any other ``kind`` is a plain Gluon layer,
         so a network with ``kinds=()`` contains nothing of this package.
+    neuron_block : int
+        Adjacent channels that share a factor of a neuron.
     """
 
-    def __init__(self, kinds: Sequence[str]):
-        self.kinds = frozenset(kinds)
+    def __init__(self, kinds: Sequence[str], neuron_block: int = 1):
+        self.kinds, self.neuron_block = frozenset(kinds), neuron_block
 
     def conv(self, in_channels: int, channels: int, kernel: int, stride: int = 1, groups: int = 1,
              use_bias: bool = False, kind: Optional[str] = None):
@@ -34,14 +36,14 @@ class Layers:
         arguments = dict(kernel_size=kernel, strides=stride, padding=kernel // 2, groups=groups,
                          use_bias=use_bias, in_channels=in_channels, weight_initializer=weight_initializer())
         if kind in self.kinds:
-            return ScaledConv2D(channels, kind=kind, **arguments)
+            return ScaledConv2D(channels, kind=kind, neuron_block=self.neuron_block, **arguments)
         return nn.Conv2D(channels, **arguments)
 
     def norm(self, channels: int, kind: Optional[str] = None, groups: Optional[int] = None):
         """Batch normalisation with the paper's eps 1e-5 and momentum 0.9."""
         arguments = dict(in_channels=channels, epsilon=1e-5, momentum=0.9)
         if kind in self.kinds:
-            return ScaledBatchNorm(kind=kind, groups=groups, **arguments)
+            return ScaledBatchNorm(kind=kind, groups=groups, neuron_block=self.neuron_block, **arguments)
         return nn.BatchNorm(**arguments)
 
     def dense(self, in_units: int, units: int):

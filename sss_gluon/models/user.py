@@ -14,10 +14,11 @@ REFUSED = re.compile(r"unexpected keyword argument '(\w+)'")
 
 
 def build(name: str, classes: Optional[int], factors: Optional[Sequence[str]], in_channels: int,
-          options: Dict[str, Any]) -> gluon.HybridBlock:
-    """The network of a function; ``classes``, ``factors`` and ``in_channels`` are passed if the function takes them."""
-    offered = {key: value for key, value in dict(in_channels=in_channels, classes=classes, factors=factors).items()
-               if value is not None}
+          neuron_block: int, options: Dict[str, Any]) -> gluon.HybridBlock:
+    """The network of a function, which is passed those of the other arguments that it takes."""
+    given = dict(in_channels=in_channels, classes=classes, factors=factors,
+                 neuron_block=None if neuron_block == 1 else neuron_block)
+    offered = {key: value for key, value in given.items() if value is not None}
     try:
         net = call(_function(name), options, offered)
     except TypeError as error:
@@ -28,9 +29,9 @@ def build(name: str, classes: Optional[int], factors: Optional[Sequence[str]], i
     return net
 
 
-def chooses_factors(name: str) -> bool:
-    """Whether the function takes ``factors``, and so has a default of its own."""
-    return 'factors' in _parameters(_function(name))
+def takes(name: str, argument: str) -> bool:
+    """Whether the function has an argument: one that takes ``factors`` has a default of its own."""
+    return argument in _parameters(_function(name))
 
 
 def call(function: Callable, options: Dict[str, Any], offered: Dict[str, Any]) -> Any:

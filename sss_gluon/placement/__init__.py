@@ -16,7 +16,7 @@ __all__ = ['FactorTable', 'Row', 'add_factors']
 
 
 def add_factors(net: gluon.HybridBlock, kinds: Sequence[str] = KINDS, input_shape: Optional[Shapes] = None,
-                ignore: Sequence[str] = (), share: bool = False,
+                ignore: Sequence[str] = (), share: bool = False, neuron_block: int = 1,
                 log: Optional[Callable[[object], None]] = print) -> FactorTable:
     """Give a network scaling factors, in place, where structures can be removed.
 
@@ -27,7 +27,7 @@ def add_factors(net: gluon.HybridBlock, kinds: Sequence[str] = KINDS, input_shap
         Its outputs, its parameters and their names stay as they are. Call it on the whole network, before
         ``make_trainer``.
     kinds : sequence of {'neuron', 'group', 'block'}
-        ``neuron``: single channels of convolutions and dense layers. ``group``: paths of grouped convolutions.
+        ``neuron``: channels of convolutions and dense layers. ``group``: paths of grouped convolutions.
         ``block``: branches that are added to a shortcut.
     input_shape : sequence of int
         Of a batch, e.g. (1, 3, 224, 224); for several inputs as in ``compact``. Layers that wait for the first batch to
@@ -36,6 +36,9 @@ def add_factors(net: gluon.HybridBlock, kinds: Sequence[str] = KINDS, input_shap
         Patterns (as in ``fnmatch``) of structural names of layers that get no factor, e.g. ``'features.0*'``.
     share : bool
         Where several layers write the same channels, as the stages of a ResNet do, give all of them one factor.
+    neuron_block : int
+        Adjacent channels that share a factor of kind ``neuron``, so that they go together and widths stay multiples of
+        it: 8 or 16 make pruned convolutions fast. See ``factors.neurons``.
     log : callable, optional
         Gets the table; None for silence.
 
@@ -64,7 +67,7 @@ def add_factors(net: gluon.HybridBlock, kinds: Sequence[str] = KINDS, input_shap
     wrong = [kind for kind in kinds if kind not in KINDS]
     if wrong or not kinds:
         raise SSSError(f'kinds={kinds!r}: use some of {", ".join(KINDS)}')
-    plan = Plan(net, input_shape, kinds, ignore, share)
+    plan = Plan(net, input_shape, kinds, ignore, share, neuron_block)
     attach(net, plan.traced, plan.placements)
     table = FactorTable(plan.rows)
     if log:

@@ -36,10 +36,11 @@ class Carrier(NamedTuple):
     names: Tuple[str, ...]
     variables: Tuple[str, ...]
 
-    def kinds(self) -> List[str]:
-        """Of the factors that it has already."""
-        folds = self.block.folds.values() if isinstance(self.block, Scaled) else ()
-        return [fold.kind for fold in folds if set(fold.names) & set(self.names)]
+    def kinds(self) -> Dict[str, int]:
+        """{kind: number} of the factors that it has already; 0 where the first batch tells the number."""
+        folds = self.block.folds.items() if isinstance(self.block, Scaled) else ()
+        return {fold.kind: self.block._reg_params[attribute].shape[0] for attribute, fold in folds
+                if set(fold.names) & set(self.names)}
 
 
 class Layers:

@@ -8,7 +8,7 @@ import numpy as np
 from mxnet import gluon
 
 from ..errors import SSSError
-from ..factors import scaling_factors
+from ..factors import neurons, scaling_factors
 from ..graph.channels import Channels
 from ..graph.fold import fold
 from ..graph.ir import Entry, Node, Program, rewritten
@@ -54,6 +54,7 @@ class Plan:
     ignore : sequence of str
         Patterns of layer names.
     share : bool
+    neuron_block : int
 
     Attributes
     ----------
@@ -64,8 +65,8 @@ class Plan:
     """
 
     def __init__(self, net: gluon.HybridBlock, input_shape: Shapes, kinds: Sequence[str],
-                 ignore: Sequence[str] = (), share: bool = False):
-        self.kinds, self.ignore, self.share = kinds, ignore, share
+                 ignore: Sequence[str] = (), share: bool = False, neuron_block: int = 1):
+        self.kinds, self.ignore, self.share, self.neuron_block = kinds, ignore, share, neuron_block
         self.traced = trace(net, input_shape, values=False)
         fill_nonzero(self.traced, net)
         for factor in scaling_factors(net):
@@ -127,7 +128,7 @@ class Plan:
             gone = self._gone(tried)
             for space, carriers in tried:
                 if space in gone:
-                    self._add(Placement(space.kind, space.size, carriers))
+                    self._add(Placement(space.kind, self._size(space), carriers), space.size // self._size(space))
                     self._cover(space)
             waiting = [(space, options) for space, options in waiting if space not in gone]
         for space, options in waiting:
@@ -139,8 +140,8 @@ class Plan:
         carriers = [self.carriers[node] for node in space.members]
         for carrier in carriers:
             if not isinstance(carrier, str) and any(kind in ('neuron', 'group') for kind in carrier.kinds()):
-                kind = next(kind for kind in carrier.kinds() if kind != 'block')
-                self._note(carrier, Row(carrier.layer, kind, space.size, 'had it before'))
+                kind, number = next(item for item in carrier.kinds().items() if item[0] != 'block')
+                self._note(carrier, Row(carrier.layer, kind, number or space.size, 'had it before'))
                 self._cover(space)
                 return 'had it before'
         reader = next((self._readers[number] for number in space.classes if number in self._readers), '')
@@ -148,7 +149,7 @@ class Plan:
             return reader
         if not all(node in space.members for node in space.producers):
             return TIED
-        if space.size < 2:
+        if self._size(space) < 2:
             return 'it has a single structure, which always stays'
         if space.kind not in self.kinds:
             return f'its channels go in groups of {min(space.members.values())}, and kinds lacks group' \
@@ -158,6 +159,10 @@ class Plan:
         if space.added and not self.share:
             return f'its channels are added to those of other layers ({len(space.producers)} in all); see share=True'
         return ''
+
+    def _size(self, space: Space) -> int:
+        """Number of factors of a space."""
+        return neurons(space.size, self.neuron_block) if space.kind == 'neuron' else space.size
 
     def _readers_that_keep(self) -> Dict[int, str]:
         """{class of channels that stay: why}."""
@@ -203,7 +208,7 @@ class Plan:
         values = dict(self.folded.values)
         for space, carriers in trials:
             for carrier in carriers:
-                zeroed(values, carrier, space.size)
+                zeroed(values, carrier, self._size(space))
         reduced = prune_graph(self._with(values))[0]
         return [space for space, _ in trials if self._lost(space, reduced)]
 
@@ -230,11 +235,11 @@ class Plan:
     def _ignored(self, carrier: Carrier) -> bool:
         return any(fnmatchcase(carrier.layer, pattern) for pattern in self.ignore)
 
-    def _add(self, placement: Placement) -> None:
+    def _add(self, placement: Placement, channels: int = 1) -> None:
         self.placements.append(placement)
         first, rest = placement.carriers[0], placement.carriers[1:]
-        self._note(first, Row(first.layer, placement.kind, placement.size,
-                              f'shared by {1 + len(rest)} layers' if rest else ''))
+        notes = [f'of {channels} channels'] * (channels > 1) + [f'shared by {1 + len(rest)} layers'] * bool(rest)
+        self._note(first, Row(first.layer, placement.kind, placement.size, ', '.join(notes)))
         for carrier in rest:
             self._note(carrier, Row(carrier.layer, placement.kind, 0, f'that of {first.layer}'))
 

@@ -36,6 +36,8 @@ def describe(net, program: Program, reduced: Program) -> Structure:
                 taken_up = taken_up or _taken_up(program, reduced)
                 left |= nonzero & taken_up(scaled, values.size)
         factors[name] = {'kind': kind, 'size': int(values.size), 'kept': np.flatnonzero(nonzero & left).tolist()}
+        if kind == 'neuron' and scaled is not None and _width(scaled, program) > values.size:
+            factors[name]['channels'] = _width(scaled, program) // int(values.size)
         if (nonzero & ~left).any():
             gone_with[name] = int((nonzero & ~left).sum())
         if scaled is not None and (left & ~nonzero).any():
@@ -136,9 +138,18 @@ def _scaled(name: str, program: Program) -> Optional[str]:
 
 def _structures(parameter: str, size: int, program: Program, reduced: Program) -> np.ndarray:
     """For each channel that is left of a parameter: the number of its structure."""
-    axis = int(_owner(program, parameter).op == 'Deconvolution')        # of the outputs
-    width = program.values[parameter].shape[axis]
+    width, axis = _width(parameter, program), _outputs(parameter, program)
     return reduced.kept_indices.get(parameter, {}).get(axis, np.arange(width)) // (width // size)
+
+
+def _width(parameter: str, program: Program) -> int:
+    """Number of channels that the layer of a parameter has, or writes."""
+    return program.values[parameter].shape[_outputs(parameter, program)]
+
+
+def _outputs(parameter: str, program: Program) -> int:
+    """The axis of a parameter along which those channels are."""
+    return int(_owner(program, parameter).op == 'Deconvolution')
 
 
 def _left(parameter: str, size: int, program: Program, reduced: Program) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Scaling factors inside a traced program: the variable that holds one, and weights that stand in for trained ones."""
 from __future__ import annotations
 
-from typing import List, Optional
+from typing import Dict, List, Optional
 
 import numpy as np
 from mxnet import gluon
@@ -37,3 +37,17 @@ def _variable(program: Program, factor: ScalingFactor) -> Optional[str]:
 def factor_variable(program: Program, factor: ScalingFactor) -> str:
     """Name of the variable of a traced program that holds a scaling factor."""
     return str(_variable(program, factor))
+
+
+def factor_runs(program: Program, folded: Program, net: gluon.Block) -> Dict[str, int]:
+    """{parameter of the folded program: how many of its slices in a row share one entry of a factor}.
+
+    A factor with a single entry for all slices ties none together.
+    """
+    sizes = {factor_variable(program, factor): factor.parameter.shape[0] for factor in traced_factors(program, net)}
+    runs = {}
+    for name, entry in folded.origins.items():
+        for node in Program([entry], {}, {}).nodes():
+            if sizes.get(node.name, 1) > 1:
+                runs[name] = folded.values[name].shape[0] // sizes[node.name]
+    return runs

@@ -15,7 +15,7 @@ from ..graph.ir import Program
 from ..graph.prune import prune_graph
 from ..graph.trace import Shapes, structural_names, trace
 from ..graph.unfold import unfold
-from .factor_values import factor_variable, fill_nonzero, traced_factors
+from .factor_values import factor_runs, factor_variable, fill_nonzero, traced_factors
 from .mirror import Index, follow
 
 
@@ -124,7 +124,8 @@ def _smaller(whole: gluon.HybridBlock, input_shape: Shapes, removed: Mapping[str
         mask = removed.get(factor.name, np.zeros(factor.parameter.shape, bool))
         filled.values[factor_variable(program, factor)] = (~mask).astype('float32')
     folded = fold(filled)
-    return unfold(prune_graph(folded, align, training=True)[0], folded, filled.values, program)
+    reduced, _ = prune_graph(folded, align, training=True, runs=factor_runs(program, folded, whole))
+    return unfold(reduced, folded, filled.values, program)
 
 
 def _masks(removed: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:

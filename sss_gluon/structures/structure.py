@@ -43,7 +43,8 @@ class Structure:
         Of the only input, or of several by their names.
     factors : dict
         {factor name: {'kind': str, 'size': int, 'kept': [indices of the structures that remain]}}, and where there are
-        any, 'stay': [indices of those that are zero, but whose channels something else needs]
+        any, 'stay': [indices of those that are zero, but whose channels something else needs]; where a neuron has
+        several, 'channels': their number
     layers : dict
         {layer name: {'before': [outputs, inputs], 'after': [outputs, inputs] or None if it was removed}}; the inputs of
         a grouped convolution are those of one group, as in its weight.
@@ -108,6 +109,8 @@ class Structure:
                 in_order = _are_sizes(row['kept'], 0) and all(a < b for a, b in zip(row['kept'], row['kept'][1:]))
                 if not in_order or max(row['kept'], default=0) >= row['size']:
                     raise SSSError(f'{source}: factor {name} keeps indices outside 0..{row["size"] - 1}')
+                if not _are_sizes([row.get('channels', 1)], 1):
+                    raise SSSError(f'{source}: factor {name} has neurons of {row["channels"]!r} channels')
                 stay = row.get('stay', [])
                 if not _are_sizes(stay, 0) or not set(stay) <= set(range(row['size'])) - set(row['kept']):
                     raise SSSError(f'{source}: factor {name} has zeros that stay outside 0..{row["size"] - 1}, or that '
@@ -133,9 +136,12 @@ class Structure:
         return total
 
     def summary(self) -> str:
-        """'3 of 9 blocks removed, 40 of 120 neurons removed'; '' without factors."""
+        """'3 of 9 blocks removed, 40 of 120 neurons of 8 channels removed'; '' without factors."""
         sizes = {kind: sum(row['size'] for row in self.factors.values() if row['kind'] == kind) for kind in KINDS}
-        return ', '.join(f'{gone} of {sizes[kind]} {kind}s removed' for kind, gone in self.removed().items())
+        each = sorted({row.get('channels', 1) for row in self.factors.values() if row['kind'] == 'neuron'} or {1})
+        several = '' if each[-1] == 1 else f' of {" to ".join(map(str, dict.fromkeys((each[0], each[-1]))))} channels'
+        return ', '.join(f'{gone} of {sizes[kind]} {kind}s{several if kind == "neuron" else ""} removed'
+                         for kind, gone in self.removed().items())
 
 
 def shipped() -> List[str]:

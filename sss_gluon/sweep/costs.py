@@ -118,8 +118,8 @@ def _macs(config: Config) -> int:
     side = max(config.image_size or side, row.minimum_size if row else 1)
     shape: Tuple[int, ...] = (1, channels, side, side)
     if config.structure is None:
-        return count(get_model(config.model, classes, config.factors, channels, shape, **config.model_options),
-                     shape).macs
+        return count(get_model(config.model, classes, config.factors, channels, shape, config.neuron_block,
+                               **config.model_options), shape).macs
     structure = load_structure(config.structure)
     spec = structure.model or {}
     net = get_model(config.model, classes, spec.get('factors'), channels, shape, **spec.get('options', {}))

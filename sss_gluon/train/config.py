@@ -34,6 +34,7 @@ class Config:
     model_options: Dict[str, Any] = setting({}, 'arguments of the network: depths, widths, stages, groups, ...')
     factors: Optional[List[str]] = setting(None, 'neuron, group, block; [] for none; default as in the paper, or '
                                                  'those that your network has, or all')
+    neuron_block: int = setting(1, 'adjacent channels that are one neuron; 8 or 16 leave widths that are fast')
     structure: Optional[str] = setting(None, 'structure.json or shipped name: train that compact network')
     init: Optional[str] = setting(None, '.params file, checkpoint, or gluoncv for its pretrained weights; '
                                          'λ starts at 1')
@@ -107,7 +108,7 @@ LARGEST_FILE = 10 ** 5      # values
 LARGEST = 2 ** 31 - 1       # products of two or three such numbers still fit float32
 MINIMA = {'epochs': 1, 'batch_size': 1, 'grad_accumulation': 1, 'gamma': 0, 'weight_decay': 0, 'learning_rate': 0,
           'warmup_epochs': 0, 'augment_pad': 0, 'checkpoint_every': 1, 'keep_checkpoints': 1, 'seed': 0,
-          'statistics_batches': 0, 'latency_batch': 1, 'shrink_align': 1}
+          'statistics_batches': 0, 'latency_batch': 1, 'shrink_align': 1, 'neuron_block': 1}
 TARGETS = ('target_macs', 'match', 'target_params', 'target_latency')      # at most one
 
 
@@ -207,9 +208,10 @@ def check(config: Config) -> None:
         raise SSSError(f'patience={config.patience} must be a number of steps from 1 to {LARGEST}, or null')
     if config.warmup_epochs >= config.epochs:
         raise SSSError(f'warmup_epochs={config.warmup_epochs:g} must be less than epochs={config.epochs}')
-    given = sorted({'name', 'classes', 'factors', 'in_channels', 'input_shape'} & set(config.model_options))
+    given = sorted({'name', 'classes', 'factors', 'in_channels', 'input_shape', 'neuron_block'}
+                   & set(config.model_options))
     if given:
-        raise SSSError(f'model_options: {given[0]} cannot be set here; it follows from model, data and factors')
+        raise SSSError(f'model_options: {given[0]} cannot be set here; it follows from data, or is a setting itself')
     if not config.devices:
         raise SSSError('devices=[] names no device; use cpu, or gpu0, gpu1, ...')
     strange = [name for name in config.devices if not isinstance(name, str)]

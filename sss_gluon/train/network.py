@@ -47,7 +47,8 @@ def build_network(config: Config, data: DataSet, structure: Optional[Structure] 
     np.random.seed(config.seed)     # MXNet's initializers draw from both generators
     if structure is None:
         shape = (1,) + tuple(data.shape)
-        net = get_model(config.model, data.classes, config.factors, data.shape[0], shape, **config.model_options)
+        net = get_model(config.model, data.classes, config.factors, data.shape[0], shape, config.neuron_block,
+                        **config.model_options)
         try:
             net.initialize(init=weight_initializer(), ctx=contexts(config.devices))
         except (mx.base.MXNetError, ValueError) as error:       # ValueError: no initializer for the name of a parameter

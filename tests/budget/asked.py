@@ -16,7 +16,8 @@ NEURONS = dict(model='cifar_vgg16', factors=['neuron'], image_size=32, epochs=3,
 
 def network(config):
     """The network of a run on the digits, with factors 1, and its input shape."""
-    net = get_model(config.model, classes=10, in_channels=1, factors=config.factors, **config.model_options)
+    net = get_model(config.model, classes=10, in_channels=1, factors=config.factors,
+                    neuron_block=config.neuron_block, **config.model_options)
     net.initialize()
     return net, (1, 1, config.image_size, config.image_size)
 

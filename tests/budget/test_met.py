@@ -17,6 +17,7 @@ CASES = {       # settings, what is counted
     'neurons and blocks': (MIXED, 'macs'),
     'groups and blocks': (GROUPS, 'macs'),
     'neurons': (NEURONS, 'macs'),
+    'neurons of 2 channels': (dict(NEURONS, neuron_block=2), 'macs'),
     'parameters': (dict(MIXED, target_macs=None, target_params=0.5), 'params'),
     'weighted': (dict(MIXED, gamma_weighting='macs'), 'macs'),
     'a stage that stays': (dict(MIXED, target_macs=0.75, gamma_mult={'stage2': 0}), 'macs'),

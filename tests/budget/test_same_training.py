@@ -21,6 +21,7 @@ class Case(NamedTuple):
     again: Dict[str, object] = {}       # what goes later
     noise: float = 2e-4     # of momenta in float32: a ReLU may switch where its input is 0 but for rounding
     dead: str = '^$'        # layers in front of one that is all zero: nothing depends on their statistics
+    block: int = 1          # channels of a neuron
 
 
 CASES = {
@@ -28,6 +29,9 @@ CASES = {
     'VGG-16, one neuron a layer': Case('cifar_vgg16', ('neuron',), {'.': 'all but one'}, noise=0.1),
     'VGG-16, a layer without neurons': Case('cifar_vgg16', ('neuron',), {'norm3_2': 'all', 'norm[12]': 0.4},
                                             dead='norm([12]|3_[12])_?.*running'),
+    'VGG-16, neurons of 2 channels': Case('cifar_vgg16', ('neuron',), {'.': 0.4}, {'.': 0.3}, block=2),
+    'VGG-16, neurons of 4 channels, a layer without': Case('cifar_vgg16', ('neuron',), {'norm3_2': 'all', 'norm4': 0.5},
+                                                           block=4, dead='norm([12]|3_[12])_?.*running'),
     'ResNet-20, blocks': Case('cifar_resnet20', ('block',), {'stage1': 'all'}, {'stage3': 'all'}),
     'ResNet-20': Case('cifar_resnet20', ('neuron', 'block'), {'norm': 0.4, 'stage1.1.conv2': 'all'}, {'norm': 0.4}),
     'ResNet-20, a block without neurons': Case('cifar_resnet20', ('neuron', 'block'),
@@ -79,7 +83,7 @@ def twins(narrow, fill):
         options, size = narrow[case.network]
 
         def build():
-            net = fill(sss.get_model(case.network, 5, case.kinds, 3, **options))
+            net = fill(sss.get_model(case.network, 5, case.kinds, 3, neuron_block=case.block, **options))
             net.apply(without_dropout)
             return net
         return Twins(build, (batch, 3, size, size), **settings)
