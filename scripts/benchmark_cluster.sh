@@ -3,16 +3,16 @@
 # without half of its groups; training and inference, then how both train on several workers. One page, OUT/bench.html.
 #   bash scripts/benchmark_cluster.sh --devices gpu0,gpu1 --precision float32,float16 --hosts hosts.txt
 # --workers N and --hosts FILE are those of launch (default: no workers); --backend too. --batch, --rounds and
-# --precision are those of bench. --out DIR (default runs/benchmark). --quick: small images and two rounds, to see that
+# --precision are those of bench. --out DIR (default runs/benchmark). --quick: tiny networks and two rounds, to see that
 # all of it works, in minutes (2 workers on the CPU unless told otherwise). Not measured on GPUs.
 set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/setup.sh"
 
 devices=cpu batch=1,8,64 precision=float32 out=runs/benchmark rounds=20 workers= hosts= backend=ps-lite
-small=() tiny=()
+structures=(resnet41 resnet32 resnet26) tiny=()
 while [ $# -gt 0 ]; do
     case $1 in
-        --quick) small=(--quick --size 64) tiny=(--quick) batch=2 rounds=2 workers=${workers:-2} && shift && continue ;;
+        --quick) tiny=(--quick) structures=(resnet26) batch=2 rounds=2 workers=${workers:-2} && shift && continue ;;
         --devices | --batch | --precision | --out | --rounds | --workers | --hosts | --backend) ;;
         *) die "$1 is not an option; see the head of scripts/benchmark_cluster.sh" ;;
     esac
@@ -24,9 +24,9 @@ set_up test         # with onnx and onnxruntime
 cd "$repo"
 
 measured=(--devices "$devices" --rounds "$rounds" --out "$out")
-for structure in resnet41 resnet32 resnet26; do
+for structure in "${structures[@]}"; do
     sss-gluon bench --model resnet50 --structure "$structure" --batch "$batch" --precision "$precision" "${measured[@]}" \
-        ${small[@]+"${small[@]}"}
+        ${tiny[@]+"${tiny[@]}"}
 done
 sss-gluon bench --model resnext50_32x4d --factors group --batch "$batch" --precision "$precision" "${measured[@]}" \
     ${tiny[@]+"${tiny[@]}"}

@@ -23,8 +23,7 @@ from .child import Child, python, serve
 from .host import host
 from .isolated import own_cores
 from .matrix import MXNET
-from .model import Plan, Row, bench_model, texts
-from .network import Subject
+from .model import Plan, Row, bench_model, plan_of, texts
 from .scaling import exchange
 from .workers import Kind, link, measure
 
@@ -114,9 +113,7 @@ def _scaled(seconds: Dict[str, np.ndarray], form: str, batch: int, images: int, 
 
 def main(request: str) -> None:
     """A child that answers with the rows of several devices of one process."""
-    fields = json.loads(request)
-    subject = Subject(**fields.pop('subject'))
-    plan = Plan(subject, **{key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()})
+    plan = plan_of(json.loads(request))
 
     def work() -> dict:
         try:

@@ -6,7 +6,7 @@ import tempfile
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -24,7 +24,7 @@ from .child import Child, python
 from .host import host
 from .isolated import own_cores
 from .matrix import COMPACT, CUT, DENSE, INFERENCE, ONNX, TRAINING, Cell, cells
-from .network import Subject
+from .network import Subject, subject_of
 
 BATCHES = (1, 8, 64)
 ROUNDS, QUICK_ROUNDS = 20, 2
@@ -66,6 +66,12 @@ class Plan:
         for name, value in (('batch', min(self.batches, default=0)), ('rounds', self.rounds), ('align', self.align)):
             if value < 1:
                 raise SSSError(f'{name} {value} must be at least 1')
+
+
+def plan_of(fields: Dict[str, Any]) -> Plan:
+    """The plan of ``dataclasses.asdict``, also after it was JSON."""
+    lists = {key: tuple(fields[key]) for key in ('devices', 'precisions', 'batches')}
+    return Plan(subject_of(fields['subject']), rounds=fields['rounds'], align=fields['align'], **lists)
 
 
 class Sizes(NamedTuple):
@@ -171,9 +177,11 @@ def _measure(group: Sequence[Cell], plan: Plan, sizes: Sizes, cores, folder: str
         for batch in sorted(plan.batches):
             for process in processes:
                 process.begin(batch, plan.rounds)
-            able = {process.cell: process for process in processes if not process.failed}
-            for process in able.values():
-                process.seconds = []
+            able: Dict[Cell, Callable[[], float]] = {}
+            for process in processes:
+                process.seconds = []        # without those of the preparation
+                if not process.failed:
+                    able[process.cell] = process
             seconds = interleaved(able, plan.rounds, warm_up=0) if able else {}
             yield [_row(process, seconds, plan, sizes) for process in processes]
 

@@ -64,7 +64,7 @@ class Subject:
     factors : tuple of str, optional
         Kinds of structures that have factors, as for ``get_model``.
     quick : bool
-        Narrow networks of a few layers where we have them, on small images.
+        Narrow networks of a few layers where we have them, on small images; half of their structures is cut.
     """
     model: str
     structure: Optional[str] = None
@@ -96,13 +96,12 @@ class Subject:
 
     def _of_name(self) -> Networks:
         structure = None if self.structure is None else load_structure(self.structure)
-        row = ARCHITECTURES.get(self.model)
-        size = self.size or (max(QUICK_SIDE, row.minimum_size) if self.quick and row and not structure else None)
+        row, tiny = ARCHITECTURES.get(self.model), QUICK.get(self.model) if self.quick else None
+        if tiny is not None:        # to which no structure belongs
+            structure = None
+        size = self.size or (max(QUICK_SIDE, row.minimum_size) if self.quick and row else None)
         shape, arguments = described(self.model, size, self.channels, self.classes, structure)
-        if self.factors is not None:
-            arguments['factors'] = self.factors
-        if self.quick and structure is None:
-            arguments.update(QUICK.get(self.model, {}))
+        arguments.update(tiny or {}, **({} if self.factors is None else dict(factors=self.factors)))
         whole = _initialised(self.model, arguments)
         own = ':' in self.model and not zoo.is_zoo(self.model)      # such a function need not take factors
         dense = _without_factors(whole, shape) if own else _initialised(self.model, dict(arguments, factors=()))
@@ -130,6 +129,11 @@ class Subject:
         if not scaling_factors(whole):
             add_factors(whole, KINDS if self.factors is None else self.factors, shape, log=None)
         return Networks(whole, dense, shape, _zero_half_of_all(whole))
+
+
+def subject_of(fields: Dict[str, Any]) -> Subject:
+    """The subject of ``dataclasses.asdict``, also after it was JSON."""
+    return Subject(**dict(fields, factors=fields['factors'] and tuple(fields['factors'])))
 
 
 def _initialised(name: str, arguments: Dict[str, Any]) -> gluon.HybridBlock:

@@ -21,7 +21,7 @@ GAINS = (           # network, what is removed, how many adjacent channels go to
     ('resnext50_32x4d', 'without half of its groups', 1),
     ('peleenet', 'without half of its neurons, 8 at a time', 8),
 )
-GAIN_BOUNDS = {     # {runtime: {batch: bound}}
+GAIN_BOUNDS: Dict[str, Dict[int, Optional[float]]] = {      # {runtime: {batch: bound}}
     'ONNX Runtime': {1: 1.0, 8: 1.0, 64: 1.0},
     'MXNet': {1: None, 8: 0.9, 64: 0.9},
 }

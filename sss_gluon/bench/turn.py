@@ -25,7 +25,7 @@ from .child import serve
 from .deployment import on_cores
 from .matrix import CUT, MXNET, TRAINING, WITH, Cell, provider_of
 from .memory import forget_peak, peak
-from .network import Subject
+from .network import Subject, subject_of
 from .settings import Skipped
 from .shrinking import CutStep
 from .training import DECAY, GAMMA, MOMENTUM, RATE, Step
@@ -39,7 +39,7 @@ Prepare = Callable[[int], Call]     # from a batch size to a call
 
 def main(request: str) -> None:
     fields = json.loads(request)
-    cell, subject = Cell(**dict(fields['cell'], devices=tuple(fields['cell']['devices']))), Subject(**fields['subject'])
+    cell, subject = Cell(**dict(fields['cell'], devices=tuple(fields['cell']['devices']))), subject_of(fields['subject'])
     taken = _Memory(cell.devices[0])
     prepare: Optional[Prepare] = None
     ready: Tuple[int, Optional[Call]] = (0, None)
@@ -86,14 +86,14 @@ def _training(cell: Cell, subject: Subject) -> Prepare:
     net = networks.whole if cell.form in (WITH, CUT) else networks.dense
     trainer = make_trainer(net, GAMMA if cell.form in (WITH, CUT) else 0.0, RATE, MOMENTUM, DECAY,
                            loss_scaler=loss_scaler(cell.precision))
-    options = dict(shape=(len(devices), *networks.shape[1:]), trainer=trainer, devices=devices)
+    shape = (len(devices), *networks.shape[1:])
     if cell.form == CUT:
-        cut = CutStep(net, align=Config.shrink_align, **options)
+        cut = CutStep(net, shape, Config.shrink_align, trainer=trainer, devices=devices)
         cut.step()
         cut.cut()
         step = cut.step
     else:
-        step = Step(net, **options)
+        step = Step(net, shape, trainer, devices)
 
     def prepare(batch: int) -> Call:
         if batch % len(devices):
@@ -119,9 +119,8 @@ def _in_mxnet(cell: Cell, prefix: Path, image, cores) -> Prepare:
 
 def _in_onnx_runtime(cell: Cell, prefix: Path, image, cores) -> Prepare:
     """Copies to and from a card are part of the call, as they are for whoever calls ``session.run``."""
-    model: object = f'{prefix}.onnx'
-    if cell.precision == 'float16':
-        model = float16(model)
+    file = f'{prefix}.onnx'
+    model = float16(file) if cell.precision == 'float16' else file
     predict = on_cores(cores, partial(open_onnx, model, *provider_of(cell)))
     random = np.random.RandomState(0)
     return lambda batch: partial(predict, random.standard_normal((batch, *image)).astype('float32'))

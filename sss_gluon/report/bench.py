@@ -1,6 +1,7 @@
 """Measurements of ``sss-gluon bench --model`` as CSV, tables and bar charts, and one page for a folder of them."""
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Callable, Dict, List, Mapping, NamedTuple, Sequence, Tuple, Union
 
@@ -86,7 +87,7 @@ def title(rows: Sequence[Row]) -> str:
 
 
 def bench_tables(rows: Sequence[Row]) -> List[Table]:
-    """A table for each use of the rows."""
+    """A table for each use of the rows; the last one names the machine."""
     found = []
     for use, kind in KINDS.items():
         mine = [row for row in rows if row['use'] == use]
@@ -95,8 +96,10 @@ def bench_tables(rows: Sequence[Row]) -> List[Table]:
         failed = [f'{row["form"]}, {where(row)}, batch {row["batch"]}: {row["failed"]}.' for row in mine
                   if row['failed']]
         text = [[cell(row) for _, cell in kind.columns] for row in mine if not row['failed']]
-        note = ' '.join([kind.note, _machine(mine[0]), *(['Not measured:', *failed] if failed else [])])
+        note = ' '.join([kind.note, *(['Not measured:', *failed] if failed else [])])
         found.append(Table(use, kind.title, [header for header, _ in kind.columns], text, mine, note, kind.labels))
+    if found:
+        found[-1] = replace(found[-1], note=f'{found[-1].note} {_machine(rows[-1])}')
     return found
 
 
@@ -134,6 +137,6 @@ def write_bench(rows: Sequence[Row], folder: Union[str, Path], name: str) -> Lis
 
 
 def _lead(chapters: Sequence[Chapter]) -> str:
-    machines = {row.get('cpu', '') + row.get('card', '') for chapter in chapters for table in chapter.tables
-                for row in table.data}
-    return f'{len(chapters)} measurement{"s" * (len(chapters) != 1)} on {" and ".join(sorted(map(str, machines)))}'
+    rows = [row for chapter in chapters for table in chapter.tables for row in table.data]
+    machines = sorted({' with '.join(str(row[key]) for key in ('cpu', 'card') if row.get(key)) for row in rows})
+    return f'{len(chapters)} measurement{"s" * (len(chapters) != 1)} on {" and on ".join(machines)}'
