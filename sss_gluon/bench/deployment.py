@@ -40,32 +40,27 @@ REMOVED = {         # what is removed: all but a shipped structure, or half of t
 }
 
 
-def thinned(settings: Settings, name: str, adjacent: int = 1) -> gluon.HybridBlock:
-    """A network in which the factors of the structures to be removed are zero; for ``adjacent`` see ``zero_half``."""
-    net, removed = settings.net(name), REMOVED[name]
+def thinned(settings: Settings, name: str, neuron_block: int = 1) -> gluon.HybridBlock:
+    """A network in which the factors of the structures to be removed are zero."""
+    net, removed = settings.net(name, neuron_block=neuron_block), REMOVED[name]
     if removed == 'resnet26' and not settings.quick:
         set_structure(net, removed)
     else:
-        zero_half(net, 'block' if removed == 'resnet26' else removed, adjacent)
+        zero_half(net, 'block' if removed == 'resnet26' else removed)
     return net
 
 
-def zero_half(net: gluon.HybridBlock, kind: str, adjacent: int = 1) -> None:
-    """Set a random half of all factors of a kind to zero, always the same one; layers lose different numbers.
-
-    ``adjacent`` entries of a factor live or die together, so that the widths that are left are multiples of it where
-    the whole width is one.
-    """
+def zero_half(net: gluon.HybridBlock, kind: str) -> None:
+    """Set a random half of all factors of a kind to zero, always the same one; layers lose different numbers."""
     factors = [factor for factor in scaling_factors(net) if factor.kind == kind]
     sizes = [factor.parameter.shape[0] for factor in factors]
-    parts = [-(-size // adjacent) for size in sizes]
-    alive = np.random.RandomState(0).permutation(sum(parts)) % 2
-    for factor, size, values in zip(factors, sizes, np.split(alive, np.cumsum(parts)[:-1])):
-        factor.parameter.set_data(mx.nd.array(np.repeat(values, adjacent)[:size]))
+    alive = np.random.RandomState(0).permutation(sum(sizes)) % 2
+    for factor, values in zip(factors, np.split(alive, np.cumsum(sizes)[:-1])):
+        factor.parameter.set_data(mx.nd.array(values))
 
 
-def pruned(settings: Settings, name: str, adjacent: int = 1) -> Compact:
-    return compact(thinned(settings, name, adjacent), (1,) + settings.image_shape(name))
+def pruned(settings: Settings, name: str, neuron_block: int = 1) -> Compact:
+    return compact(thinned(settings, name, neuron_block), (1,) + settings.image_shape(name))
 
 
 def compact_seconds(settings: Settings, name: str) -> Dict[str, Measurement]:
@@ -80,12 +75,12 @@ def compact_seconds(settings: Settings, name: str) -> Dict[str, Measurement]:
     return {'seconds': median(seconds, note)}
 
 
-def gain(settings: Settings, name: str, batch: int, runtime: str, adjacent: int = 1) -> Dict[str, Measurement]:
+def gain(settings: Settings, name: str, batch: int, runtime: str, neuron_block: int = 1) -> Dict[str, Measurement]:
     """Latency of the dense network over that of the compact one, divided by the same ratio of MACs.
 
     Both are as ``export`` writes them: factors and BatchNorm folded into the convolutions.
     """
-    result = pruned(settings, name, adjacent)
+    result = pruned(settings, name, neuron_block)
     dense = fold(trace(settings.net(name, factors=()), (1,) + settings.image_shape(name)))
     programs = {'dense': for_inference(dense), 'compact': for_inference(result.program)}
     calls = RUNTIMES[runtime](settings, name, batch, programs)

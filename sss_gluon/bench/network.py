@@ -63,6 +63,8 @@ class Subject:
         As for ``deploy.sizes.sizes``.
     factors : tuple of str, optional
         Kinds of structures that have factors, as for ``get_model``.
+    neuron_block : int, optional
+        Adjacent channels that share a factor, as for ``get_model``.
     quick : bool
         Narrow networks of a few layers where we have them, on small images; half of their structures is cut.
     """
@@ -72,6 +74,7 @@ class Subject:
     channels: Optional[int] = None
     classes: Optional[int] = None
     factors: Optional[Tuple[str, ...]] = None
+    neuron_block: Optional[int] = None
     quick: bool = False
 
     def open(self, devices: Optional[List[mx.Context]] = None) -> Networks:
@@ -94,6 +97,11 @@ class Subject:
                 net.collect_params().reset_ctx(devices)
         return found
 
+    def _chosen(self) -> Dict[str, Any]:
+        """The settings of factors that were given."""
+        found = dict(factors=self.factors, neuron_block=self.neuron_block)
+        return {name: value for name, value in found.items() if value is not None}
+
     def _of_name(self) -> Networks:
         structure = None if self.structure is None else load_structure(self.structure)
         row, tiny = ARCHITECTURES.get(self.model), QUICK.get(self.model) if self.quick else None
@@ -101,10 +109,11 @@ class Subject:
             structure = None
         size = self.size or (max(QUICK_SIDE, row.minimum_size) if self.quick and row else None)
         shape, arguments = described(self.model, size, self.channels, self.classes, structure)
-        arguments.update(tiny or {}, **({} if self.factors is None else dict(factors=self.factors)))
+        arguments.update(tiny or {}, **self._chosen())
+        plain = {key: value for key, value in arguments.items() if key != 'neuron_block'}
         whole = _initialised(self.model, arguments)
         own = ':' in self.model and not zoo.is_zoo(self.model)      # such a function need not take factors
-        dense = _without_factors(whole, shape) if own else _initialised(self.model, dict(arguments, factors=()))
+        dense = _without_factors(whole, shape) if own else _initialised(self.model, dict(plain, factors=()))
         if structure is None:
             return Networks(whole, dense, shape, _zero_half_of_all(whole))
         try:
@@ -114,9 +123,8 @@ class Subject:
         return Networks(whole, dense, shape, f'to {self.structure}')
 
     def _of_run(self) -> Networks:
-        if self.factors is not None:
-            raise SSSError(f'{self.model} is a run, which has its factors; leave out factors '
-                           f'{",".join(self.factors)}')
+        for name in self._chosen():
+            raise SSSError(f'{self.model} is a run, which has its factors; leave out {name}')
         trained = load_run(self.model, log=lambda line: None)
         dense = _without_factors(trained.net, trained.input_shape)
         zeros = any((factor.values() == 0).any() for factor in scaling_factors(trained.net))
@@ -127,7 +135,8 @@ class Subject:
         shape = input_shape(self.model, self.size, self.channels)
         whole, dense = load(self.model), load(self.model)
         if not scaling_factors(whole):
-            add_factors(whole, KINDS if self.factors is None else self.factors, shape, log=None)
+            chosen = self._chosen()
+            add_factors(whole, chosen.pop('factors', KINDS), shape, log=None, **chosen)
         return Networks(whole, dense, shape, _zero_half_of_all(whole))
 
 

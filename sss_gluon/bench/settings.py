@@ -54,9 +54,9 @@ class Settings:
         """Arguments of a network beyond its name."""
         return QUICK[name] if self.quick else {}
 
-    def net(self, name: str, factors: Optional[Sequence[str]] = None) -> gluon.HybridBlock:
-        """A network with the same initial values in every call; ``factors`` as in ``get_model``."""
-        net = get_model(name, factors=factors, **self.options(name))
+    def net(self, name: str, factors: Optional[Sequence[str]] = None, **options) -> gluon.HybridBlock:
+        """A network with the same initial values in every call; ``factors`` and options as in ``get_model``."""
+        net = get_model(name, factors=factors, **self.options(name), **options)
         mx.random.seed(0)
         net.initialize()
         return net

@@ -39,7 +39,8 @@ Prepare = Callable[[int], Call]     # from a batch size to a call
 
 def main(request: str) -> None:
     fields = json.loads(request)
-    cell, subject = Cell(**dict(fields['cell'], devices=tuple(fields['cell']['devices']))), subject_of(fields['subject'])
+    cell = Cell(**dict(fields['cell'], devices=tuple(fields['cell']['devices'])))
+    subject = subject_of(fields['subject'])
     taken = _Memory(cell.devices[0])
     prepare: Optional[Prepare] = None
     ready: Tuple[int, Optional[Call]] = (0, None)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from ..errors import SSSError
 
-OF_MODEL = ('structure', 'factors', 'size', 'channels', 'classes', 'devices', 'batch', 'precision', 'align', 'out')
+OF_MODEL = ('structure', 'factors', 'neuron_block', 'size', 'channels', 'classes', 'devices', 'batch',
+            'precision', 'align', 'out')
 OF_TABLE = ('only', 'all', 'list', 'distributed', 'soak', 'baseline', 'torch_python')
 
 
@@ -21,6 +22,7 @@ def bench_arguments(parser):
                                          'what is zero in a run, else a random half of the structures)')
     one.add_argument('--factors', metavar='K,K', help="kinds of structures that have factors: neuron, group, block "
                                                       "(default: the model's own)")
+    one.add_argument('--neuron-block', type=int, metavar='N', help='adjacent channels that share a factor (default 1)')
     one.add_argument('--devices', metavar='D,D', help='cpu, gpu0 or gpu0,gpu1 (default cpu); training uses all of '
                                                       'them, inference the first')
     one.add_argument('--batch', metavar='N,N', help='batch sizes (default 1,8,64)')
@@ -96,7 +98,8 @@ def _model(options):
     from ..csv_files import write_csv
     from ..report.bench import bench_tables, title, write_bench
     subject = Subject(options.model, options.structure, options.size, options.channels, options.classes,
-                      None if options.factors is None else _words(options.factors), options.quick)
+                      None if options.factors is None else _words(options.factors), options.neuron_block,
+                      options.quick)
     rounds = (QUICK_ROUNDS if options.quick else ROUNDS) if options.rounds is None else options.rounds
     plan = Plan(subject, _words(options.devices or 'cpu'), _words(options.precision or 'float32'),
                 BATCHES if options.batch is None else _numbers(options.batch), rounds,
@@ -132,5 +135,6 @@ def _name(options):
     """'resnet50-resnet26' for the files of a measurement."""
     parts = [Path(text).name for text in (options.model.replace('-symbol.json', '').rstrip('/'),
                                           (options.structure or '').replace('.json', ''),
-                                          (options.factors or '').replace(',', '-')) if text]
+                                          (options.factors or '').replace(',', '-'),
+                                          f'block{options.neuron_block}' if options.neuron_block else '') if text]
     return re.sub(r'[^\w.-]+', '-', '-'.join(parts))

@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 
-from sss_gluon import scaling_factors, timing
+from sss_gluon import compact, get_model, scaling_factors, timing
 from sss_gluon.bench import deployment
 from sss_gluon.bench.deployment import RUNTIMES, compact_seconds, gain, pruned, zero_half
 from sss_gluon.bench.settings import Settings
@@ -23,13 +23,15 @@ def test_half_of_the_structures_of_a_kind_go_and_always_the_same(name, kind):
     assert set(mine) == {0, 1} and int(mine.sum()) == len(mine) // 2 > 0
 
 
-def test_adjacent_channels_go_together():
-    """Whole parts of 3 channels live or die; the last part of 8 channels has two."""
-    net = QUICK.net('cifar_vgg16')
-    zero_half(net, 'neuron', 3)
-    parts = [part for factor in scaling_factors(net) for part in np.split(factor.values(), [3, 6])]
-    assert {len(set(part)) for part in parts} == {1} and {len(part) for part in parts} == {3, 2}
-    assert sum(part[0] for part in parts) == len(parts) // 2
+def test_blocks_of_channels_go_together():
+    """Widths stay multiples of the block."""
+    wide = dict(stages=((16, 16), (16, 16), (16, 16, 16), (16, 16, 16), (16, 16, 16)))
+    net = get_model('cifar_vgg16', neuron_block=4, **wide)
+    net.initialize()
+    zero_half(net, 'neuron')
+    assert {factor.parameter.shape for factor in scaling_factors(net)} == {(4,)}
+    widths = {layer['after'][0] for layer in compact(net, (1, 3, 32, 32)).structure.layers.values()} - {10}
+    assert widths < {4, 8, 12, 16} and len(widths) > 1
 
 
 @pytest.mark.parametrize('runtime', RUNTIMES)
