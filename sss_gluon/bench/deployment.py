@@ -29,6 +29,7 @@ from .settings import Settings, Skipped
 Call = Callable[[], object]
 
 CALLS = 5           # consecutive calls: a deployed network has the caches to itself
+LARGE = 64          # a batch from which on no caches hold what a call leaves
 LASTING = 2.0       # seconds that the rounds of a gain take at least
 REMOVED = {         # what is removed: all but a shipped structure, or half of the structures of a kind
     'resnet50': 'resnet26',
@@ -84,7 +85,9 @@ def gain(settings: Settings, name: str, batch: int, runtime: str, neuron_block: 
     dense = fold(trace(settings.net(name, factors=()), (1,) + settings.image_shape(name)))
     programs = {'dense': for_inference(dense), 'compact': for_inference(result.program)}
     calls = RUNTIMES[runtime](settings, name, batch, programs)
-    seconds = interleaved({key: timed(call, CALLS) for key, call in calls.items()}, settings.rounds, lasting=LASTING)
+    consecutive = CALLS if batch < LARGE else 1
+    seconds = interleaved({key: timed(call, consecutive) for key, call in calls.items()}, settings.rounds,
+                          lasting=LASTING)
     macs = result.before.macs / result.after.macs
     return {'gain': ratio(seconds, 'dense', 'compact', 1 / macs, f'{macs:.2f} x fewer MACs')}
 

@@ -105,7 +105,7 @@ def test_float16_weights_give_about_the_same_outputs(tmp_path):
     images = np.random.RandomState(0).standard_normal((2, 3, 32, 32)).astype('float32')
     half = turn.float16(f'{tmp_path}/dense.onnx')
     expected, found = (open_onnx(given)(images)[0] for given in (tmp_path / 'dense.onnx', half))
-    assert len(half) < 0.6 * (tmp_path / 'dense.onnx').stat().st_size and found.dtype == np.float32
+    assert len(half) < 0.65 * (tmp_path / 'dense.onnx').stat().st_size and found.dtype == np.float32
     assert 0 < np.abs(expected - found).max() < 0.01 * np.abs(expected).max()
 
 
