@@ -107,7 +107,7 @@ def test_the_benchmark_of_a_cluster_runs_with_two_workers_and_writes_its_page(tm
     done = run_script('benchmark_cluster', tmp_path, '--quick', '--out', str(out))
     assert done.returncode == 0, f'{done.stdout[-2000:]}\n{done.stderr[-2000:]}'
     assert {path.stem for path in out.glob('*.csv')} == {
-        'resnet50-resnet26', 'resnext50_32x4d-group', 'resnet50-scaling', 'resnext50_32x4d-scaling'}
+        'resnet50-resnet26', 'resnext50_32x4d-group', 'resnet50-2x1', 'resnext50_32x4d-2x1'}
     page = (out / 'bench.html').read_text('utf-8')
     assert page.count('<svg role="img"') == 4 and 'Scaling' in page and 'Not measured' not in page
     assert done.stdout.splitlines()[-1] == f'the page: {out}/bench.html'

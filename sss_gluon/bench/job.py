@@ -34,8 +34,12 @@ def measure_job(plan: Plan, log: Callable[[str], None]) -> Tuple[List[Row], bool
     """The rows of a plan, or of a job how it scales; and whether this process is the one that writes."""
     workers = init_workers('device')
     if workers.size > 1:
-        rows = scaling(plan, workers, log if workers.chief else lambda line: None)
-        workers.barrier()
+        try:
+            rows = scaling(plan, workers, log if workers.chief else lambda line: None)
+            workers.barrier()
+        except BaseException:
+            workers.abort()
+            raise
         return rows, workers.chief
     rows = bench_model(plan, log)
     if len(plan.devices) > 1 and any(row['runtime'] == MXNET for row in rows):

@@ -114,8 +114,9 @@ def _model(options):
     if options.csv:
         write_csv(options.csv, rows)
     if options.out:
-        scaling = '-scaling' if rows[0]['use'] == 'scaling' else ''
-        for path in write_bench(rows, options.out, f'{name}{scaling}'):
+        if rows[0]['use'] == 'scaling':     # jobs of several sizes may share the folder
+            name += f'-{rows[0]["workers"]}x{len(rows[0]["devices"].split())}'
+        for path in write_bench(rows, options.out, name):
             print(f'written: {path}')
 
 

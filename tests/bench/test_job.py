@@ -59,7 +59,7 @@ def test_two_workers_of_a_job_and_the_first_one_writes(tmp_path, monkeypatch, ca
     out = tmp_path / 'out'
     assert main(['launch', '--workers', '2', '--logs', str(tmp_path / 'logs'), 'bench', '--model', 'cifar_resnet20',
                  '--quick', '--batch', '4', '--rounds', '1', '--out', str(out)]) == 0, capfd.readouterr()
-    with open(out / 'cifar_resnet20-scaling.csv', newline='', encoding='utf-8') as file:
+    with open(out / 'cifar_resnet20-2x1.csv', newline='', encoding='utf-8') as file:
         weak, strong = csv.DictReader(file)
     assert (weak['form'], strong['form'], weak['workers']) == (WEAK, STRONG, '2')
     # the gradients of the narrow network, in float32
