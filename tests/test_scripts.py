@@ -16,7 +16,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PLANS = {path.stem: path for path in (ROOT / 'configs/plans').glob('*.yaml')}
 SCRIPTS = {name: ROOT / f'scripts/{name}.sh' for name in PLANS}
 EVERY_METHOD = 'comparison_cifar'      # a plan in which each of them has a run
-OTHERS = [ROOT / 'scripts/reproduce.sh', ROOT / 'scripts/benchmark_cluster.sh', *sorted((ROOT / 'scripts/cluster').glob('*.sh'))]
+OTHERS = [ROOT / 'scripts/reproduce.sh', ROOT / 'scripts/benchmark_cluster.sh',
+          *sorted((ROOT / 'scripts/cluster').glob('*.sh'))]
 
 # Stands in for setup.sh, which installs: the package is the one under test, the output goes to a folder of the test
 SET_UP = '''

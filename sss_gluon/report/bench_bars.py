@@ -10,9 +10,12 @@ from .style import INK, LOOKS, QUIET, add_axes, literal
 
 Row = Mapping[str, str]
 Bar = Tuple[float, float, float]        # height, and quartiles
+Series = Dict[Tuple[str, str], Dict[str, Bar]]          # {(form, what has a colour): {place: bar}}
+Panel = Tuple[str, str, Series, Dict[str, float]]       # title, name of the x axis, bars, {name of a line: height}
 
 COLOURS = [colour for colour, _ in LOOKS.values()]
-BASELINES = ('without factors', 'dense')        # drawn pale, beside what is compared with them
+PALE = ('without factors', 'dense', 'predicted')        # forms beside which others are compared
+HATCHED = 'with factors'
 PANEL, HEIGHT, LEGEND = 4.2, 3.2, 0.2           # inches: width of a panel, its height, a line of its legend
 
 
@@ -22,67 +25,62 @@ def bars(rows: Sequence[Row], title: str, where: Callable[[Row], str]) -> Figure
     panels = [_images_per_second(rows, 'training', where), _images_per_second(rows, 'inference', where),
               _speedup(rows, where), _efficiency(rows)]
     panels = [panel for panel in panels if panel[2]]
+    hues = list(dict.fromkeys(hue for _, _, series, _ in panels for _, hue in series))
+    colours = {hue: COLOURS[i % len(COLOURS)] for i, hue in enumerate(hues)}        # the same in all panels
     lines = max((len(series) for _, _, series, _ in panels), default=0)
     figure = Figure(figsize=(PANEL * max(1, len(panels)), HEIGHT + LEGEND * lines), dpi=130, layout='constrained')
     figure.suptitle(literal(title), x=0.01, ha='left', color=INK, fontweight='bold', fontsize=11)
     for i, (name, label, series, level) in enumerate(panels, 1):
-        _draw(add_axes(figure, 1, len(panels), i, title=name, x=label), series, level)
+        _draw(add_axes(figure, 1, len(panels), i, title=name, x=label), series, level, colours)
     return figure
 
 
-Panel = Tuple[str, str, Dict[str, Dict[str, Bar]], Dict[str, float]]   # title, x, {series: {place: bar}}, {name: level}
-
-
 def _images_per_second(rows: Sequence[Row], use: str, where) -> Panel:
-    series: Dict[str, Dict[str, Bar]] = {}
+    series: Series = {}
     for row in rows:
         if row['use'] == use:
             batch = float(row['batch'])
-            found = series.setdefault(f'{row["form"]}: {where(row)}', {})
+            found = series.setdefault((row['form'], where(row)), {})
             found[row['batch']] = (float(row['images_per_second']), 1000 * batch / float(row['ms_high']),
                                    1000 * batch / float(row['ms_low']))
     return f'{use}, images/s', 'batch', series, {}
 
 
 def _speedup(rows: Sequence[Row], where) -> Panel:
-    series: Dict[str, Dict[str, Bar]] = {}
+    series: Series = {}
     level = {}
     for row in rows:
         if row['use'] == 'inference' and row['speedup']:
             bar = tuple(float(row[name]) for name in ('speedup', 'speedup_low', 'speedup_high'))
-            series.setdefault(where(row), {})[row['batch']] = (bar[0], bar[1], bar[2])
+            series.setdefault(('', where(row)), {})[row['batch']] = (bar[0], bar[1], bar[2])
             level = {f'MACs: {float(row["macs_ratio"]):.2f}': float(row['macs_ratio']), 'as fast as dense': 1.0}
     return 'inference, compact ÷ dense', 'batch', series, level
 
 
 def _efficiency(rows: Sequence[Row]) -> Panel:
-    series: Dict[str, Dict[str, Bar]] = {}
+    series: Series = {}
     for row in rows:
         if row['use'] == 'scaling':
             place = f'{row["batch"]}\n{row["workers"]} × {len(row["devices"].split())}'
             value, low, high = (float(row[name]) for name in ('efficiency', 'efficiency_low', 'efficiency_high'))
-            series.setdefault(row['form'], {})[place] = (value, low, high)
+            series.setdefault(('', row['form']), {})[place] = (value, low, high)
             if row['predicted']:
                 predicted = float(row['predicted'])
-                series.setdefault(f'{row["form"]}, predicted', {})[place] = (predicted, predicted, predicted)
+                series.setdefault(('predicted', row['form']), {})[place] = (predicted, predicted, predicted)
     return 'efficiency of scaling', 'batch, workers × devices', series, {'ideal': 1.0}
 
 
-def _draw(axes, series: Mapping[str, Mapping[str, Bar]], level: Mapping[str, float]) -> None:
+def _draw(axes, series: Series, level: Mapping[str, float], colours: Mapping[str, str]) -> None:
     places: List[str] = list(dict.fromkeys(place for found in series.values() for place in found))
     width = 0.84 / len(series)
-    hue: Dict[str, str] = {}
-    for i, (name, found) in enumerate(series.items()):
-        form, _, rest = name.partition(': ')
-        pale = form in BASELINES or name.endswith(', predicted')
-        colour = hue.setdefault((rest if form in BASELINES or form in ('with factors', 'with factors, cut', 'compact')
-                                 else name.replace(', predicted', '')), COLOURS[len(hue) % len(COLOURS)])
+    for i, ((form, hue), found) in enumerate(series.items()):
         x = np.array([places.index(place) for place in found]) + (i - (len(series) - 1) / 2) * width
         height, low, high = np.array(list(found.values())).T
         around = np.clip([height - low, high - height], 0, None)
-        hatch = '//' if form == 'with factors' else None
-        axes.bar(x, height, 0.92 * width, color=colour, alpha=0.4 if pale else 0.7 if hatch else 1, hatch=hatch,
-                 edgecolor='white' if hatch else colour, linewidth=0, label=literal(name))
+        hatched = form == HATCHED
+        axes.bar(x, height, 0.92 * width, color=colours[hue], alpha=0.4 if form in PALE else 0.7 if hatched else 1,
+                 hatch='//' if hatched else None, edgecolor='white' if hatched else colours[hue], linewidth=0,
+                 label=literal(': '.join(filter(None, (form, hue)))))
         axes.errorbar(x, height, around, linestyle='none', ecolor=INK, elinewidth=0.9, capsize=1.5)
     for (name, value), style in zip(level.items(), ('--', ':')):
         axes.axhline(value, color=QUIET, linestyle=style, linewidth=1.2, label=name)

@@ -3,7 +3,7 @@ import pytest
 
 from sss_gluon import SSSError
 from sss_gluon.bench import matrix
-from sss_gluon.bench.matrix import COMPACT, CUT, DENSE, FORMS, INFERENCE, MXNET, ONNX, TRAINING, Cell, cells, provider_of
+from sss_gluon.bench.matrix import COMPACT, CUT, DENSE, FORMS, INFERENCE, MXNET, ONNX, TRAINING, Cell, cells
 
 CUDA, TENSORRT, CPU = 'CUDAExecutionProvider', 'TensorrtExecutionProvider', 'CPUExecutionProvider'
 
@@ -42,7 +42,7 @@ def test_a_card_that_mxnet_cannot_use_is_measured_in_onnx_runtime_alone(provider
     assert 'CUDA' in problem and {cell.use for cell in found} == {INFERENCE}
     assert {(cell.provider, cell.precision) for cell in found} == {
         (provider, precision) for provider in ('CUDA', 'TensorRT') for precision in ('float32', 'float16')}
-    assert provider_of(found[0]) == (CUDA, {'device_id': '1'})
+    assert matrix.provider_of(found[0]) == (CUDA, {'device_id': '1'})
     providers(CPU)
     with pytest.raises(SSSError, match='gpu1 needs a GPU build'):
         cells(['gpu1'], ['float32'])

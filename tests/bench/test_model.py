@@ -75,7 +75,8 @@ def test_without_a_baseline_there_is_no_speed_up(answers):
 
 
 @pytest.mark.parametrize('cell', [
-    Cell(TRAINING, CUT, MXNET, '', 'float32', ('cpu0', 'cpu1')), Cell(TRAINING, WITHOUT, MXNET, '', 'float32', ('cpu',)),
+    Cell(TRAINING, CUT, MXNET, '', 'float32', ('cpu0', 'cpu1')),
+    Cell(TRAINING, WITHOUT, MXNET, '', 'float32', ('cpu',)),
     Cell(INFERENCE, DENSE, MXNET, '', 'float32', ('cpu',)), Cell(INFERENCE, COMPACT, ONNX, 'CPU', 'float32', ('cpu',))])
 def test_a_cell_prepares_a_call_for_every_batch(cell, tmp_path):
     if cell.runtime == ONNX:
