@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Dict, List, Optional
 
 CPU_INFO = Path('/proc/cpuinfo')
+VISIBLE = 'CUDA_VISIBLE_DEVICES'        # which cards, and which numbers of nvidia-smi, are gpu0, gpu1, ... here
 # What nvidia-smi is asked for, by the name of the column that it fills
 CARD_QUERIES = {'card': 'name', 'driver': 'driver_version', 'card_memory': 'memory.total', 'card_clock': 'clocks.sm',
                 'card_clock_max': 'clocks.max.sm', 'card_memory_clock': 'clocks.mem', 'card_power_limit': 'power.limit'}
@@ -40,13 +41,15 @@ def cpu_clock() -> str:
 
 def cards() -> Dict[str, str]:
     """{name of CARD_QUERIES: its value for every NVIDIA card, with ' | ' between}; empty without nvidia-smi."""
-    rows = _nvidia_smi(','.join(CARD_QUERIES.values()))
+    visible = os.environ.get(VISIBLE)
+    rows = _nvidia_smi(','.join(CARD_QUERIES.values()), *([f'--id={visible}'] if visible else []))
     return {name: ' | '.join(row[i] for row in rows) for i, name in enumerate(CARD_QUERIES)} if rows else {}
 
 
 def card_memory(number: int) -> Optional[int]:
-    """Bytes of a card that are in use, by all processes; None where nvidia-smi does not say."""
-    rows = _nvidia_smi('memory.used', '--id', str(number))
+    """Bytes of the card gpuN that are in use, by all processes; None where nvidia-smi does not say."""
+    visible = os.environ.get(VISIBLE, '').split(',')
+    rows = _nvidia_smi('memory.used', f'--id={visible[number] if visible[0] and number < len(visible) else number}')
     used = rows[0][0].split()[0] if rows else ''
     return int(used) * 2 ** 20 if used.isdigit() else None
 
