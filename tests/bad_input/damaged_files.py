@@ -73,7 +73,7 @@ RUNS = [
     Row('bench of a run with classes', (), f'bench --model {MINE} --classes 3', f'{MINE}…classes'),
     Row('bench of a table with devices', (), 'bench --devices cpu', '--devices…--model'),
     Row('bench of a network with rows', (), 'bench --model cifar_resnet20 --only step', '--only…--model'),
-    Row('bench into a file', (), 'bench --model cifar_resnet20 --out notes', 'notes'),
+    Row('bench into a file', (), 'bench --model cifar_resnet20 --out small.yaml', 'small.yaml'),
     Row('launch a table', (), 'launch --workers 2 bench --quick', 'bench…--model'),
     Row('half a node', (), 'launch --node-rank 1 train small.yaml', '--node-rank…--num-nodes'),
     Row('one of no workers', (), NEW + 'kvstore=dist_sync', 'kvstore…dist_sync…launch'),
