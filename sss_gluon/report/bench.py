@@ -39,8 +39,15 @@ def _number(name: str, form: str) -> Callable[[Row], str]:
     return lambda row: form.format(float(row[name])) if row[name] else NOTHING
 
 
-def _range(low: str, high: str, form: str = '{:.3g}') -> Callable[[Row], str]:
+def _range(low: str, high: str, form: str) -> Callable[[Row], str]:
     return lambda row: f'{form.format(float(row[low]))}–{form.format(float(row[high]))}' if row[low] else NOTHING
+
+
+def _ms(*names: str) -> Callable[[Row], str]:
+    """'0.142', '55.8', '1,260'; two with a dash between."""
+    def short(value: float) -> str:
+        return f'{value:,.0f}' if value >= 100 else f'{value:.3g}'
+    return lambda row: '–'.join(short(float(row[name])) for name in names) if row[names[0]] else NOTHING
 
 
 def where(row: Row) -> str:
@@ -51,8 +58,8 @@ def where(row: Row) -> str:
 
 
 MEASURED = (
-    ('', _plain('form')), ('on', where), ('batch', _plain('batch')), ('p50 ms', _number('ms_p50', '{:.3g}')),
-    ('p95 ms', _number('ms_p95', '{:.3g}')), ('quartiles', _range('ms_low', 'ms_high')),
+    ('', _plain('form')), ('on', where), ('batch', _plain('batch')), ('p50 ms', _ms('ms_p50')),
+    ('p95 ms', _ms('ms_p95')), ('quartiles', _ms('ms_low', 'ms_high')),
     ('images/s', _number('images_per_second', '{:,.0f}')), ('MiB', _number('memory_mib', '{:,.0f}')),
     ('speed-up', _number('speedup', '{:.2f}')), ('quartiles', _range('speedup_low', 'speedup_high', '{:.2f}')),
     ('MACs ÷', _number('macs_ratio', '{:.2f}')), ('gain', _number('gain', '{:.2f}')))
@@ -70,7 +77,7 @@ KINDS: Dict[str, Kind] = {
         'over those of one device, divided by the number of devices; predicted from the bytes of the gradients and '
         'the bandwidth of a large sum, without overlap. Sums: the part of a step that workers spend on them.', 1, (
             ('', _plain('form')), ('batch', _plain('batch')), ('workers', _plain('workers')),
-            ('devices each', lambda row: str(len(row['devices'].split()))), ('ms', _number('ms_p50', '{:.3g}')),
+            ('devices each', lambda row: str(len(row['devices'].split()))), ('ms', _ms('ms_p50')),
             ('images/s', _number('images_per_second', '{:,.0f}')), ('speed-up', _number('speedup', '{:.2f}')),
             ('efficiency', _number('efficiency', '{:.0%}')),
             ('quartiles', _range('efficiency_low', 'efficiency_high', '{:.0%}')),

@@ -45,8 +45,8 @@ def test_where():
 
 def test_tables():
     training, inference = bench_tables(ROWS)
-    assert training.text[1] == ['with factors', 'MXNet on gpu0 and gpu1, float32', '8', '1.25e+03', '1.88e+03',
-                                '1.12e+03–1.38e+03', '6', '100', '0.99', '0.89–1.19', '2.00']
+    assert training.text[1] == ['with factors', 'MXNet on gpu0 and gpu1, float32', '8', '1,250', '1,875',
+                                '1,125–1,375', '6', '100', '0.99', '0.89–1.19', '2.00']
     assert inference.text[0][-4:] == ['–'] * 4 and inference.text[1][-1] == '1.25' and len(inference.text) == 2
     assert 'dense, MXNet, float32, batch 64: out of memory.' in inference.note
     assert 'MXNet 1.9.1' in inference.note and 'MXNet 1.9.1' not in training.note
