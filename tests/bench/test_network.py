@@ -54,15 +54,14 @@ def test_a_file_gets_factors_where_structures_can_go(tmp_path):
 
 
 @pytest.mark.slow
-def test_what_is_zero_in_a_run_is_cut(trained):
-    run = trained()
-    kept = alive(load_run(run).net)
+def test_what_is_zero_in_a_run_is_cut(finished):
+    kept = alive(load_run(finished).net)
     assert any((values == 0).any() for values in kept.values())
-    found = Subject(str(run)).open()
+    found = Subject(str(finished)).open()
     assert found.cut == 'what is zero in the run' and not scaling_factors(found.dense)
     assert all((values == kept[kind]).all() for kind, values in alive(found.whole).items())
     with pytest.raises(SSSError, match='leave out neuron_block'):
-        Subject(str(run), neuron_block=2).open()
+        Subject(str(finished), neuron_block=2).open()
 
 
 def test_errors(tmp_path):
