@@ -55,7 +55,7 @@ setup(
     license='Apache-2.0',
     python_requires='>=3.8,<3.13',
     packages=find_packages(include=['sss_gluon', 'sss_gluon.*']),
-    package_data={'': ['py.typed', '*.json', '*.csv', '*.yaml', '*.j2', '*/*.csv', '*/*.yaml', 'files/*']},
+    package_data={'': ['py.typed', '*.json', '*.csv', '*.yaml', '*.j2', '*.js', '*/*.csv', '*/*.yaml', 'files/*']},
     install_requires=mxnet() + [
         'gluoncv==0.10.5',
         'numpy>=1.20,<2',

@@ -37,6 +37,15 @@ def evaluate(path: str, against: Optional[str] = None, device: Optional[str] = N
         print(wrapped(f'not pruned yet: sss-gluon prune {path} removes {", ".join(removable(run))}'))
 
 
+def finish(path: Path) -> None:
+    """Prune and evaluate a trained run."""
+    from ..report.runs import expects_pruning
+    run = RunFolder.open(path)
+    if expects_pruning(run.config()) and not Path(f'{run.compact}-symbol.json').exists():
+        prune(str(path))
+    evaluate(str(path))
+
+
 def tell_next(path: str) -> None:
     """Print the step that follows, if there is one."""
     command = next_step(RunFolder.open(path))

@@ -236,15 +236,20 @@ def _launch(options):
 def _report_arguments(parser):
     parser.add_argument('runs', nargs='*', metavar='run',
                         help='run folders, folders that contain run folders, or the runs.csv of a report')
-    parser.add_argument('--out', metavar='DIR', help='folder to write to (default: report in the folder of the runs)')
+    parser.add_argument('--out', metavar='DIR',
+                        help='folder to write to (default: report in the folder of the runs, or runs/report)')
     parser.add_argument('--title', metavar='TEXT', help='title of the page')
     parser.add_argument('--published', metavar='TABLE', help='another table of published numbers (CSV)')
     parser.add_argument('--counts', action='store_true', help='count the published networks; needs no run')
+    parser.add_argument('--evaluate', action='store_true', help='first prune and evaluate the runs that are trained, '
+                                                                'but not yet evaluated')
 
 
 def _report(options):
     from ..report.build import report
+    from .steps import finish
     result = report(options.runs, options.out, options.title, options.published, options.counts,
+                    finish if options.evaluate else None,
                     log=lambda note: print(f'sss-gluon report: {note}', file=sys.stderr, flush=True))
     print(result.text)
     for path in result.files:

@@ -136,11 +136,21 @@ def write_bench(rows: Sequence[Row], folder: Union[str, Path], name: str) -> Lis
         if path.stem == name or not drawn.exists():
             figure = bars(read, title(read), where)
             files += [save(figure, drawn.with_suffix(suffix)) for suffix in SUFFIXES]
-        chapters.append(Chapter(title(read), [], bench_tables(read), [(drawn, f'bars of {title(read)}')]))
+        chapters.append(Chapter(title(read), _sentence(read), [], bench_tables(read), [(drawn, f'bars of {title(read)}')]))
     heading = 'Speed of training and inference'
     write_text(folder / 'bench.md', markdown(heading, chapters, []))
     write_text(folder / 'bench.html', html(heading, _lead(chapters), chapters, []))
     return [*files, folder / 'bench.md', folder / 'bench.html']
+
+
+def _sentence(rows: Sequence[Row]) -> str:
+    """How much faster the compact network is; '' where that was not measured."""
+    found = sorted(float(row['speedup']) for row in rows if row['use'] == 'inference' and row['speedup'])
+    if not found:
+        return ''
+    fewer = next(row['macs_ratio'] for row in rows if row['use'] == 'inference' and row['speedup'])
+    return (f'The compact network predicts {found[0]:.2f} to {found[-1]:.2f} times as fast as the dense one, with '
+            f'{float(fewer):.2f} times fewer MACs.')
 
 
 def _lead(chapters: Sequence[Chapter]) -> str:

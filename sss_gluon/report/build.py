@@ -9,13 +9,13 @@ from ..csv_files import write_csv
 from ..errors import SSSError
 from ..files import write_text
 from .page import Chapter, html, markdown
-from .plots import AXES, error_figure, kept_figures
+from .plots import AXES, curves_figure, error_figure, kept_figures
 from .published import count_published, load_published
 from .runs import Log, RunResult, find_runs, read_runs
 from .runs_table import read_runs_table, runs_rows
 from .style import save
 from .summary import Section, Summary, sections, summarize
-from .tables import Table, counts_table, kept_table, paper_table, ranges, results_table
+from .tables import Table, counts_table, kept_table, paper_table, ranges, results_table, sentence
 
 
 class Report(NamedTuple):
@@ -27,6 +27,7 @@ class Report(NamedTuple):
 
 def report(runs: Sequence[Union[str, Path]] = (), out: Union[str, Path, None] = None, title: Optional[str] = None,
            published: Union[str, Path, None] = None, counts: bool = False,
+           evaluate: Optional[Callable[[Path], None]] = None,
            log: Callable[[str], None] = print) -> Report:
     """Compare runs with each other and with the paper.
 
@@ -35,14 +36,16 @@ def report(runs: Sequence[Union[str, Path]] = (), out: Union[str, Path, None] = 
     runs : sequence of paths
         Run folders, folders that contain run folders at any depth, or a ``runs.csv`` of an earlier report.
     out : path, optional
-        Folder to write to; by default ``report`` in the folder of runs if only one is given, otherwise in the current
-        folder. Without runs, files are written only if it is given.
+        Folder to write to; by default ``report`` in the folder of runs if only one is given, otherwise ``runs/report``.
+        Without runs, files are written only if it is given.
     title : str, optional
         Title of the page.
     published : path, optional
         Another table of published numbers, with the columns of ``published.csv``.
     counts : bool
         Count the published networks too.
+    evaluate : callable, optional
+        Prunes and evaluates a run folder: called for runs that are trained, but lack it. By default they are left out.
     log : callable
         Gets one note for each part of the input that cannot be used; the rest is reported.
 
@@ -62,16 +65,15 @@ def report(runs: Sequence[Union[str, Path]] = (), out: Union[str, Path, None] = 
             log(line)
 
     rows = load_published(published, note)
-    summaries = summarize(_read(runs, note), rows, note)
+    summaries = summarize(_read(runs, note, evaluate), rows, note)
     parts = sections(summaries, rows)
-    chapters = [Chapter(part.title, [], _tables(part), []) for part in parts]
+    chapters = [Chapter(part.title, sentence(part), [], _tables(part), []) for part in parts]
     if counts and rows:
         table = counts_table(count_published(rows, note))
-        chapters.append(Chapter(table.title, [], [table], []))
+        chapters.append(Chapter(table.title, '', [], [table], []))
     if not chapters:
         raise SSSError('nothing to report: ' + ('no run could be read' if runs else 'no published row could be read'))
-    others = len(parts) - 1
-    title = title or (parts[0].title if parts else 'Published counts') + (f' and {others} more' if others > 0 else '')
+    title = title or _title(chapters)
     files: List[Path] = []
     if parts or out:
         folder = _folder(runs, out)
@@ -82,9 +84,15 @@ def report(runs: Sequence[Union[str, Path]] = (), out: Union[str, Path, None] = 
     return Report('\n\n'.join(table.plain() for chapter in chapters for table in chapter.tables), notes, files)
 
 
-def _read(runs: Sequence[Union[str, Path]], log: Log) -> List[RunResult]:
+def _title(chapters: Sequence[Chapter]) -> str:
+    """'cifar_vgg16 on digits and cifar_resnet20 on digits', or how many there are."""
+    names = [chapter.title for chapter in chapters]
+    return ' and '.join(names) if len(names) < 3 else f'{names[0]} and {len(names) - 1} more'
+
+
+def _read(runs: Sequence[Union[str, Path]], log: Log, evaluate: Optional[Callable[[Path], None]]) -> List[RunResult]:
     tables = [Path(run) for run in runs if Path(run).suffix == '.csv' and not os.path.isdir(run)]
-    results = read_runs(find_runs([run for run in runs if Path(run) not in tables], log), log)
+    results = read_runs(find_runs([run for run in runs if Path(run) not in tables], log), log, evaluate)
     results += [result for table in tables for result in read_runs_table(table, log)]
     known: Dict[Path, RunResult] = {}
     for result in results:
@@ -94,7 +102,7 @@ def _read(runs: Sequence[Union[str, Path]], log: Log) -> List[RunResult]:
 
 def _folder(runs: Sequence[Union[str, Path]], out: Union[str, Path, None]) -> Path:
     if out is None:
-        out = Path(runs[0]) / 'report' if len(runs) == 1 and os.path.isdir(runs[0]) else 'report'
+        out = Path(runs[0]) / 'report' if len(runs) == 1 and os.path.isdir(runs[0]) else Path('runs') / 'report'
     return Path(out)
 
 
@@ -104,16 +112,18 @@ def _tables(part: Section) -> List[Table]:
 
 
 def _write_figures(folder: Path, parts: Sequence[Section], chapters: Sequence[Chapter]) -> List[Path]:
-    """Draw the figures of each section as PNG and SVG; its chapter gets the SVG."""
+    """Draw the figures of each section as PNG, PDF and SVG; its chapter gets the SVG."""
     files = []
     for part, chapter in zip(parts, chapters):
         drawn = [(error_figure(part, against), f'error-{against}-{part.slug}', chapter.small,
                   f'{part.title}: top-1 error against {name}') for against, name in AXES.items()]
+        drawn += [(curves_figure(part), f'curves-{part.slug}', chapter.wide, f'{part.title}: error over epochs')]
         drawn += [(figure, f'kept-{kind}s-{part.slug}', chapter.wide, f'{part.title}: {kind}s kept per layer')
                   for kind, figure in kept_figures(part).items()]
         for figure, name, figures, description in drawn:
-            files += [save(figure, folder / f'{name}.png'), save(figure, folder / f'{name}.svg')]
-            figures.append((files[-1], description))
+            if figure is not None:
+                files += [save(figure, folder / f'{name}.{suffix}') for suffix in ('png', 'pdf', 'svg')]
+                figures.append((files[-1], description))
     return files
 
 

@@ -11,6 +11,8 @@ from ..errors import SSSError
 from ..train import RunFolder
 from .style import ACCENT, INK, PALE, QUIET, add_axes, save
 
+MAPS = 5        # small maps in a row
+
 
 def draw(run: RunFolder, folder: Optional[Union[str, Path]] = None) -> List[Path]:
     """Draw the figures of a run as PNG into a folder, by default its own, except those whose data is missing."""
@@ -70,28 +72,43 @@ def _by_factor(rows: List[Dict[str, str]]) -> Dict[str, np.ndarray]:
 
 
 def _heat_map(rows: List[Dict[str, str]], name: str) -> Figure:
-    """Every scaling factor (rows, input side on top) over epochs; exact zeros are white."""
+    """Every scaling factor over epochs, with exact zeros white: a small map for each layer, one for all blocks."""
     factors = _by_factor(rows)
-    values = np.concatenate(list(factors.values()), axis=1).T
-    figure = Figure(figsize=(9, min(14, max(3.5, 0.28 * len(values) + 1.4))), dpi=110, layout='constrained')
-    axes = add_axes(figure, 1, 1, 1, title=f'{name}: scaling factors over training', x='epoch')
+    blocks = {factor: values for factor, values in factors.items() if values.shape[1] == 1}
+    maps = {factor: values for factor, values in factors.items() if factor not in blocks}
+    if blocks:
+        maps['blocks'] = np.concatenate(list(blocks.values()), axis=1)
+    every = np.abs(np.concatenate(list(maps.values()), axis=1))
+    top = float(np.percentile(every[every != 0], 97)) if every.any() else 1.0   # the few largest would take the scale
+    columns = min(MAPS, len(maps))
+    lines = -(-len(maps) // columns)
+    tall = min(14.0, max(3.5, 0.25 * len(blocks) + 1.4)) if len(maps) == 1 else 1.5 * lines + 0.8
+    figure = Figure(figsize=(9 if columns == 1 else 2.2 * columns + 0.8, tall), dpi=110, layout='constrained')
+    figure.suptitle(f'{name}: scaling factors over training', x=0.01, ha='left', color=INK, fontweight='bold')
     first, last = int(rows[0]['epoch']), int(rows[-1]['epoch'])
-    shown = np.ma.masked_equal(values, 0)
-    nonzero = np.abs(values[values != 0])
-    top = float(np.percentile(nonzero, 97)) if nonzero.size else 1.0     # the few largest would take the whole scale
-    image = axes.imshow(shown, aspect='auto', interpolation='nearest', cmap='viridis', vmin=0, vmax=top,
-                        extent=(first - 0.5, last + 0.5, len(values) - 0.5, -0.5))
-    axes.set_facecolor('white')
-    starts = np.cumsum([0] + [v.shape[1] for v in factors.values()])
-    centres = (starts[:-1] + starts[1:] - 1) / 2
-    ticks: List[Tuple[float, str]] = []     # as many names as fit
-    for centre, factor in zip(centres, factors):
-        if not ticks or centre - ticks[-1][0] >= len(values) / 60:
-            ticks.append((centre, factor))
-    axes.set_yticks([centre for centre, _ in ticks])
-    axes.set_yticklabels([factor for _, factor in ticks], fontsize=8)
-    figure.colorbar(image, ax=axes, label='λ (white: exactly 0)', shrink=0.8, extend='max')
+    shown = []
+    for i, (factor, values) in enumerate(maps.items(), 1):
+        alive, size = int((values[-1] != 0).sum()), values.shape[1]
+        axes = add_axes(figure, lines, columns, i, title=f'{factor or "factor"}, {alive}/{size}', font=8,
+                        x='epoch' if i > len(maps) - columns else '')
+        order = range(size) if factor == 'blocks' else _by_end(values)
+        image = axes.imshow(np.ma.masked_equal(values.T[list(order)], 0), aspect='auto', interpolation='nearest',
+                            cmap='viridis', vmin=0, vmax=top, extent=(first - 0.5, last + 0.5, size - 0.5, -0.5))
+        axes.set_facecolor('white')
+        axes.set_yticks([])
+        if factor == 'blocks':
+            step = -(-size // int(4 * tall if len(maps) == 1 else 8))       # as many names as fit
+            axes.set_yticks(range(0, size, step))
+            axes.set_yticklabels(list(blocks)[::step], fontsize=8 if len(maps) == 1 else 5)
+        shown.append(axes)
+    figure.colorbar(image, ax=shown, label='λ (white: exactly 0)', shrink=min(0.8, 3 / tall + 0.2), extend='max')
     return figure
+
+
+def _by_end(values: np.ndarray) -> np.ndarray:
+    """The order of structures in a map: those that live longest on top, of equal ones the largest."""
+    lived = (values != 0).sum(axis=0)
+    return np.lexsort((-np.abs(values[-1]), -lived))
 
 
 def _alive(rows: List[Dict[str, str]], name: str) -> Figure:

@@ -4,7 +4,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Union
 
@@ -14,6 +14,10 @@ from ..structures import Structure
 from ..train import Config, RunFolder
 
 Log = Callable[[str], None]
+
+
+class NotEvaluated(SSSError):
+    """A run is trained, but not pruned or not evaluated."""
 
 
 class Network(NamedTuple):
@@ -53,6 +57,8 @@ class RunResult:
         Time of training and evaluation over all epochs.
     machine : str
         Where latencies were measured; '' if unknown.
+    curve : list of float, %
+        Top-1 error after each epoch, on validation images or, without any, on test images.
     """
     path: Path
     config: Config
@@ -62,6 +68,7 @@ class RunResult:
     epochs: int
     seconds: Optional[float]
     machine: str = ''
+    curve: List[float] = field(default_factory=list)
 
     @property
     def final(self) -> Network:
@@ -104,15 +111,29 @@ def _natural(name: str):
     return [(int(part), '') if part.isdigit() else (-1, part) for part in re.split(r'(\d+)', name)]
 
 
-def read_runs(paths: Sequence[Path], log: Log) -> List[RunResult]:
-    """Read the runs that can be reported; ``log`` gets one line for each of the others, with what to do."""
+def read_runs(paths: Sequence[Path], log: Log, evaluate: Optional[Callable[[Path], None]] = None) -> List[RunResult]:
+    """Read the runs that can be reported; ``log`` gets one line for each of the others, with what to do.
+
+    ``evaluate`` prunes and evaluates a run; it is called for those that are trained and lack it.
+    """
     results = []
     for path in paths:
         try:
-            results.append(read_run(path, log))
+            try:
+                results.append(read_run(path, log))
+            except NotEvaluated:
+                if evaluate is None:
+                    raise
+                evaluate(path)
+                results.append(read_run(path, log))
         except SSSError as error:
             log(f'{error}; the run is left out')
     return results
+
+
+def expects_pruning(config: Config) -> bool:
+    """Whether a run of these settings ends in a pruned network."""
+    return config.factors != [] if config.method == 'sss' else config.source is not None
 
 
 def read_run(path: Path, log: Log = print) -> RunResult:
@@ -128,28 +149,30 @@ def read_run(path: Path, log: Log = print) -> RunResult:
         config = run.config()
     except SSSError as error:
         raise SSSError(f'{path} cannot be read by this version: {error}') from error
-    epochs = [number(row, 'epoch', run.metrics.path, int) for row in run.metrics.rows()]
+    metrics = run.metrics.rows()
+    epochs = [number(row, 'epoch', run.metrics.path, int) for row in metrics]
     if not epochs or epochs[-1] < config.epochs:
         raise SSSError(f'{path} is at epoch {epochs[-1] if epochs else 0} of {config.epochs}; continue it with '
                        f'sss-gluon train {path}')
     file = path / 'evaluation.csv'
     if not os.path.isfile(file):
-        raise SSSError(f'{path} is not evaluated; run sss-gluon prune {path} (if it has factors), then sss-gluon '
-                       f'evaluate {path} (as --against of another run it was measured for that run alone)')
+        raise NotEvaluated(f'{path} is not evaluated (as --against of another run it was measured for that run '
+                           f'alone); sss-gluon report --evaluate prunes and evaluates what is trained')
     rows = [row for _, row in read_csv(file)]
     networks = {row.get('network'): _network(row, file) for row in rows}
     if 'unpruned' not in networks:
-        raise SSSError(f'{file} has no row unpruned; run sss-gluon evaluate {path}')
+        raise NotEvaluated(f'{file} has no row unpruned; run sss-gluon evaluate {path}')
     compact, counts = networks.get('compact'), []
-    if not compact and (config.factors != [] if config.method == 'sss' else config.source):
-        raise SSSError(f'{path} is not pruned; run sss-gluon prune {path}, then sss-gluon evaluate {path}')
+    if not compact and expects_pruning(config):
+        raise NotEvaluated(f'{path} is not pruned; sss-gluon report --evaluate prunes and evaluates what is trained')
     if compact:
         try:
             counts = _structure_counts(run.structure())
         except SSSError as error:
             log(f'{error}; the structures that {path} kept are not shown')
     return RunResult(path, config, networks['unpruned'], compact, counts, epochs[-1], _seconds(run.timing, log),
-                     rows[0].get('machine', ''))
+                     rows[0].get('machine', ''),
+                     [100 * (1 - number(row, 'top1', run.metrics.path, largest=1)) for row in metrics])
 
 
 def number(row: Dict[str, str], key: str, place, kind=float, largest=math.inf):

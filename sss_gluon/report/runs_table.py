@@ -32,6 +32,7 @@ def _row(result: RunResult, summary: Summary) -> Dict[str, object]:
                cut='yes' if result.compact else 'no', **_columns(result.final), **_columns(result.unpruned, UNPRUNED),
                seconds='' if result.seconds is None else f'{result.seconds:.10g}', machine=result.machine,
                kept=kept_in_stages(replace(summary, runs=[result])))
+    row['errors_by_epoch'] = ' '.join(f'{error:.4g}' for error in result.curve)
     return dict(row, structures_kept=json.dumps(result.structure_counts) if result.structure_counts else '',
                 command=shlex.join(TRAIN + overrides(config)))
 
@@ -83,7 +84,9 @@ def _run_result(row: Dict[str, str], place: str) -> RunResult:
     compact = _network(row, place) if row['cut'] == 'yes' else None
     seconds = number(row, 'seconds', place) if row['seconds'] else None
     return RunResult(Path(config.run), config, unpruned, compact, _structure_counts(row['structures_kept'], place),
-                     number(row, 'epochs', place, int), seconds, row['machine'])
+                     number(row, 'epochs', place, int), seconds, row['machine'],
+                     [number({'errors_by_epoch': word}, 'errors_by_epoch', place, largest=100)
+                      for word in row.get('errors_by_epoch', '').split()])
 
 
 def _network(row: Dict[str, str], place: str, end: str = '') -> Network:

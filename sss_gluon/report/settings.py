@@ -37,10 +37,12 @@ def method_name(config: Config) -> str:
 
 
 def variant(config: Config) -> str:
-    """Tells apart series of one method: 'fine-tuned' after training with its penalty, or 'budget compute'."""
+    """Tells apart series of one method: 'to a budget', 'fine-tuned' after training with its penalty, 'order odd'."""
+    steered = config.method == 'sss' and any(getattr(config, key) is not None for key in TARGETS)
     tuned = config.source is not None and config.method in METHODS and METHODS[config.method].regularizer is not None
     words = [f'{key} {value}' for key, value in config.method_options.items() if isinstance(value, str)]
-    return ', '.join(['fine-tuned'] * tuned + [text for text in words if text.split()[0] not in MINOR_OPTIONS])
+    named = [text for text in words if text.split()[0] not in MINOR_OPTIONS]
+    return ', '.join(['to a budget'] * steered + ['fine-tuned'] * tuned + named)
 
 
 def identity(config: Config) -> Dict[str, str]:

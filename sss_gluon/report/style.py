@@ -26,13 +26,14 @@ CSS_COLOURS = {'#000000': 'currentColor', INK: 'currentColor', QUIET: 'var(--qui
                '#ffffff': 'var(--card)', LOOKS['sss'][0]: 'var(--first)'}
 
 
-def add_axes(figure: Figure, *position, title: str = '', x: str = '', y: str = ''):
+def add_axes(figure: Figure, *position, title: str = '', x: str = '', y: str = '', font: float = 10):
+    """Axes without the upper and the right frame; ``font`` is the size of the text in points."""
     axes = figure.add_subplot(*position)
-    axes.set_title(title, loc='left', color=INK, fontsize=11)
-    axes.set_xlabel(x, color=INK)
-    axes.set_ylabel(y, color=INK)
+    axes.set_title(title, loc='left', color=INK, fontsize=font + 1)
+    axes.set_xlabel(x, color=INK, fontsize=font)
+    axes.set_ylabel(y, color=INK, fontsize=font)
     axes.spines[['top', 'right']].set_visible(False)
-    axes.tick_params(colors=QUIET, labelcolor=INK)
+    axes.tick_params(colors=QUIET, labelcolor=INK, labelsize=font)
     if x == 'epoch':
         axes.locator_params(axis='x', integer=True)
     return axes
@@ -44,13 +45,17 @@ def literal(text: str) -> str:
 
 
 def save(figure: Figure, path: Path) -> Path:
-    """Write a figure as PNG, PDF or SVG, by the suffix of ``path``; the same figure gives the same bytes."""
+    """Write a figure as PNG, SVG or PDF, by the suffix of ``path``; the same figure gives the same bytes.
+
+    Text in SVG and PDF stays text, which can be searched, and edited with the figure.
+    """
     with atomic_write(path) as temporary:
         if path.suffix == '.svg':
-            with matplotlib.rc_context({'svg.hashsalt': path.stem, 'svg.fonttype': 'path'}):
+            with matplotlib.rc_context({'svg.hashsalt': path.stem, 'svg.fonttype': 'none'}):
                 FigureCanvasSVG(figure).print_svg(temporary, metadata={'Date': None, 'Creator': None})
         elif path.suffix == '.pdf':
-            FigureCanvasPdf(figure).print_pdf(temporary, metadata={'CreationDate': None})
+            with matplotlib.rc_context({'pdf.fonttype': 42}):
+                FigureCanvasPdf(figure).print_pdf(temporary, metadata={'CreationDate': None})
         else:
             FigureCanvasAgg(figure).print_png(temporary)
     return path

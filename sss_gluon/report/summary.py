@@ -14,6 +14,7 @@ from .published import Published, comparable, flops_per_mac
 from .runs import Log, RunResult, StructureCount
 from .settings import data_name, identity, method_name, setting_names, variant
 
+CLOSE = 0.5         # percentage points
 PAPER_DATA = ('imagenet', 'cifar10', 'cifar100')
 FIRST = ('none', 'sss')         # in every table; the other methods follow by name
 TASK = ('data', 'image_size', 'validation', 'model', 'model_options')
@@ -127,6 +128,18 @@ class Summary:
     def seconds(self) -> Optional[MeanStd]:
         return mean_std_of_known(result.seconds for result in self.runs)
 
+    @property
+    def curve(self) -> np.ndarray:
+        """(epochs,) top-1 error in % after each epoch, the mean over the runs; empty if unknown."""
+        curves = [result.curve for result in self.runs]
+        return np.mean(curves, axis=0) if len({len(curve) for curve in curves}) == 1 else np.zeros(0)
+
+    @property
+    def is_pruned(self) -> bool:
+        """Whether it is a pruned network; runs that only train with a penalty, for others to prune, are not."""
+        removed = any(result.compact for result in self.runs) or self.macs.mean < self.reference_macs
+        return self.method != 'none' and removed
+
     def ms(self, batch: int) -> Optional[MeanStd]:
         return mean_std_of_known(result.final.ms.get(batch) for result in self.runs)
 
@@ -154,6 +167,28 @@ class Section(NamedTuple):
     def slug(self) -> str:
         """Its name in file names."""
         return re.sub(r'[^A-Za-z0-9.]+', '-', f'{self.data}-{self.model}').strip('-')
+
+    @property
+    def pruned(self) -> List[Summary]:
+        return [summary for summary in self.summaries if summary.is_pruned]
+
+    @property
+    def whole(self) -> Optional[Summary]:
+        """The network without factors that trained longest."""
+        return max((summary for summary in self.summaries if summary.method == 'none'), default=None,
+                   key=lambda summary: max(result.epochs for result in summary.runs))
+
+    @property
+    def best(self) -> Optional[Summary]:
+        """The pruned network with the lowest error; of equal ones, the smallest."""
+        return min(self.pruned, default=None, key=lambda summary: (summary.error.mean, summary.macs.mean))
+
+    @property
+    def smallest(self) -> Optional[Summary]:
+        """The pruned network with the fewest MACs whose error is at most ``CLOSE`` above that without factors."""
+        whole = self.whole
+        close = [summary for summary in self.pruned if whole and summary.error.mean <= whole.error.mean + CLOSE]
+        return min(close, default=None, key=lambda summary: (summary.macs.mean, summary.error.mean))
 
 
 def sections(summaries: Sequence[Summary], published: Sequence[Published] = ()) -> List[Section]:
@@ -217,7 +252,12 @@ def summarize(results: Sequence[RunResult], published: Sequence[Published], log:
     for (dataset, model), methods in missing.items():
         log(f'the paper has no row for {model} on {dataset} ({", ".join(methods)}), so nothing is compared with it')
     return sorted(summaries, key=lambda s: (s.data, s.model, [s.method != name for name in FIRST], s.method,
-                                            s.structures, s.variant, -s.macs.mean))
+                                            s.structures, s.variant, numbers(s.setting), -s.macs.mean))
+
+
+def numbers(text: str) -> List[float]:
+    """The numbers in a setting, by which 0.03 comes before 0.1 and 3 before 10."""
+    return [float(word) for word in re.findall(r'\d+\.?\d*(?:e[+-]?\d+)?', text)]
 
 
 def _one_per_seed(group: List[RunResult], log: Log) -> List[RunResult]:

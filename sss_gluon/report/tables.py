@@ -12,7 +12,7 @@ from tabulate import MIN_PADDING, tabulate
 
 from ..terminal import WIDTH, duration
 from .published import Counted, Printed, Published, flops_per_mac
-from .summary import MeanStd, Section, kept_in_stages, stage_of
+from .summary import CLOSE, MeanStd, Section, kept_in_stages, stage_of
 
 NOTHING = '–'
 LABEL = 36          # characters of a line of a label, in a terminal
@@ -60,6 +60,7 @@ class Table:
     note: str = ''
     labels: int = 1
     words: int = 0
+    best: Tuple[int, int] = (-1, -1)        # row and column of the cell that is marked
 
     @property
     def alignment(self) -> Tuple[str, ...]:
@@ -90,7 +91,8 @@ class Table:
         return parts
 
     def markdown(self, level: int = 3) -> str:
-        rows = [[markdown_escape(cell) for cell in row] for row in self.text]
+        rows = [[f'**{markdown_escape(cell)}**' if (i, j) == self.best else markdown_escape(cell)
+                 for j, cell in enumerate(row)] for i, row in enumerate(self.text)]
         table = tabulate(rows, headers=[markdown_escape(text) for text in self.headers], disable_numparse=True,
                          colalign=self.alignment, tablefmt='pipe')
         title = f'{"#" * level} {markdown_escape(self.title)}'
@@ -136,7 +138,25 @@ def results_table(section: Section) -> Table:
     headers = [SETTING, 'error %', 'before pruning %', 'difference', 'params', 'left', 'MACs', 'left',
                *(['FLOPs, paper'] if flops else []), *(f'ms, batch {batch}' for batch in batches), 'epochs', 'seeds',
                'wall time']
-    return Table('results', 'Results', headers, text, data, RESULTS_NOTE)
+    best = next((i for i, s in enumerate(section.summaries) if s is section.best), -1)
+    return Table('results', 'Results', headers, text, data, RESULTS_NOTE, best=(best, 1))
+
+
+def sentence(section: Section) -> str:
+    """What the results of a section say, in words; '' if nothing was pruned."""
+    whole, best, smallest = section.whole, section.best, section.smallest
+    if best is None:
+        return ''
+    parts = [f'Without factors, the error is {plus_minus(whole.error)} % with {short_number(whole.macs.mean)} '
+             f'MACs.'] if whole else []
+    parts.append(f'The lowest error of a pruned network is {plus_minus(best.error)} % with {best.macs_left:.1%} of '
+                 f'the MACs ({best.label}).')
+    if smallest is not None and smallest is not best:
+        parts.append(f'The fewest MACs with an error of at most {CLOSE:g} points more than without factors are '
+                     f'{smallest.macs_left:.1%}, with {plus_minus(smallest.error)} % ({smallest.label}).')
+    elif whole and smallest is None:
+        parts.append(f'None comes within {CLOSE:g} points of the network without factors.')
+    return ' '.join(parts)
 
 
 def _columns(name: str, value: Optional[MeanStd]) -> Dict[str, str]:

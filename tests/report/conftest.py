@@ -67,7 +67,7 @@ class Page(HTMLParser):
 
     def __init__(self):
         super().__init__()
-        self.open, self.texts, self.links, self.tags = [], [], [], set()
+        self.open, self.texts, self.links, self.tags, self.scripts = [], [], [], set(), []
 
     def handle_starttag(self, tag, attributes):
         self.tags.add(tag)
@@ -82,7 +82,7 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data):
-        self.texts.append(data.strip())
+        (self.scripts if self.open and self.open[-1] == 'script' else self.texts).append(data.strip())
 
 
 def _parse_page(path):

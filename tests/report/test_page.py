@@ -1,15 +1,28 @@
 """The page: one file that stands alone, in which no text of a run becomes code."""
+import base64
+import hashlib
 import re
 
 import pytest
 
+from sss_gluon.report import page as page_module
 from sss_gluon.report.build import report
+
+SCRIPT = page_module.SCRIPT.read_text('utf-8').strip()
+
+
+def test_the_only_script_is_the_one_that_the_page_allows(folder, tmp_path, parse_page):
+    report([folder], tmp_path / 'out', log=pytest.fail)
+    text = (tmp_path / 'out' / 'report.html').read_text('utf-8')
+    allowed, = re.findall(r"script-src 'sha256-([^']+)'", text)
+    script, = re.findall('<script>(.*?)</script>', text, re.DOTALL)
+    assert base64.b64decode(allowed) == hashlib.sha256(script.encode()).digest()
 
 
 def test_the_page_stands_alone(folder, tmp_path, parse_page):
     report([folder], tmp_path / 'out', log=pytest.fail)
     page = parse_page(tmp_path / 'out' / 'report.html')
-    assert not page.tags & {'script', 'link', 'iframe', 'object', 'embed', 'img', 'metadata'} and 'svg' in page.tags
+    assert not page.tags & {'link', 'iframe', 'object', 'embed', 'img', 'metadata'} and 'svg' in page.tags
     assert page.links and all(link.startswith('#') for link in page.links)
     assert 'url(http' not in (tmp_path / 'out' / 'report.html').read_text('utf-8')
     for text in ('cifar_resnet20 on digits', '11.00 ± 1.41', 'sss block, γ 0.1', '4 runs, 2 settings, seeds 0–1',
@@ -23,9 +36,9 @@ def test_every_id_of_an_inlined_figure_is_its_own_or_the_same(folder, tmp_path):
     text = (tmp_path / 'out' / 'report.html').read_text('utf-8')
     clips = re.findall(r'<clipPath id="([^"]+)">', text)
     assert clips and len(clips) == len(set(clips))
-    glyphs = {}
-    for name, drawn in re.findall(r'<path id="(DejaVu[^"]+)" d="([^"]+)"', text):
-        assert glyphs.setdefault(name, drawn) == drawn
+    markers = {}
+    for name, drawn in re.findall(r'<path id="([^"]+)" d="([^"]+)"', text):
+        assert markers.setdefault(name, drawn) == drawn
 
 
 def test_what_comes_from_files_is_escaped(tmp_path, write_run, parse_page):
@@ -37,7 +50,7 @@ def test_what_comes_from_files_is_escaped(tmp_path, write_run, parse_page):
         'model: m:f', f"model: '{name}'"), 'utf-8')
     report([run], tmp_path / 'out', '</title><script>$y', log=pytest.fail)
     page = parse_page(tmp_path / 'out' / 'report.html')
-    assert not page.tags & {'script', 'b', 'i'} and f'{name} on folder $x^$<b>"&' in page.texts
+    assert page.scripts == [SCRIPT] and not page.tags & {'b', 'i'} and f'{name} on folder $x^$<b>"&' in page.texts
     assert '</title><script>$y' in page.texts
     markdown = (tmp_path / 'out' / 'report.md').read_text('utf-8')
     assert '<' not in markdown and '&lt;script&gt;alert(1)&lt;/script&gt;&amp;\\|x^' in markdown
@@ -56,7 +69,8 @@ def test_names_and_notes_of_runs_are_escaped(tmp_path, write_run, parse_page):
     notes = report([tmp_path / 'runs'], tmp_path / 'out', ATTACK, log=lambda note: None).notes
     assert len(notes) == 1 and name in notes[0]
     page = parse_page(tmp_path / 'out' / 'report.html')
-    assert not page.tags & {'script', 'img', 'i'} and all(link.startswith('#') for link in page.links)
+    assert page.scripts == [SCRIPT] and not page.tags & {'img', 'i'}
+    assert all(link.startswith('#') for link in page.links)
     assert page.texts.count(ATTACK) == 2 and notes[0] in page.texts          # in <title> and <h1>
     assert 'l1 block, MACs 0.5, source <i>{{ 7*7 }}&amp;' in page.texts
     markdown = (tmp_path / 'out' / 'report.md').read_text('utf-8')

@@ -19,6 +19,7 @@ from sss_gluon.report.published import TABLE
 from sss_gluon.report.runs import find_runs, read_runs
 from sss_gluon.report.style import LOOKS, OTHER
 from sss_gluon.report.summary import sections, summarize
+from sss_gluon.report.tables import sentence
 from sss_gluon.train import Config
 
 
@@ -32,8 +33,8 @@ def test_every_file_is_there_and_named(folder):
     names = {path.name for path in result.files}
     assert names == {path.name for path in (folder / 'report').iterdir()} == {
         'results.csv', 'runs.csv', 'kept.csv', 'report.md', 'report.html',
-        *(f'{name}-digits-cifar-resnet20.{end}' for name in ('error-params', 'error-macs', 'kept-blocks')
-          for end in ('png', 'svg'))}
+        *(f'{name}-digits-cifar-resnet20.{end}' for end in ('png', 'svg', 'pdf')
+          for name in ('error-params', 'error-macs', 'error-ms', 'curves', 'kept-blocks'))}
     assert result.notes == []
 
 
@@ -79,6 +80,7 @@ def test_figures_are_readable_files_and_the_same_every_time(folder, tmp_path):
         if path.suffix == '.png':
             pixels = matplotlib.image.imread(str(path))[..., :3]
             assert struct.unpack('>II', path.read_bytes()[16:24])[0] >= 600
+            assert b'pHYs' + struct.pack('>II', 11811, 11811) in path.read_bytes()      # 300 dots per inch
             assert 0.005 < (pixels < 0.9).any(axis=2).mean() < 0.9
             edge = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
             assert (edge > 0.99).all()          # nothing is cut off
@@ -104,10 +106,9 @@ def test_the_paper_is_beside_its_own_data_set(tmp_path, write_run):
         == '25.82 26.00 +0.18 18.60 M 18.70 M +0.5 % 2.82 G 2.85 G +1.1 % error cited, counts derived'.split()
     assert max(map(len, result.text.splitlines())) <= 80
     assert len(notes) == 1 and '2 data sets (fashion-mnist, imagenet)' in notes[0]
-    svg = (tmp_path / 'runs/report/error-macs-imagenet-resnet50.svg').read_text('utf-8')
-    comments = re.findall(r'<!-- (.*?) -->', svg)
+    drawn = words(tmp_path / 'runs/report/error-macs-imagenet-resnet50.svg')
     assert {'ResNet-26 (cited)', 'ResNet-32 (cited)', 'ResNet-50 (plot)', 'ResNet-50-pruned-A (recalled)',
-            'published (status)', 'γ 0.01'} <= set(comments)
+            'published (status)', 'γ 0.01'} <= set(drawn)
     other = (tmp_path / 'runs/report/error-macs-fashion-mnist-cifar-resnet20.svg').read_text('utf-8')
     assert 'published' not in other and 'cited' not in other
 
@@ -192,8 +193,8 @@ def test_many_methods_and_settings_are_told_apart(tmp_path, write_run):
                   source=None if method == 'sss' else 'a')
     report([tmp_path], log=pytest.fail)
     svg = (tmp_path / 'report/error-macs-digits-cifar-resnet20.svg').read_text('utf-8')
-    drawn = set(re.findall('<!-- (.*?) -->', svg))
-    assert {'cifar_resnet20 on digits: blocks', 'sss', 'ssl, fine-tuned', 'uniform', 'scratch'} <= drawn
+    drawn = set(words(tmp_path / 'report/error-macs-digits-cifar-resnet20.svg'))
+    assert {'sss', 'ssl, fine-tuned', 'uniform', 'scratch'} <= drawn
     looks = [*LOOKS.values(), OTHER]
     assert set(METHODS) < set(LOOKS) and all(len(set(part)) == len(looks) for part in zip(*looks))
     for method in METHODS:
@@ -223,16 +224,45 @@ def test_a_method_looks_the_same_in_every_figure(tmp_path, write_run):
     assert {look[:2] for look in three.values()} == {LOOKS['scratch']}
 
 
-def test_settings_that_many_share_are_no_label(tmp_path, write_run):
-    """Two methods at the same MACs are told apart by their names, two values of γ by these."""
+def test_what_the_axes_do_not_say_is_a_label(tmp_path, write_run):
+    """Values of γ stand beside their points; a share of the MACs is where the point is."""
     for name, settings in dict(a=dict(gamma=0.1, kind='neuron', factors=['neuron']), b=dict(gamma=0.2),
                                c=dict(method='l1', source='x', target_macs=0.5),
                                d=dict(method='taylor', source='x', target_macs=0.5)).items():
         write_run(tmp_path / name, **dict(dict(factors=['block']), **settings))
     report([tmp_path], log=pytest.fail)
-    drawn = re.findall('<!-- (.*?) -->', (tmp_path / 'report/error-macs-digits-cifar-resnet20.svg').read_text('utf-8'))
-    assert {'γ 0.1', 'γ 0.2', 'cifar_resnet20 on digits'} <= set(drawn) and 'MACs 0.5' not in drawn
-    assert drawn.count('l1 block') == drawn.count('taylor block') == 2 and drawn.count('sss neuron') == 1
+    drawn = words(tmp_path / 'report/error-macs-digits-cifar-resnet20.svg')
+    assert {'γ 0.1', 'γ 0.2'} <= set(drawn) and 'MACs 0.5' not in drawn
+    assert drawn.count('l1 block') == drawn.count('taylor block') == drawn.count('sss neuron') == 1
+
+
+def test_one_failed_run_does_not_flatten_the_others(tmp_path, write_run):
+    """The axis of errors ends near 12 %, and an arrow says 90.0."""
+    for i, top1 in enumerate((0.9, 0.895, 0.89, 0.1)):
+        write_run(tmp_path / str(i), top1=top1, gamma=0.1 * (i + 1), factors=['block'], macs=(20_000, 12_000 - i))
+    section, = sections(summarize(read_runs(find_runs([tmp_path], pytest.fail), pytest.fail), [], pytest.fail))
+    axes, = error_figure(section, 'macs').axes
+    assert 11 < axes.get_ylim()[1] < 20 and '90.0' in {text.get_text() for text in axes.texts}
+
+
+def test_what_the_results_say(folder, write_run):
+    """Errors of 9.5 % without factors and 11 % with 60 % of the MACs; then 9.6 % with 50 % and 9.8 % with 40 %."""
+    def said():
+        section, = sections(summarize(read_runs(find_runs([folder], pytest.fail), pytest.fail), [], pytest.fail))
+        return sentence(section)
+    first = said()
+    assert re.search(r'9\.50 ± 0\.71 %.*20\.00 M', first) and re.search(r'11\.00 ± 1\.41 %.*60\.0%', first)
+    assert 'None comes within 0.5 points' in first
+    for macs, top1 in ((10_000_000, 0.904), (8_000_000, 0.902)):
+        write_run(folder / str(macs), top1=top1, macs=(20_000_000, macs), factors=['block'], gamma=macs / 1e7)
+    second = said()
+    assert re.search(r'9\.60 %.*50\.0%.*\(sss block, γ 1\).*at most 0\.5.*40\.0%.*9\.80 %', second)
+    assert '11.00' not in second and 'None' not in second
+
+
+def words(path):
+    """The texts in an SVG."""
+    return [''.join(text.itertext()) for text in ElementTree.parse(path).iter('{http://www.w3.org/2000/svg}text')]
 
 
 @pytest.mark.parametrize('methods', [('l1', 'taylor'), ('ssl', 'slimming', 'ista', 'l1', 'taylor')])
@@ -257,10 +287,13 @@ def test_real_runs(tmp_path, capsys):
         for name, settings in (('none', dict(factors=[])), ('block', dict(factors=['block'], gamma=0.05))):
             run = tmp_path / 'runs' / f'{name}-{seed}'
             train(Config(run=str(run), seed=seed, **small, **settings), log=lambda line: None)
-            if settings['factors']:
+            if seed and settings['factors']:
                 prune(run, log=lambda line: None)
-            evaluate(run, log=lambda line: None)
+            if seed:
+                evaluate(run, log=lambda line: None)
     assert main(['report', str(tmp_path / 'runs')]) == 0
+    assert capsys.readouterr().err.count('report --evaluate') == 2
+    assert main(['report', '--evaluate', str(tmp_path / 'runs')]) == 0
     assert capsys.readouterr().err == ''
     found = {row['run'].rpartition('/')[2]: row for row in table(tmp_path / 'runs/report/runs.csv')}
     assert set(found) == {'none-0', 'none-1', 'block-0', 'block-1'}

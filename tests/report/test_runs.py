@@ -74,8 +74,8 @@ def remove(name):
 UNUSABLE = {
     'no metrics': (remove('metrics.csv'), 'is at epoch 0 of 2.* sss-gluon train '),
     'interrupted': (replace('config.yaml', 'epochs: 2\n', 'epochs: 30\n'), 'is at epoch 2 of 30.* sss-gluon train '),
-    'not evaluated': (remove('evaluation.csv'), 'is not evaluated.* sss-gluon evaluate .*--against'),
-    'not cut': (replace('evaluation.csv', 'compact', 'quickstart'), 'is not pruned.* sss-gluon prune '),
+    'not evaluated': (remove('evaluation.csv'), 'is not evaluated.*--against.*report --evaluate'),
+    'not cut': (replace('evaluation.csv', 'compact', 'quickstart'), 'is not pruned.*report --evaluate'),
     'no unpruned row': (replace('evaluation.csv', 'unpruned', 'other'), 'has no row unpruned.* sss-gluon evaluate '),
     'another version': (replace('config.yaml', 'gamma:', 'sparsity:'),
                         "cannot be read by this version: .*there is no setting 'sparsity'"),

@@ -79,5 +79,5 @@ def test_a_folder_has_one_page_of_all_its_measurements(tmp_path):
     assert [found for _, found in read_csv(tmp_path / 'first.csv')] == ROWS
     page = (tmp_path / 'bench.html').read_text('utf-8')
     assert page.count('<svg role="img"') == 2 and len(re.findall('<section', page)) == 2
-    assert '2 measurements on' in page and 'out of memory' in page
+    assert '2 measurements on' in page and 'predicts 2.50 to 2.50 times as fast' in page and 'out of memory' in page
     assert '![' in (tmp_path / 'bench.md').read_text('utf-8')
