@@ -86,8 +86,8 @@ def launch(arguments: Sequence[str], job: Job, log: Callable[[str], None] = prin
         if attempt < job.restarts:
             log(f'{ended.problem}; all other processes were ended. Restarting from the last checkpoint, restart '
                 f'{attempt + 1} of {job.restarts}')
-    raise SSSError(f'{ended.problem}; all other processes were ended. The same command continues from the last '
-                   f'checkpoint')
+    again = '. The same command continues from the last checkpoint' if arguments[0] == 'train' else ''
+    raise SSSError(f'{ended.problem}; all other processes were ended{again}')
 
 
 def _check(arguments: Sequence[str], job: Job) -> None:

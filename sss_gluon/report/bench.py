@@ -136,7 +136,8 @@ def write_bench(rows: Sequence[Row], folder: Union[str, Path], name: str) -> Lis
         if path.stem == name or not drawn.exists():
             figure = bars(read, title(read), where)
             files += [save(figure, drawn.with_suffix(suffix)) for suffix in SUFFIXES]
-        chapters.append(Chapter(title(read), _sentence(read), [], bench_tables(read), [(drawn, f'bars of {title(read)}')]))
+        figures = [(drawn, f'bars of {title(read)}')]
+        chapters.append(Chapter(title(read), _sentence(read), [], bench_tables(read), figures))
     heading = 'Speed of training and inference'
     write_text(folder / 'bench.md', markdown(heading, chapters, []))
     write_text(folder / 'bench.html', html(heading, _lead(chapters), chapters, []))

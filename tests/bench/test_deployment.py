@@ -31,7 +31,7 @@ def test_blocks_of_channels_go_together():
     zero_half(net, 'neuron')
     assert {factor.parameter.shape for factor in scaling_factors(net)} == {(4,)}
     widths = {layer['after'][0] for layer in compact(net, (1, 3, 32, 32)).structure.layers.values()} - {10}
-    assert widths < {4, 8, 12, 16} and len(widths) > 1
+    assert widths <= {1, 4, 8, 12, 16} and len(widths & {4, 8, 12}) > 1      # 1: of a layer that has lost all
 
 
 @pytest.mark.parametrize('runtime', RUNTIMES)
