@@ -57,6 +57,8 @@ def arguments(words):
         return ['sweep', f'configs/plans/{name}.yaml', *rest]
     if name == 'slurm_array':
         return ['sweep', *rest]
+    if 'bench' in rest:
+        return rest[rest.index('bench'):]
     return ['train', *rest[[word.startswith('configs/') for word in rest].index(True):]] if '_train' in name else None
 
 

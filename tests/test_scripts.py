@@ -16,12 +16,14 @@ ROOT = Path(__file__).resolve().parents[1]
 PLANS = {path.stem: path for path in (ROOT / 'configs/plans').glob('*.yaml')}
 SCRIPTS = {name: ROOT / f'scripts/{name}.sh' for name in PLANS}
 EVERY_METHOD = 'comparison_cifar'      # a plan in which each of them has a run
-OTHERS = [ROOT / 'scripts/reproduce.sh', *sorted((ROOT / 'scripts/cluster').glob('*.sh'))]
+OTHERS = [ROOT / 'scripts/reproduce.sh', ROOT / 'scripts/benchmark_cluster.sh',
+          *sorted((ROOT / 'scripts/cluster').glob('*.sh'))]
 
 # Stands in for setup.sh, which installs: the package is the one under test, the output goes to a folder of the test
 SET_UP = '''
 repo={root}
 set_up() {{ :; }}
+die() {{ echo "$*" >&2; exit 1; }}
 sss-gluon() {{ "{python}" -m sss_gluon.cli "$@"; }}
 '''
 
@@ -54,7 +56,11 @@ def test_scripts_are_valid(script):
 
 
 def run(name, folder, *arguments):
-    """Run a script in a copy of scripts/ whose set-up installs nothing."""
+    """Run the script of a plan in a copy of scripts/ whose set-up installs nothing."""
+    return run_script(name, folder, *arguments, '--runs', str(folder / 'runs'))
+
+
+def run_script(name, folder, *arguments):
     scripts = folder / 'scripts'
     scripts.mkdir(parents=True, exist_ok=True)
     for part in (f'{name}.sh', 'reproduce.sh'):
@@ -62,7 +68,7 @@ def run(name, folder, *arguments):
     (scripts / 'setup.sh').write_text(SET_UP.format(root=ROOT, python=sys.executable), 'utf-8')
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get('PYTHONPATH', '')]))
     environment = dict(os.environ, PYTHONPATH=path, OMP_NUM_THREADS='1')
-    return subprocess.run(['bash', str(scripts / f'{name}.sh'), *arguments, '--runs', str(folder / 'runs')],
+    return subprocess.run(['bash', str(scripts / f'{name}.sh'), *arguments],
                           env=environment, capture_output=True, text=True)
 
 
@@ -95,6 +101,25 @@ def test_every_script_runs_with_smoke_and_writes_its_report(name, smoke_folder):
         assert {run.config.method for run in plan.runs} == set(METHODS)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_the_benchmark_of_a_cluster_runs_with_two_workers_and_writes_its_page(tmp_path):
+    out = tmp_path / 'out'
+    done = run_script('benchmark_cluster', tmp_path, '--quick', '--out', str(out))
+    assert done.returncode == 0, f'{done.stdout[-2000:]}\n{done.stderr[-2000:]}'
+    assert {path.stem for path in out.glob('*.csv')} == {
+        'resnet50-resnet26', 'resnext50_32x4d-group', 'resnet50-2x1', 'resnext50_32x4d-2x1'}
+    page = (out / 'bench.html').read_text('utf-8')
+    assert page.count('<svg role="img"') == 4 and 'Scaling' in page and 'Not measured' not in page
+    assert done.stdout.splitlines()[-1] == f'the page: {out}/bench.html'
+
+
+def test_the_benchmark_of_a_cluster_refuses_what_it_does_not_know(tmp_path):
+    for arguments, words in ((['--device', 'gpu0'], '--device is not an option'), (['--out'], '--out needs a value')):
+        done = run_script('benchmark_cluster', tmp_path, *arguments)
+        assert done.returncode == 1 and words in done.stderr and not done.stdout
+
+
 # Programs in the place of those of a cluster.
 PROGRAMS = {
     'sss-gluon': 'printf "%s\\n" "$@"; exit "${STATUS:-0}"',
@@ -115,6 +140,13 @@ CLUSTER = {     # script: arguments, environment, what it prints, exit status
                           LAUNCHED, 2),
     'ssh': ('ssh_train', ['hosts', 'a.yaml', 'x=a b'], {},
             ['launch', '--hosts', 'hosts', '--restarts', '3', 'train', 'a.yaml', 'x=a b'], 0),
+    'job that measures': ('slurm_train', ['bench', '--model', 'a b'], SLURM,
+                          LAUNCHED[:9] + ['bench', '--model', 'a b'], 0),
+    'ssh that measures': ('ssh_train', ['hosts', 'bench', '--model', 'resnet50'], {},
+                          ['launch', '--hosts', 'hosts', '--restarts', '3', 'bench', '--model', 'resnet50'], 0),
+    'horovod that measures': ('horovod_train', ['4', 'bench', '--model', 'resnet50'], dict(BACKEND='mpirun'),
+                              ['launch', '--workers', '4', '--backend', 'mpirun', '--restarts', '3', 'bench',
+                               '--model', 'resnet50'], 0),
     'horovod': ('horovod_train', ['4', 'a.yaml'], {},
                 ['launch', '--workers', '4', '--backend', 'horovodrun', '--restarts', '3', 'train', 'a.yaml'], 0),
     'horovod on hosts': ('horovod_train', ['4', 'a.yaml'], dict(HOSTS='h', BACKEND='mpirun'),

@@ -59,10 +59,10 @@ class Child:
             self.close()
             raise
 
-    def ask(self) -> dict:
+    def ask(self, *arguments: object) -> dict:
         """Let it work once, and return its answer."""
         with suppress(BrokenPipeError):     # _read tells why it ended
-            self._input.write('\n')
+            self._input.write(f'{json.dumps(arguments)}\n')
             self._input.flush()
         return self._read()
 
@@ -99,8 +99,8 @@ def python(module: str, *arguments: str) -> Sequence[str]:
     return [sys.executable, '-m', f'sss_gluon.bench.{module}', *arguments]
 
 
-def serve(hello: dict, work: Callable[[], dict]) -> None:
-    """Greet, and work once for every line of input: the side of the child."""
+def serve(hello: dict, work: Callable[..., dict]) -> None:
+    """Greet, and work once for every line of input, which holds the arguments: the side of the child."""
     print(json.dumps(hello), flush=True)
-    for _ in sys.stdin:
-        print(json.dumps(work()), flush=True)
+    for line in sys.stdin:
+        print(json.dumps(work(*json.loads(line))), flush=True)

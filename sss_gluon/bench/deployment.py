@@ -7,7 +7,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Dict
+from typing import Callable, Dict
 
 import mxnet as mx
 import numpy as np
@@ -16,26 +16,34 @@ from mxnet import gluon
 from ..errors import SSSError
 from ..factors import scaling_factors
 from ..graph.block import to_block
+from ..graph.fold import fold
 from ..graph.inference import for_inference
+from ..graph.ir import Program
 from ..graph.onnx import write_onnx
 from ..graph.onnx_runtime import open_onnx, packages
+from ..graph.trace import trace
 from ..structures import Compact, compact, set_structure
 from ..timing import Measurement, interleaved, median, ratio, timed
 from .settings import Settings, Skipped
 
+Call = Callable[[], object]
+
 CALLS = 5           # consecutive calls: a deployed network has the caches to itself
+LARGE = 64          # a batch from which on no caches hold what a call leaves
+LASTING = 2.0       # seconds that the rounds of a gain take at least
 REMOVED = {         # what is removed: all but a shipped structure, or half of the structures of a kind
     'resnet50': 'resnet26',
     'cifar_resnet164': 'block',
     'resnext50_32x4d': 'group',
     'cifar_vgg16': 'neuron',
     'cifar_resnet20': 'block',
+    'peleenet': 'neuron',
 }
 
 
-def thinned(settings: Settings, name: str) -> gluon.HybridBlock:
+def thinned(settings: Settings, name: str, neuron_block: int = 1) -> gluon.HybridBlock:
     """A network in which the factors of the structures to be removed are zero."""
-    net, removed = settings.net(name), REMOVED[name]
+    net, removed = settings.net(name, neuron_block=neuron_block), REMOVED[name]
     if removed == 'resnet26' and not settings.quick:
         set_structure(net, removed)
     else:
@@ -52,8 +60,8 @@ def zero_half(net: gluon.HybridBlock, kind: str) -> None:
         factor.parameter.set_data(mx.nd.array(values))
 
 
-def pruned(settings: Settings, name: str, align: int = 1) -> Compact:
-    return compact(thinned(settings, name), (1,) + settings.image_shape(name), align=align)
+def pruned(settings: Settings, name: str, neuron_block: int = 1) -> Compact:
+    return compact(thinned(settings, name, neuron_block), (1,) + settings.image_shape(name))
 
 
 def compact_seconds(settings: Settings, name: str) -> Dict[str, Measurement]:
@@ -68,13 +76,20 @@ def compact_seconds(settings: Settings, name: str) -> Dict[str, Measurement]:
     return {'seconds': median(seconds, note)}
 
 
-def latency(settings: Settings, name: str, batch: int, align: int = 1) -> Dict[str, Measurement]:
-    """Latency without factors over that of the compact network, divided by the same ratio of MACs."""
-    result = pruned(settings, name, align)
-    nets = {'dense': settings.net(name, factors=()), 'compact': result.net}
-    seconds = interleaved(_predictions(nets, settings, name, batch), settings.rounds)
+def gain(settings: Settings, name: str, batch: int, runtime: str, neuron_block: int = 1) -> Dict[str, Measurement]:
+    """Latency of the dense network over that of the compact one, divided by the same ratio of MACs.
+
+    Both are as ``export`` writes them: factors and BatchNorm folded into the convolutions.
+    """
+    result = pruned(settings, name, neuron_block)
+    dense = fold(trace(settings.net(name, factors=()), (1,) + settings.image_shape(name)))
+    programs = {'dense': for_inference(dense), 'compact': for_inference(result.program)}
+    calls = RUNTIMES[runtime](settings, name, batch, programs)
+    consecutive = CALLS if batch < LARGE else 1
+    seconds = interleaved({key: timed(call, consecutive) for key, call in calls.items()}, settings.rounds,
+                          lasting=LASTING)
     macs = result.before.macs / result.after.macs
-    return {'latency': ratio(seconds, 'dense', 'compact', 1 / macs, f'{macs:.2f} x fewer MACs')}
+    return {'gain': ratio(seconds, 'dense', 'compact', 1 / macs, f'{macs:.2f} x fewer MACs')}
 
 
 def onnx_runtime(settings: Settings, name: str, batch: int) -> Dict[str, Measurement]:
@@ -82,26 +97,42 @@ def onnx_runtime(settings: Settings, name: str, batch: int) -> Dict[str, Measure
 
     While one runs, the threads of the other sleep (see ``timing.PAUSE``).
     """
-    try:
-        packages()
-    except SSSError as missing:
-        raise Skipped(str(missing)) from missing
     result = pruned(settings, name)
     folded = for_inference(result.program)
-    nets = {'MXNet': result.net, 'MXNet, BatchNorm folded': to_block(folded)}
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / 'model.onnx'
-        write_onnx(folded, file)        # verifies it against MXNet
-        predict = _on_cores(settings.cores, lambda: open_onnx(file))
-    images = np.random.RandomState(0).standard_normal((batch,) + settings.image_shape(name)).astype('float32')
-    predictions = _predictions(nets, settings, name, batch)
-    predictions['ONNX Runtime'] = timed(partial(predict, images), CALLS)
-    seconds = interleaved(predictions, settings.rounds)
+    calls = _in_mxnet(settings, name, batch, {'MXNet': result.program, 'MXNet, BatchNorm folded': folded})
+    calls.update(_in_onnx_runtime(settings, name, batch, {'ONNX Runtime': folded}))
+    seconds = interleaved({key: timed(call, CALLS) for key, call in calls.items()}, settings.rounds)
     after = 1000 * np.median(seconds['MXNet, BatchNorm folded'])
     return {'onnx': ratio(seconds, 'MXNet', 'ONNX Runtime', note=f'MXNet with BatchNorm folded {after:.3g} ms')}
 
 
-def _on_cores(cores, function):
+def _in_mxnet(settings: Settings, name: str, batch: int, programs: Dict[str, Program]) -> Dict[str, Call]:
+    images = mx.nd.random.normal(shape=(batch,) + settings.image_shape(name))
+    nets = {key: to_block(program) for key, program in programs.items()}
+    for net in nets.values():
+        net.hybridize(static_alloc=True, static_shape=True)
+    return {key: partial(net, images) for key, net in nets.items()}
+
+
+def _in_onnx_runtime(settings: Settings, name: str, batch: int, programs: Dict[str, Program]) -> Dict[str, Call]:
+    try:
+        packages()
+    except SSSError as missing:
+        raise Skipped(str(missing)) from missing
+    images = np.random.RandomState(0).standard_normal((batch,) + settings.image_shape(name)).astype('float32')
+    calls: Dict[str, Call] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for key, program in programs.items():
+            file = Path(folder) / f'{key}.onnx'
+            write_onnx(program, file)       # verifies it against MXNet
+            calls[key] = partial(on_cores(settings.cores, partial(open_onnx, file)), images)
+    return calls
+
+
+RUNTIMES = {'MXNet': _in_mxnet, 'ONNX Runtime': _in_onnx_runtime}
+
+
+def on_cores(cores, function):
     """Call a function in a thread that may use all cores, as may the threads that it starts.
 
     OpenMP has bound this thread to one core. ONNX Runtime's threads would share that core, and took twice the time.
@@ -111,11 +142,3 @@ def _on_cores(cores, function):
         return function()
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(work).result()
-
-
-def _predictions(nets: Dict[str, gluon.HybridBlock], settings: Settings, name: str, batch: int):
-    """Timed predictions of every network for one batch."""
-    images = mx.nd.random.normal(shape=(batch,) + settings.image_shape(name))
-    for net in nets.values():
-        net.hybridize(static_alloc=True, static_shape=True)
-    return {key: timed(partial(net, images), CALLS) for key, net in nets.items()}

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Dict, List
@@ -30,6 +31,12 @@ def peak() -> int:
         if line.startswith('VmHWM:'):
             return 1024 * int(line.split()[1])
     raise Skipped(f'{STATUS} has no VmHWM')
+
+
+def forget_peak() -> None:
+    """Let ``peak`` begin again with what is resident now, where the kernel can do that."""
+    with suppress(OSError):
+        STATUS.with_name('clear_refs').write_text('5', 'utf-8')
 
 
 def training_memory(settings: Settings, name: str) -> Dict[str, Measurement]:

@@ -2,21 +2,14 @@
 from __future__ import annotations
 
 import math
-import os
-import platform
-import shlex
-import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Dict, List, Sequence, Union
 
-import mxnet as mx
-
-from .. import __version__
 from ..csv_files import read_csv, write_csv
 from ..errors import SSSError
 from ..machine import cpu_model
+from .host import host
 from .isolated import Result
 from .settings import Settings
 from .table import AT_MOST, REPORT, TABLE
@@ -26,12 +19,8 @@ NEEDED = ('name', 'value', 'cpu', 'quick')      # columns of a baseline
 
 
 def machine(settings: Settings) -> Dict[str, str]:
-    """Columns for everything that the numbers depend on; ``load`` is the load average of the last minute."""
-    return {'cpu': cpu_model(), 'cores': str(len(settings.cores)), 'cores_of_machine': str(os.cpu_count()),
-            'threads': f'{len(settings.cores)} bound', 'load': f'{os.getloadavg()[0]:.1f}', 'mxnet': mx.__version__,
-            'python': platform.python_version(), 'sss_gluon': __version__, 'rounds': str(settings.rounds),
-            'quick': 'yes' if settings.quick else 'no', 'date': time.strftime('%Y-%m-%d %H:%M:%S'),
-            'command': shlex.join(['sss-gluon', *sys.argv[1:]])}
+    """Columns for everything that the numbers depend on."""
+    return dict(host(settings.cores), rounds=str(settings.rounds), quick='yes' if settings.quick else 'no')
 
 
 def check_writable(path: Union[str, Path]) -> None:

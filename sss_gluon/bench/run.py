@@ -21,7 +21,7 @@ class BenchReport(NamedTuple):
 
 
 def bench(only: Optional[str] = None, rounds: Optional[int] = None, csv=None, baseline=None, tolerance: float = 0.1,
-          torch_python: Optional[str] = None, quick: bool = False,
+          torch_python: Optional[str] = None, quick: bool = False, everything: bool = False,
           log: Callable[[Result], None] = lambda result: None) -> BenchReport:
     """Measure speed and memory on the first two cores that this process may use (on one if quick).
 
@@ -41,6 +41,8 @@ def bench(only: Optional[str] = None, rounds: Optional[int] = None, csv=None, ba
         A Python interpreter that can import torch; without one, the row that needs it is skipped.
     quick : bool
         Tiny networks: shows that everything works.
+    everything : bool
+        Measure those rows too that only maintainers need; ``only`` and ``torch_python`` imply it.
     log : callable
         Called with every Result as soon as it is measured.
 
@@ -49,7 +51,7 @@ def bench(only: Optional[str] = None, rounds: Optional[int] = None, csv=None, ba
     SSSError
         Wrong arguments, an unwritable CSV or an unusable baseline; nothing was measured.
     """
-    rows = select(only)
+    rows = select(only, everything or torch_python is not None)
     rounds = (QUICK_ROUNDS if quick else ROUNDS) if rounds is None else rounds
     if rounds < 1:
         raise SSSError(f'--rounds {rounds} must be at least 1')

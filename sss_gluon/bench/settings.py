@@ -17,6 +17,7 @@ QUICK: Dict[str, dict] = {
     'cifar_resnext20': dict(depths=(1, 1, 1), widths=(8, 16, 32), groups=4),
     'resnet50': dict(depths=(2, 2, 1, 1), widths=(16, 32, 32, 64)),
     'resnext50_32x4d': dict(depths=(1, 2, 1, 1), widths=(16, 32, 48, 64), groups=8),
+    'peleenet': dict(depths=(1, 1, 1, 1)),
 }
 
 
@@ -53,9 +54,9 @@ class Settings:
         """Arguments of a network beyond its name."""
         return QUICK[name] if self.quick else {}
 
-    def net(self, name: str, factors: Optional[Sequence[str]] = None) -> gluon.HybridBlock:
-        """A network with the same initial values in every call; ``factors`` as in ``get_model``."""
-        net = get_model(name, factors=factors, **self.options(name))
+    def net(self, name: str, factors: Optional[Sequence[str]] = None, **options) -> gluon.HybridBlock:
+        """A network with the same initial values in every call; ``factors`` and options as in ``get_model``."""
+        net = get_model(name, factors=factors, **self.options(name), **options)
         mx.random.seed(0)
         net.initialize()
         return net

@@ -7,6 +7,7 @@ from typing import Any, Dict, List
 
 import mxnet as mx
 import numpy as np
+from mxnet import gluon
 
 from ..errors import SSSError
 from ..factors import factor_values
@@ -68,29 +69,35 @@ def total_time(settings: Settings, name: str) -> Dict[str, Measurement]:
 
 
 class CutStep:
-    """A network of which half of the structures are zero: steps before and after they are cut out."""
+    """A network of which some structures are zero: steps before and after they are cut out.
 
-    def __init__(self, settings: Settings, name: str):
-        shape = (settings.batch,) + settings.image_shape(name)
-        self.whole = settings.net(name)
-        zero_half(self.whole, REMOVED[name])
-        self.step = Step(self.whole, shape)
+    ``options`` are those of ``Step``. ``align=1`` gives the widths of the compact network.
+    """
+
+    def __init__(self, whole: gluon.HybridBlock, shape, align: int = 1, **options):
+        self.whole, self._align = whole, align
+        self.step = Step(whole, shape, **options)
         self._shrink({})        # the first call, at the start of a training, finds out whether it can be cut
-        self.step.trainer.hold({factor: values == 0 for factor, values in factor_values(self.whole).items()})
+        self.step.trainer.hold({factor: values == 0 for factor, values in factor_values(whole).items()})
 
     def _shrink(self, removed=None):
-        # with the widths of the network that it is compared with
-        return shrink(self.whole, self.step.trainer, (1,) + self.step.images.shape[1:], removed, align=1)
+        return shrink(self.whole, self.step.trainer, (1,) + self.step.images.shape[1:], removed, align=self._align)
 
     def cut(self) -> None:
         self.step.net = self._shrink().net
+
+
+def _half_cut(settings: Settings, name: str) -> CutStep:
+    whole = settings.net(name)
+    zero_half(whole, REMOVED[name])
+    return CutStep(whole, (settings.batch,) + settings.image_shape(name))
 
 
 def cut_seconds(settings: Settings, name: str) -> Dict[str, Measurement]:
     """Seconds to cut half of the structures out of a network in training, with the first step after it."""
     seconds, steps = [], []
     for _ in range(max(1, settings.rounds // RUNS)):
-        cut = CutStep(settings, name)
+        cut = _half_cut(settings, name)
         for _ in range(2):
             timed(cut.step)()
         mx.nd.waitall()
@@ -105,7 +112,7 @@ def cut_seconds(settings: Settings, name: str) -> Dict[str, Measurement]:
 
 def step_after_cut(settings: Settings, name: str) -> Dict[str, Measurement]:
     """A step of a network that was cut while it trained over one of the same compact network, built anew."""
-    cut = CutStep(settings, name)
+    cut = _half_cut(settings, name)
     shape = cut.step.images.shape
     fresh = Step(rebuild(compact(cut.whole, (1,) + shape[1:]).structure), shape)
     cut.step()

@@ -1,7 +1,7 @@
 """The cost of factors in training: time of a step, and of its update alone."""
 from __future__ import annotations
 
-from typing import Dict
+from typing import Dict, List, Optional
 
 import mxnet as mx
 import numpy as np
@@ -11,7 +11,10 @@ from ..errors import SSSError
 from ..factors import scaling_factors
 from ..timing import Measurement, interleaved, ratio, timed
 from ..train import make_trainer
+from ..train.accuracy import heads
+from ..train.loop import AUXILIARY
 from ..train.parameters import exempt_from_decay
+from ..train.precision import active, mixed
 from .activation import activation_scaled, copy_parameters
 from .settings import Settings
 
@@ -25,34 +28,50 @@ class Step:
     Parameters
     ----------
     net : HybridBlock
-        Initialised.
+        Initialised on the devices.
     shape : (batch, C, H, W)
     trainer : gluon.Trainer, optional
         Default: ``make_trainer``.
+    devices : list of mxnet.Context, optional
+        Each gets an equal part of the batch; default the CPU.
     """
 
-    def __init__(self, net: gluon.HybridBlock, shape, trainer=None):
+    def __init__(self, net: gluon.HybridBlock, shape, trainer=None, devices: Optional[List[mx.Context]] = None):
+        self.devices = devices or [mx.cpu()]
+        self.trainer = trainer or make_trainer(net, GAMMA, RATE, MOMENTUM, DECAY)
+        self.net = mixed(net, active())
+        self._scaled = getattr(self.trainer, 'scaled', lambda loss: loss)       # in float16
+        self._loss = gluon.loss.SoftmaxCrossEntropyLoss()
+        self.feed(shape)
+
+    def feed(self, shape) -> None:
+        """Go on with a batch of another shape."""
         random = np.random.RandomState(0)
         self.images = random.standard_normal(shape).astype('float32')
         self.labels = random.randint(0, 10, shape[0]).astype('float32')
-        self.net = net
-        self.net.hybridize(static_alloc=True, static_shape=True)
-        self.trainer = trainer or make_trainer(net, GAMMA, RATE, MOMENTUM, DECAY)
-        self._loss = gluon.loss.SoftmaxCrossEntropyLoss()
-        self._loss.hybridize(static_alloc=True, static_shape=True)
-        self._batch = mx.nd.array(self.images), mx.nd.array(self.labels)
+        for block in (self.net, self._loss):
+            block.hybridize(static_alloc=True, static_shape=True)
+        self._parts = list(zip(*(gluon.utils.split_and_load(array, self.devices)
+                                 for array in (self.images, self.labels))))
 
     def backward(self) -> mx.nd.NDArray:
-        images, labels = self._batch
-        with autograd.record():
-            loss = self._loss(self.net(images), labels)
-        loss.backward()
-        return loss
+        losses = []
+        for images, labels in self._parts:
+            with autograd.record():
+                output, *others = heads(self.net(images))
+                loss = self._loss(output, labels)
+                for other in others:
+                    loss = loss + AUXILIARY * self._loss(other, labels)
+                scaled = self._scaled(loss)
+            scaled.backward()
+            losses.append(loss)
+        return losses[0] if len(losses) == 1 else mx.nd.concat(*(loss.as_in_context(mx.cpu()) for loss in losses),
+                                                               dim=0)
 
     def __call__(self) -> mx.nd.NDArray:
         """One step; the loss of every image."""
         loss = self.backward()
-        self.trainer.step(len(loss))
+        self.trainer.step(len(self.labels))
         return loss
 
     def update_seconds(self) -> float:

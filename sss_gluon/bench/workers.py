@@ -11,10 +11,11 @@ import tempfile
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Dict
+from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
 import mxnet as mx
 import numpy as np
+from mxnet import gluon
 
 from ..errors import SSSError
 from ..files import write_text
@@ -23,6 +24,7 @@ from ..launch.run import free_port
 from ..launch.supervise import supervise
 from ..timing import Measurement, interleaved, median, ratio, timed
 from ..train import make_trainer
+from ..train.precision import LossScaler
 from ..train.workers import Workers, init_workers
 from .scaling import Cluster, exchange
 from .settings import Settings, Skipped
@@ -54,50 +56,85 @@ def workers(settings: Settings, name: str) -> Dict[str, Measurement]:
             raise SSSError(f'the workers failed: {ended.problem}')
         measured = json.loads(file.read_text('utf-8'))
     seconds = {key: np.array(values) for key, values in measured['seconds'].items()}
-    buckets, each = measured['buckets'], measured['each']
+    buckets, each = measured['traffic']['buckets'], measured['traffic']['each']
     sent = f'{buckets["messages"]} messages of {buckets["bytes"] / 1e6:.2f} MB in all, {each["messages"]} one by one'
     return {'weak': ratio(seconds, 'single', 'buckets', COUNT), 'strong': ratio(seconds, 'single', 'half'),
             'share': median(1 - seconds['alone'] / seconds['buckets'], sent),
             'keys': ratio(seconds, 'buckets', 'each', note=sent), 'model': _model(seconds, buckets['bytes'])}
 
 
-def _model(seconds: Dict[str, np.ndarray], size: int) -> Measurement:
+def _model(seconds: Mapping[str, np.ndarray], size: int) -> Measurement:
     """The allreduce of a step ÷ the prediction of ``scaling.exchange`` with the bandwidth of a large array."""
-    tiny, large = float(np.median(seconds['tiny'])), float(np.median(seconds['large']))
-    # The bytes of both workers pass through one host, while the formula's (H-1)/H assumes a host for each worker
-    bandwidth = 2 * (COUNT - 1) / COUNT * 4 * LARGE / max(large - tiny, 1e-9)
-    predicted = exchange(Cluster(0.0, size, bandwidth, tiny), COUNT)
-    note = f'predicted {1000 * predicted:.3g} ms, {bandwidth / 1e9:.2f} GB/s, {1000 * tiny:.2g} ms per message'
+    cluster = link(seconds, size, COUNT)
+    predicted = exchange(cluster, COUNT)
+    note = (f'predicted {1000 * predicted:.3g} ms, {cluster.bandwidth / 1e9:.2f} GB/s, {1000 * cluster.latency:.2g} ms '
+            f'per message')
     return median((seconds['buckets'] - seconds['alone']) / predicted, note)
 
 
-def measure(settings: Settings, name: str, workers: Workers) -> dict:
-    """Called in every worker: seconds of every kind of step, which all workers take at the same time."""
-    shape = (settings.batch,) + settings.image_shape(name)
-    half = (max(1, settings.batch // workers.size),) + shape[1:]
+def link(seconds: Mapping[str, np.ndarray], size: int, workers: int) -> Cluster:
+    """What joins the workers, by their sums of a tiny and of a large array, and the bytes of a step.
 
-    def step(shape, store='local', aggregate=True):
-        net = settings.net(name)
-        return Step(net, shape, make_trainer(net, GAMMA, RATE, MOMENTUM, DECAY, kvstore=store, aggregate=aggregate))
+    On one host, the bytes of all workers pass through it, while ``exchange`` assumes a host for each worker; measured
+    between the same workers, the bandwidth has that in it.
+    """
+    tiny, large = float(np.median(seconds['tiny'])), float(np.median(seconds['large']))
+    bandwidth = 2 * (workers - 1) / workers * 4 * LARGE / max(large - tiny, 1e-9)
+    return Cluster(0.0, size, bandwidth, tiny)
 
-    steps = {'single': step(shape), 'alone': step(shape), 'buckets': step(shape, Shifted(workers.store, 0)),
-             'half': step(half, Shifted(workers.store, 1)), 'each': step(shape, Shifted(workers.store, 2), False)}
 
-    arrays = {'tiny': mx.nd.zeros((1,)), 'large': mx.nd.zeros((LARGE,))}
-    functions = {key: timed(step) for key, step in steps.items()}
-    functions.update((key, timed(partial(workers.allreduce, key, arrays[key]))) for key in arrays)
+class Kind(NamedTuple):
+    """A kind of step.
+
+    Attributes
+    ----------
+    images : int
+        In the batch of a worker.
+    devices : list of mxnet.Context
+        Of a worker.
+    shared : bool
+        Whether the workers sum their gradients.
+    chief_only : bool
+        Whether the others wait meanwhile.
+    aggregate : bool
+        As for ``make_trainer``.
+    """
+    images: int
+    devices: Sequence[mx.Context] = (mx.cpu(),)
+    shared: bool = False
+    chief_only: bool = False
+    aggregate: bool = True
+
+
+def measure(net: Callable[[List[mx.Context]], gluon.HybridBlock], image: Sequence[int], kinds: Mapping[str, Kind],
+            workers: Workers, rounds: int, scaler: Callable[[], Optional[LossScaler]] = lambda: None) -> dict:
+    """Called in every worker: seconds of every kind of step, which all workers take at the same time.
+
+    ``net`` builds a network on devices. With several workers, the sums of a tiny and of a large array are timed too.
+    """
+    steps = {}
+    for place, (key, kind) in enumerate(kinds.items()):
+        network, devices = net(list(kind.devices)), list(kind.devices)
+        store = Shifted(workers.store, place) if kind.shared and workers.store else 'device'
+        trainer = make_trainer(network, GAMMA, RATE, MOMENTUM, DECAY, kvstore=store, aggregate=kind.aggregate,
+                               loss_scaler=scaler())
+        steps[key] = Step(network, (kind.images, *image), trainer, devices)
+    functions: Dict[str, Callable[[], float]] = {key: timed(step) for key, step in steps.items()}
+    if workers.size > 1:
+        for key, size in (('tiny', 1), ('large', LARGE)):
+            functions[key] = timed(partial(workers.allreduce, key, mx.nd.zeros((size,))))
 
     def together(key):
-        function = functions[key] if key != 'single' or workers.chief else lambda: 0.0
+        waits = key in kinds and kinds[key].chief_only and not workers.chief
 
         def wait_and_call():
             workers.barrier()
-            return function()
+            return 0.0 if waits else functions[key]()
         return wait_and_call
 
-    seconds = interleaved({key: together(key) for key in functions}, settings.rounds)
+    seconds = interleaved({key: together(key) for key in functions}, rounds)
     return dict(seconds={key: list(values) for key, values in seconds.items()},
-                buckets=traffic(steps['buckets'].trainer), each=traffic(steps['each'].trainer))
+                traffic={key: traffic(steps[key].trainer) for key, kind in kinds.items() if kind.shared})
 
 
 class Shifted(mx.kvstore.KVStoreBase):
@@ -131,7 +168,12 @@ def main(name: str, settings: str, file: str) -> None:
     fields = json.loads(settings)
     workers = init_workers('local')
     os.sched_setaffinity(0, {fields['cores'][workers.rank % len(fields['cores'])]})
-    measured = measure(Settings(**fields), name, workers)
+    chosen = Settings(**fields)
+    batch = chosen.batch
+    kinds = {'single': Kind(batch, chief_only=True), 'alone': Kind(batch), 'buckets': Kind(batch, shared=True),
+             'half': Kind(max(1, batch // workers.size), shared=True),
+             'each': Kind(batch, shared=True, aggregate=False)}
+    measured = measure(lambda devices: chosen.net(name), chosen.image_shape(name), kinds, workers, chosen.rounds)
     if workers.chief:
         write_text(file, json.dumps(measured))
 

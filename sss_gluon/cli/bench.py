@@ -16,8 +16,8 @@ BUSY = 0.5      # load average before the measurement
 
 def describe_rows(rows: Sequence[Benchmark]) -> str:
     """The list of benchmarks with their bounds."""
-    return tabulate([[row.name, row.what, _bound(row)] for row in rows], headers=['name', 'what', 'bound'],
-                    disable_numparse=True)
+    return tabulate([[row.name, row.what, _bound(row) + (', for maintainers' if row.maintainers else '')]
+                     for row in rows], headers=['name', 'what', 'bound'], disable_numparse=True)
 
 
 def describe_result(result: Result) -> str:

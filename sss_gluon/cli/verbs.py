@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from ..errors import SSSError
+from .bench_verb import bench, bench_arguments
 
 
 def _train_arguments(parser):
@@ -233,7 +234,8 @@ def _launch_arguments(parser):
     parser.add_argument('--logs', metavar='DIR', help='folder for one log per process (default logs/DATE-TIME)')
     parser.add_argument('--restarts', type=int, default=0, metavar='N',
                         help='restart a failed job from its last checkpoint, up to N times (default 0)')
-    parser.add_argument('arguments', nargs=argparse.REMAINDER, metavar='train ...', help='command of every worker')
+    parser.add_argument('arguments', nargs=argparse.REMAINDER, metavar='train ...',
+                        help='command of every worker: train, or bench --model')
 
 
 def _launch(options):
@@ -241,53 +243,6 @@ def _launch(options):
     hosts = read_hosts(options.hosts) if options.hosts else ()
     launch(options.arguments, Job(options.workers, options.servers, hosts, options.node_rank, options.num_nodes,
                                   options.scheduler, options.backend, options.logs, options.restarts))
-
-
-def _bench_arguments(parser):
-    parser.add_argument('--only', metavar='REGEX', help='measure only the benchmarks whose names match')
-    parser.add_argument('--list', action='store_true', help='list the benchmarks and stop')
-    parser.add_argument('--distributed', action='store_true',
-                        help='compare only 2 workers with 1, and predict the scaling to 8 to 512 GPUs')
-    parser.add_argument('--soak', type=float, metavar='HOURS', help='instead, train for some hours and watch memory')
-    parser.add_argument('--rounds', type=int, help='number of interleaved rounds (default 20, with --quick 3)')
-    parser.add_argument('--csv', metavar='FILE', help='write the results and a description of the machine to a CSV')
-    parser.add_argument('--baseline', metavar='FILE', help='fail if a result is worse than in this earlier CSV')
-    parser.add_argument('--tolerance', type=float, default=0.1,
-                        help='relative difference that counts as worse (default 0.1)')
-    parser.add_argument('--torch-python', metavar='PATH', help='Python interpreter with PyTorch, for the comparison '
-                                                               'with it')
-    parser.add_argument('--quick', action='store_true',
-                        help='tiny networks: check that the benchmarks run; the numbers mean nothing')
-
-
-def _soak(hours):
-    from ..bench.soak import soak
-    from .bench import describe_sample, describe_soak
-    samples = soak(hours, log=lambda sample: print(describe_sample(sample), file=sys.stderr, flush=True))
-    print(describe_soak(samples))
-
-
-def _bench(options):
-    if options.soak is not None:
-        return _soak(options.soak)
-    from ..bench.run import bench
-    from ..bench.scaling import prediction
-    from ..bench.table import select
-    from .bench import describe_result, describe_results, describe_rows, describe_scaling
-    if options.distributed and options.only:
-        raise SSSError('--distributed and --only both choose benchmarks; leave one of them out')
-    options.only = '^workers-' if options.distributed else options.only
-    if options.list:
-        print(describe_rows(select(options.only)))
-        return
-    report = bench(options.only, options.rounds, options.csv, options.baseline, options.tolerance,
-                   options.torch_python, options.quick,
-                   log=lambda result: print(describe_result(result), file=sys.stderr, flush=True))
-    print(describe_results(report.results, report.machine))
-    if options.distributed:
-        print(describe_scaling(prediction()))
-    if report.problem:
-        raise SSSError(report.problem)
 
 
 def _report_arguments(parser):
@@ -320,9 +275,9 @@ VERBS = {
     'evaluate': (_evaluate, _evaluate_arguments, 'measure accuracy, size and latency of the networks of a run'),
     'export': (_export, _export_arguments, 'write a verified network for inference: MXNet symbol, ONNX or INT8'),
     'data': (_data, _data_arguments, 'pack images into RecordIO files, or continue packing'),
-    'launch': (_launch, _launch_arguments, 'train with several workers, on this host or many'),
+    'launch': (_launch, _launch_arguments, 'train with several workers, on this host or many, or measure them'),
     'sweep': (_sweep, _sweep_arguments, 'train, prune and evaluate the runs of a plan; skip the finished ones'),
     'count': (_count, _count_arguments, 'count parameters and MACs, layer by layer, before and after pruning'),
     'report': (_report, _report_arguments, 'compare runs with each other and with the paper: tables, figures, a page'),
-    'bench': (_bench, _bench_arguments, 'measure speed and memory of training and of compact networks'),
+    'bench': (bench, bench_arguments, 'measure speed and memory of training and of compact networks'),
 }

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from typing import List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 import mxnet as mx
 
@@ -32,30 +32,23 @@ def sizes(target: str, structure: Optional[str] = None, size: Optional[int] = No
         Input and classes of a model, by default those of the structure, or 3 channels. A symbol takes size and channels
         from the structure.json beside it unless they are given.
     """
-    for name, value in dict(size=size, channels=channels, classes=classes).items():
-        if value is not None and not 1 <= value < 2 ** 31:
-            raise SSSError(f'{name} {value} must be a number from 1 to {2 ** 31 - 1}')
-    if structure is not None and (target.endswith('.json') or os.path.isdir(target)):
-        raise SSSError(f'{target}: a structure prunes a model; name the model, e.g. resnet50')
+    check_target(target, structure, size, channels, classes)
     if target.endswith('.json'):
-        if classes:
-            raise SSSError(f'{target} is a finished network: leave out classes {classes}')
         net, shape = load(target), shape_beside(target)
         if isinstance(shape, dict):
             return count(net, shape), None
         return count(net, input_shape(target, size, channels)), None
     if os.path.isdir(target):
-        if size or channels or classes:
-            raise SSSError(f'{target} is a run, whose input and classes follow from its data: leave out size, '
-                           f'channels and classes')
         trained = load_run(target)
         before, after = _spelled(trained.net, *remaining(trained.net, trained.input_shape))
         return dense_size(RunFolder(target)) or before, after
     if structure is None:
-        batch, net = _model(target, size, channels, classes)
+        batch, arguments = described(target, size, channels, classes)
+        net = get_model(target, **dict(arguments, factors=() if zoo.is_zoo(target) else None))
         return _spelled(net, count(net, batch))[0], None
     pruned = load_structure(structure)
-    batch, net = _model(target, size, channels, classes, pruned)
+    batch, arguments = described(target, size, channels, classes, pruned)
+    net = get_model(target, **arguments)
     net.initialize(init=mx.init.Xavier())
     try:
         set_structure(net, pruned)
@@ -73,8 +66,24 @@ def _spelled(net, *sizes: Count) -> List[Count]:
             for size in sizes]
 
 
-def _model(name: str, size, channels, classes, structure: Optional[Structure] = None):
-    """Shape of its input, and the network of a name, built as that of the structure where nothing else is given."""
+def check_target(target: str, structure: Optional[str] = None, size: Optional[int] = None,
+                 channels: Optional[int] = None, classes: Optional[int] = None) -> None:
+    """Refuse what does not fit a model name, a run folder or a symbol.json; see ``sizes``."""
+    for name, value in dict(size=size, channels=channels, classes=classes).items():
+        if value is not None and not 1 <= value < 2 ** 31:
+            raise SSSError(f'{name} {value} must be a number from 1 to {2 ** 31 - 1}')
+    if structure is not None and (target.endswith('.json') or os.path.isdir(target)):
+        raise SSSError(f'{target}: a structure prunes a model; name the model, e.g. resnet50')
+    if target.endswith('.json') and classes:
+        raise SSSError(f'{target} is a finished network: leave out classes {classes}')
+    if os.path.isdir(target) and (size or channels or classes):
+        raise SSSError(f'{target} is a run, whose input and classes follow from its data: leave out size, '
+                       f'channels and classes')
+
+
+def described(name: str, size: Optional[int] = None, channels: Optional[int] = None, classes: Optional[int] = None,
+              structure: Optional[Structure] = None) -> Tuple[Tuple[int, ...], Dict[str, Any]]:
+    """Shape of the input of a model and the arguments of ``get_model``, by default as its structure has them."""
     spec: dict = {}
     if structure is not None and (structure.model or {}).get('name') == name:
         spec = dict(structure.model or {})
@@ -85,8 +94,8 @@ def _model(name: str, size, channels, classes, structure: Optional[Structure] = 
     else:
         sides = (zoo.size(name),) * 2 if zoo.is_zoo(name) else () if ':' in name else (architecture(name).size,) * 2
     shape = (1, channels or 3) + (_square(size, name) if size or not sides else tuple(sides))
-    factors = spec.get('factors') if structure is not None or not zoo.is_zoo(name) else ()
-    return shape, get_model(name, classes, factors, shape[1], shape, **spec.get('options', {}))
+    return shape, dict(spec.get('options', {}), classes=classes, factors=spec.get('factors'), in_channels=shape[1],
+                       input_shape=shape)
 
 
 def _square(size: Optional[int], target: str) -> Tuple[int, int]:

@@ -1,34 +1,53 @@
-"""ONNX Runtime on the CPU, if it is installed."""
+"""ONNX Runtime, if it is installed; on the CPU unless another execution provider is named."""
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Callable, List, Union
+from typing import Callable, List, Optional, Union
 
 import numpy as np
 
 from ..errors import SSSError
 
+CPU = 'CPUExecutionProvider'
 
-def open_onnx(source: Union[str, Path, bytes]) -> Callable[[np.ndarray], List[np.ndarray]]:
-    """A function that computes the outputs of an ONNX file (or its content) for a batch, with ONNX Runtime on the CPU.
+
+def open_onnx(source: Union[str, Path, bytes], provider: str = CPU,
+              provider_options: Optional[dict] = None) -> Callable[[np.ndarray], List[np.ndarray]]:
+    """A function that computes the outputs of an ONNX file (or its content) for a batch, with ONNX Runtime.
 
     Like MXNet, it uses ``OMP_NUM_THREADS`` threads.
     """
-    session = open_session(source)
+    session = open_session(source, provider, provider_options)
     data, = (given.name for given in session.get_inputs())
     return lambda batch: session.run(None, {data: batch})
 
 
-def open_session(source: Union[str, Path, bytes]):
-    """The session of ONNX Runtime for an ONNX file, or its content, of any number of inputs."""
+def open_session(source: Union[str, Path, bytes], provider: str = CPU, provider_options: Optional[dict] = None):
+    """The session of ONNX Runtime for an ONNX file, or its content, of any number of inputs.
+
+    It is an error if the execution provider cannot be used; ONNX Runtime itself would compute on the CPU without a
+    word.
+    """
     _, runtime = packages()
     options = runtime.SessionOptions()
     threads = os.environ.get('OMP_NUM_THREADS', '').split(',')[0]
     options.intra_op_num_threads = int(threads) if threads.isdigit() else 0
     options.log_severity_level = 3
     given = source if isinstance(source, bytes) else str(source)
-    return runtime.InferenceSession(given, options, providers=['CPUExecutionProvider'])
+    providers = [(provider, provider_options or {}), *([CPU] if provider != CPU else [])]
+    session = runtime.InferenceSession(given, options, providers=providers)
+    if session.get_providers()[0] != provider:
+        raise SSSError(f'ONNX Runtime cannot use its {provider} here; its own messages say which library is missing')
+    return session
+
+
+def installed_providers() -> List[str]:
+    """Full names of the execution providers of the installed ONNX Runtime; none where it is not installed."""
+    try:
+        return packages()[1].get_available_providers()
+    except SSSError:
+        return []
 
 
 def packages():

@@ -21,6 +21,7 @@ from .processes import HOROVODRUN, PROGRAM, Node, Process
 from .supervise import JobExit, supervise
 
 PORT = 9091         # of the scheduler, where hosts have to agree on one beforehand
+VERBS = ('train', 'bench')
 CONTROL_C = b'\x03'
 FORWARDED = ('MXNET_', 'OMP_', 'PS_', 'NCCL_', 'CUDA_', 'DMLC_INTERFACE', 'PYTHONPATH')   # environment variables
 
@@ -85,14 +86,17 @@ def launch(arguments: Sequence[str], job: Job, log: Callable[[str], None] = prin
         if attempt < job.restarts:
             log(f'{ended.problem}; all other processes were ended. Restarting from the last checkpoint, restart '
                 f'{attempt + 1} of {job.restarts}')
-    raise SSSError(f'{ended.problem}; all other processes were ended. The same command continues from the last '
-                   f'checkpoint')
+    again = '. The same command continues from the last checkpoint' if arguments[0] == 'train' else ''
+    raise SSSError(f'{ended.problem}; all other processes were ended{again}')
 
 
 def _check(arguments: Sequence[str], job: Job) -> None:
-    if not arguments or arguments[0] != 'train':
-        raise SSSError(f'launch is for train, not for {" ".join(arguments[:1]) or "nothing"!r}: '
+    if not arguments or arguments[0] not in VERBS:
+        raise SSSError(f'launch is for {" and ".join(VERBS)}, not for {" ".join(arguments[:1]) or "nothing"!r}: '
                        f'sss-gluon launch --workers 2 train CONFIG')
+    if arguments[0] == 'bench' and not any(word.startswith('--model') for word in arguments):
+        raise SSSError('launch measures how one network scales, so bench needs its name: sss-gluon launch --workers 2 '
+                       'bench --model resnet50')
     for name, least in (('workers', 1), ('servers', 1), ('num_nodes', 1), ('restarts', 0)):
         value = getattr(job, name)
         if value is not None and value < least:

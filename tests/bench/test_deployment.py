@@ -2,9 +2,9 @@
 import numpy as np
 import pytest
 
-from sss_gluon import scaling_factors, timing
+from sss_gluon import compact, get_model, scaling_factors, timing
 from sss_gluon.bench import deployment
-from sss_gluon.bench.deployment import compact_seconds, latency, pruned, zero_half
+from sss_gluon.bench.deployment import RUNTIMES, compact_seconds, gain, pruned, zero_half
 from sss_gluon.bench.settings import Settings
 
 QUICK = Settings(rounds=2, quick=True)
@@ -23,29 +23,44 @@ def test_half_of_the_structures_of_a_kind_go_and_always_the_same(name, kind):
     assert set(mine) == {0, 1} and int(mine.sum()) == len(mine) // 2 > 0
 
 
-def test_the_gain_in_latency_is_divided_by_the_gain_in_macs(monkeypatch):
-    """A compact network that takes a quarter of the time for a half of the MACs is twice as good as needed."""
-    result = pruned(QUICK, 'cifar_vgg16')
-    gain = result.before.macs / result.after.macs
-    assert gain > 1.5
+def test_blocks_of_channels_go_together():
+    """Widths stay multiples of the block."""
+    wide = dict(stages=((32, 32), (32, 32), (32, 32, 32), (32, 32, 32), (32, 32, 32)))
+    net = get_model('cifar_vgg16', neuron_block=4, **wide)
+    net.initialize()
+    zero_half(net, 'neuron')
+    assert {factor.parameter.shape for factor in scaling_factors(net)} == {(8,)}
+    widths = {layer['after'][0] for layer in compact(net, (1, 3, 32, 32)).structure.layers.values()} - {10}
+    assert widths < set(range(4, 33, 4)) and len(widths) > 1
 
-    def measured(turns, rounds):
+
+@pytest.mark.parametrize('runtime', RUNTIMES)
+def test_the_gain_in_latency_is_divided_by_the_gain_in_macs(runtime, monkeypatch):
+    """A compact network that takes a quarter of the time for a half of the MACs is twice as good as needed."""
+    if runtime != 'MXNet':
+        pytest.importorskip('onnxruntime')
+    result = pruned(QUICK, 'cifar_vgg16')
+    fewer = result.before.macs / result.after.macs
+    assert fewer > 1.5
+    outputs = {}
+
+    def timed(call, calls):
+        output, = np.array(call()[0] if runtime != 'MXNet' else call().asnumpy())[np.newaxis]
+        outputs[len(outputs)] = output
+        return timing.timed(call, calls)
+
+    def measured(turns, rounds, lasting):
         assert list(turns) == ['dense', 'compact'] and rounds == 2
         for turn in turns.values():
             assert turn() > 0
         return {'dense': np.array([0.4, 0.4]), 'compact': np.array([0.1, 0.1])}
 
+    monkeypatch.setattr(deployment, 'timed', timed)
     monkeypatch.setattr(deployment, 'interleaved', measured)
-    found = latency(QUICK, 'cifar_vgg16', batch=2)['latency']
-    assert found.value == pytest.approx(4 / gain) and f'{gain:.2f} x fewer MACs' in found.note
-
-
-def test_every_network_is_called_on_the_batch(monkeypatch):
-    """The two turns run the two networks: MXNet's own operators are counted."""
-    sizes = []
-    monkeypatch.setattr(deployment, 'timed', lambda call, calls: sizes.append(call()) or timing.timed(call, calls))
-    latency(QUICK, 'cifar_vgg16', batch=2)
-    assert [output.shape for output in sizes] == [(2, 10)] * 2
+    found = gain(QUICK, 'cifar_vgg16', 2, runtime)['gain']
+    assert found.value == pytest.approx(4 / fewer) and f'{fewer:.2f} x fewer MACs' in found.note
+    assert [output.shape for output in outputs.values()] == [(2, 10)] * 2
+    assert not np.allclose(outputs[0], outputs[1])      # two networks
 
 
 def test_seconds_of_a_compaction(monkeypatch):

@@ -4,6 +4,7 @@ import csv
 import pytest
 
 from sss_gluon import SSSError
+from sss_gluon.bench.host import host
 from sss_gluon.bench.isolated import Result
 from sss_gluon.bench.results import check_writable, cpu_model, machine, read_baseline, regressions, save
 from sss_gluon.bench.settings import Settings
@@ -11,8 +12,7 @@ from sss_gluon.bench.table import TABLE
 from sss_gluon.timing import Measurement
 
 ROWS = {row.name: row for row in TABLE}
-COLUMNS = ['name', 'what', 'kind', 'bound', 'value', 'low', 'high', 'mark', 'note', 'cpu', 'cores', 'cores_of_machine',
-           'threads', 'load', 'mxnet', 'python', 'sss_gluon', 'rounds', 'quick', 'date', 'command']
+COLUMNS = ['name', 'what', 'kind', 'bound', 'value', 'low', 'high', 'mark', 'note', *host((0, 1)), 'rounds', 'quick']
 STEP, ACTIVATION, PIPELINE, COMPACT = 'step-cifar_resnet20', 'activation-cifar_resnet20', 'pipeline', 'compact'
 
 

@@ -47,7 +47,7 @@ def test_a_run_that_misses_its_budget_is_no_measurement(runs):
 
 @pytest.mark.parametrize('name', ['cifar_resnet20', 'cifar_vgg16', 'cifar_resnet164'])
 def test_steps_go_on_with_the_smaller_network(name):
-    cut = CutStep(QUICK, name)
+    cut = shrinking._half_cut(QUICK, name)
     before = cut.step.backward().asnumpy()
     size = sum(p.data().size for p in cut.whole.collect_params().values())
     cut.cut()

@@ -1,0 +1,132 @@
+"""How one network scales over devices and workers: weak and strong, with the share of the sums, and the prediction.
+
+In a job of ``sss-gluon launch`` every worker runs this. Without one, several devices of this process are compared with
+the first; that takes a process of its own: ``python -m sss_gluon.bench.job REQUEST``.
+"""
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict, replace
+from typing import Callable, Dict, List, Tuple
+
+import numpy as np
+
+from ..errors import SSSError
+from ..graph.count import count
+from ..machine import threads
+from ..timing import ratio
+from ..train.devices import contexts
+from ..train.precision import check_devices, enable, loss_scaler
+from ..train.workers import Workers, init_workers
+from .child import Child, python, serve
+from .host import host
+from .isolated import own_cores
+from .matrix import MXNET
+from .model import Plan, Row, bench_model, plan_of, texts
+from .scaling import exchange
+from .workers import Kind, link, measure
+
+STRONG, WEAK = 'strong', 'weak'
+
+
+def measure_job(plan: Plan, log: Callable[[str], None]) -> Tuple[List[Row], bool]:
+    """The rows of a plan, or of a job how it scales; and whether this process is the one that writes."""
+    workers = init_workers('device')
+    if workers.size > 1:
+        try:
+            rows = scaling(plan, workers, log if workers.chief else lambda line: None)
+            workers.barrier()
+        except BaseException:
+            workers.abort()
+            raise
+        return rows, workers.chief
+    rows = bench_model(plan, log)
+    if len(plan.devices) > 1 and any(row['runtime'] == MXNET for row in rows):
+        cores = own_cores(1 if plan.subject.quick else threads())
+        with Child(python('job', json.dumps(asdict(replace(plan, precisions=plan.precisions[:1])))), cores) as child:
+            answer = child.ask()
+        if 'failed' in answer:
+            raise SSSError(answer['failed'])
+        rows = rows + answer['rows']
+    return rows, True
+
+
+def scaling(plan: Plan, workers: Workers, log: Callable[[str], None] = lambda line: None) -> List[Row]:
+    """Training steps of the network with its factors, on one device and on all devices of all workers.
+
+    Every batch of the plan is that of a device, or of all devices together.
+    """
+    precision, = plan.precisions if len(plan.precisions) == 1 else ('',)
+    if not precision:
+        raise SSSError(f'a job measures one precision, not {",".join(plan.precisions)}; launch it again for another')
+    check_devices(precision, plan.devices)
+    devices = workers.devices(contexts(plan.devices))
+    networks = plan.subject.open()
+    size = count(networks.dense, networks.shape)
+    enable(precision)
+    total = workers.size * len(devices)
+    rows = []
+    for batch in sorted(plan.batches):
+        each = batch * len(devices)
+        kinds = {'single': Kind(batch, devices[:1], chief_only=True), 'alone': Kind(each, devices),
+                 WEAK: Kind(each, devices, shared=True)}
+        if batch % total == 0:
+            kinds.update({'alone strong': Kind(batch // workers.size, devices),
+                          STRONG: Kind(batch // workers.size, devices, shared=True)})
+        measured = measure(lambda where: plan.subject.open(where).whole, networks.shape[1:], kinds, workers,
+                           plan.rounds, lambda: loss_scaler(precision))
+        seconds = {key: np.array(values) for key, values in measured['seconds'].items()}
+        shared = dict(
+            model=plan.subject.model, structure=plan.subject.structure or '', cut='with factors', use='scaling',
+            runtime=MXNET, provider='', precision=precision, devices=' '.join(map(_name, devices)), batch=batch,
+            image='x'.join(map(str, networks.shape[1:])), params=size.params, macs=size.macs, workers=workers.size,
+            rounds=plan.rounds, quick='yes' if plan.subject.quick else 'no', failed='')
+        where = host(range(threads()))
+        for form, images in ((WEAK, batch * total), (STRONG, batch)):
+            if form in kinds:
+                found = _scaled(seconds, form, batch, images, total, workers.size, measured['traffic'][form]['bytes'])
+                rows.append({**texts(form=form, **shared, **found), **where})
+        log(f'scaling, batch {batch}: measured')
+    return rows
+
+
+def _name(device) -> str:
+    return f'{device.device_type}{device.device_id}'
+
+
+def _scaled(seconds: Dict[str, np.ndarray], form: str, batch: int, images: int, total: int, workers: int,
+            size: int) -> Dict[str, object]:
+    """Columns of a form, which takes all ``total`` devices for a number of images; one device has a batch."""
+    gain = ratio(seconds, 'single', form, images / batch)
+    step = float(np.median(seconds[form]))
+    found: Dict[str, object] = dict(
+        ms_p50=f'{1000 * step:.5g}', images_per_second=f'{images / step:.5g}', speedup=f'{gain.value:.4g}',
+        efficiency=f'{gain.value / total:.4g}', efficiency_low=f'{gain.low / total:.4g}',
+        efficiency_high=f'{gain.high / total:.4g}', predicted='', share='', megabytes='', gigabytes_per_second='')
+    if workers > 1:
+        alone = seconds['alone' if form == WEAK else 'alone strong']
+        cluster = link(seconds, size, workers)
+        predicted = float(np.median(alone)) + exchange(cluster, workers)
+        found.update(
+            predicted=f'{images / predicted / (batch / np.median(seconds["single"])) / total:.4g}',
+            share=f'{np.median(1 - alone / seconds[form]):.4g}', megabytes=f'{size / 1e6:.4g}',
+            gigabytes_per_second=f'{cluster.bandwidth / 1e9:.4g}')
+    return found
+
+
+def main(request: str) -> None:
+    """A child that answers with the rows of several devices of one process."""
+    plan = plan_of(json.loads(request))
+
+    def work() -> dict:
+        try:
+            return dict(rows=scaling(plan, Workers()))
+        except SSSError as error:
+            return dict(failed=str(error))
+
+    serve({}, work)
+
+
+if __name__ == '__main__':
+    main(sys.argv[1])
