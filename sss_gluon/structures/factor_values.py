@@ -7,7 +7,7 @@ import numpy as np
 from mxnet import gluon
 
 from ..factors import ScalingFactor, scaling_factors
-from ..graph.ir import Program
+from ..graph.ir import Entry, Program
 
 
 def fill_nonzero(program: Program, net: gluon.HybridBlock) -> None:
@@ -40,14 +40,17 @@ def factor_variable(program: Program, factor: ScalingFactor) -> str:
 
 
 def factor_runs(program: Program, folded: Program, net: gluon.Block) -> Dict[str, int]:
-    """{parameter of the folded program: how many of its slices in a row share one entry of a factor}.
+    """{parameter of the folded program: how many adjacent outputs of its layer share one entry of a factor}.
 
-    A factor with a single entry for all slices ties none together.
+    A factor with a single entry for all outputs ties none together.
     """
     sizes = {factor_variable(program, factor): factor.parameter.shape[0] for factor in traced_factors(program, net)}
-    runs = {}
-    for name, entry in folded.origins.items():
-        for node in Program([entry], {}, {}).nodes():
-            if sizes.get(node.name, 1) > 1:
-                runs[name] = folded.values[name].shape[0] // sizes[node.name]
+    several = {name: sizes[node.name] for name, entry in folded.origins.items()
+               for node in Program([entry], {}, {}).nodes() if sizes.get(node.name, 1) > 1}
+    shapes, runs = folded.shapes(), {}
+    for node in folded.nodes():
+        for entry in node.inputs:
+            size = several.get(entry.node.name)
+            if size and len(shapes[Entry(node)]) > 1 and shapes[Entry(node)][1] % size == 0:
+                runs[entry.node.name] = shapes[Entry(node)][1] // size
     return runs
