@@ -5,7 +5,7 @@ Both are registered with ``mx.optimizer``, as ``apg`` (every parameter is a fact
 """
 from __future__ import annotations
 
-from typing import Dict, Iterable, Optional, Union
+from typing import Dict, Iterable, Optional, Sequence, Union
 
 import mxnet as mx
 import numpy as np
@@ -81,27 +81,34 @@ class APG(mx.optimizer.Optimizer):
         threshold = lr * self.gamma * self.gamma_mult.get(index, 1.0)
         return np.where(self.held[index], np.inf, threshold) if index in self.held else threshold
 
+    def thresholds(self, indices: Sequence[int], sizes: Sequence[int], lr: float) -> np.ndarray:
+        """``threshold`` of several factor arrays, one after the other, as float32."""
+        each = [np.broadcast_to(self.threshold(index, lr), size) for index, size in zip(indices, sizes)]
+        return np.concatenate(each).astype('float32')
+
     def update_factor(self, factor, grad, v, lr: float, wd: float, threshold) -> None:
         """One step of eq. 10-12 on an array of factors; ``threshold`` is ηγ, one number or one per factor.
 
-        The gradient is clip(rescale_grad·grad) + wd·λ, where wd is 0 for factors unless their wd_mult is set.
+        The gradient is clip(rescale_grad·grad) + wd·λ, where wd is 0 for factors unless their wd_mult is set. The
+        arrays are all of MXNet or all of NumPy; both give the same numbers.
         """
+        f = np if isinstance(factor, np.ndarray) else nd
         grad = grad * self.rescale_grad
         if self.clip_gradient is not None:
-            grad = nd.clip(grad, -self.clip_gradient, self.clip_gradient)
+            grad = f.clip(grad, -self.clip_gradient, self.clip_gradient)
         if wd:
             grad = grad + wd * factor
         # λ − S(z) is computed as one small number (λ where S(z) is 0): zeros are exact, rounding does not add up.
         change = lr * grad
         z = factor - change                                         # eq. 10
-        near = nd.maximum(nd.minimum(z, threshold), -threshold)     # z − S(z)
-        change = nd.where(near == z, factor, change + near)         # λ_{t−1} − S(z_t)
+        near = f.maximum(f.minimum(z, threshold), -threshold)       # z − S(z)
+        change = f.where(near == z, factor, change + near)          # λ_{t−1} − S(z_t)
         v *= self.momentum                                          # eq. 11:  v_t = S(z_t) − λ_{t−1} + μ v_{t−1}
         v -= change
         ahead = factor - change + self.momentum * v                 # eq. 12:  λ_t = S(z_t) + μ v_t
         if self.non_negative:
-            ahead = nd.maximum(ahead, 0)                            # authors' code
-        ahead.copyto(factor)
+            ahead = f.maximum(ahead, 0)                             # authors' code
+        factor[:] = ahead
 
 
 @mx.optimizer.Optimizer.register
@@ -132,11 +139,37 @@ class APGNAG(APG):
         self.update_weight(weight, grad, state, self._get_lr(index), self._get_wd(index))
 
     def update_weight(self, weight, grad, v, lr: float, wd: float, ahead=None) -> None:
-        """One step of NAG on an array of weights; ``ahead`` is a buffer of the same shape, allocated if not given."""
+        """One step of NAG on an array of weights; ``ahead`` is a buffer of the same shape, allocated if not given.
+
+        ``update_weight_numpy`` gives the same numbers.
+        """
         # g = v_t − μv_{t−1}, so W_t = W + ημv_{t−1} − η(1+μ)v_t: three fused operators, and no decay factor 1 − η·wd,
         # whose rounding would add up over thousands of steps.
-        ahead = nd.sgd_update(weight, v, out=ahead, lr=-lr * self.momentum, wd=0.0)
-        nd.sgd_mom_update(weight, grad, v, out=weight, lr=-1.0, momentum=self.momentum, wd=wd,  # for v ← μv + g only
-                          rescale_grad=self.rescale_grad,
-                          clip_gradient=-1.0 if self.clip_gradient is None else self.clip_gradient)
-        nd.sgd_update(ahead, v, out=weight, lr=lr * (1 + self.momentum), wd=0.0)
+        ahead = nd.sgd_update(weight, v, out=ahead, lr=_exact(-lr * self.momentum), wd=0.0)
+        nd.sgd_mom_update(weight, grad, v, out=weight, lr=-1.0, momentum=_exact(self.momentum),   # for v ← μv + g only
+                          wd=_exact(wd), rescale_grad=_exact(self.rescale_grad),
+                          clip_gradient=-1.0 if self.clip_gradient is None else _exact(self.clip_gradient))
+        nd.sgd_update(ahead, v, out=weight, lr=_exact(lr * (1 + self.momentum)), wd=0.0)
+
+    def update_weight_numpy(self, weight: np.ndarray, grad: np.ndarray, v: np.ndarray, lr: float, wd: float,
+                            ahead: np.ndarray, change: np.ndarray) -> None:
+        """``update_weight`` on float32 arrays of NumPy, bit for bit: every operation, and its order, is the same.
+
+        ``ahead`` and ``change`` are buffers of the same shape.
+        """
+        np.multiply(v, lr * self.momentum, out=ahead)
+        np.add(weight, ahead, out=ahead)
+        np.multiply(v, self.momentum, out=v)
+        np.multiply(weight, wd, out=change)
+        np.add(v, change, out=v)
+        np.multiply(grad, self.rescale_grad, out=change)
+        if self.clip_gradient is not None:
+            np.clip(change, -self.clip_gradient, self.clip_gradient, out=change)
+        np.add(v, change, out=v)
+        np.multiply(v, lr * (1 + self.momentum), out=change)
+        np.subtract(ahead, change, out=weight)
+
+
+def _exact(value: float) -> str:
+    """A number as MXNet reads it without an error: it misreads the last bit of every tenth number otherwise."""
+    return f'{np.float32(value):.19f}'

@@ -1,14 +1,28 @@
-"""Text for a terminal: lines of 80 columns, and lengths of time in words."""
+"""Text for a terminal: lines of 80 columns, short numbers, and lengths of time in words."""
 from __future__ import annotations
 
+import shutil
 import textwrap
+from typing import TextIO
 
 WIDTH = 80
 
 
-def wrapped(text: str) -> str:
+def wrapped(text: str, width: int = WIDTH) -> str:
     """Lines that fit, of which all but the first are indented; a word that is longer stays whole."""
-    return textwrap.fill(text, WIDTH, subsequent_indent='  ', break_long_words=False, break_on_hyphens=False)
+    return textwrap.fill(text, width, subsequent_indent='  ', break_long_words=False, break_on_hyphens=False)
+
+
+def fitted(text: str, stream: TextIO) -> str:
+    """A message wrapped to the width of the terminal that it goes to; in a file or a pipe it stays one line."""
+    return wrapped(text, shutil.get_terminal_size((WIDTH, 24)).columns) if stream.isatty() else text
+
+
+def short_number(number: float) -> str:
+    """'272,250', '2.55 M', '4.09 G'."""
+    if number < 1e6:
+        return f'{number:,.0f}'
+    return f'{number / 1e9:.2f} G' if number >= 1e9 else f'{number / 1e6:.2f} M'
 
 
 def duration(seconds: float) -> str:

@@ -77,7 +77,7 @@ def test_describe_compact():
     assert 'same outputs: the largest difference is 3.2e-07 of the largest output' in text
     assert ' '.join(text.split()).endswith(
         'written: runs/mine/compact/model-symbol.json, model-0000.params, model-structure.json')
-    assert 'unknown' not in text and '--align' not in text and max(map(len, text.splitlines())) <= 80
+    assert 'unknown' not in text and 'export' not in text and max(map(len, text.splitlines())) <= 80
 
 
 def test_describe_compact_names_unknown_operators():
@@ -128,12 +128,21 @@ def test_describe_target(settings, text):
     assert describe_target(Config(**settings), ROWS[:1]) is None
 
 
+def test_a_target_of_the_latency_was_measured_with_the_fastest_alignment():
+    rows = [*ROWS, ROWS[1]._replace(name='compact align 16', seconds={1: 0.001, 64: 0.016})]
+    assert describe_target(Config(target_latency=0.3), rows) == \
+        'asked for at most 30.0 % of the latency; compact has 50.0 %, compact align 16 has 25.0 %'
+    assert describe_target(Config(target_macs=0.2), rows) == 'asked for at most 20.0 % of the MACs; compact has 20.0 %'
+
+
 SLOW = [    # seconds of the compact network at batch 1 and 64, widths before and after, words
     ('faster', (0.003, 0.1), [(64, 13)], []),
     ('not faster at one batch', (0.004, 0.1), [(64, 13), (64, 16), (64, 64), (10, 10), (32, None)],
-     ['not faster at batch 1: 1 of 2 narrowed layers', 'sss-gluon export runs/mine --align 8']),
-    ('slower', (0.005, 0.2), [(64, 13), (64, 7)], ['not faster at batch 1 and 64: 2 of 2 ', '--align 8']),
-    ('slower, but not because of odd widths', (0.005, 0.1), [(64, 16), (64, 8)], ['compact is not faster at batch 1']),
+     ['not faster in MXNet at batch 1: 1 of 2 narrowed layers', 'sss-gluon export runs/mine measures which']),
+    ('slower', (0.005, 0.2), [(64, 13), (64, 7)],
+     ['not faster in MXNet at batch 1 and 64: 2 of 2 ', 'export runs/mine']),
+    ('slower, but not because of odd widths', (0.005, 0.1), [(64, 16), (64, 8)],
+     ['compact is not faster in MXNet at batch 1; sss-gluon export runs/mine --format onnx measures it']),
 ]
 
 
@@ -142,7 +151,7 @@ def test_a_compact_network_that_is_not_faster_says_why(name, seconds, layers, wo
     rows = [ROWS[0], ROWS[1]._replace(seconds=dict(zip((1, 64), seconds)))]
     text = ' '.join(describe_evaluation(rows, structure(layers), 'runs/mine').split())
     assert ('not faster' in text) == bool(words) and all(word in text for word in words)
-    assert ('--align' in text) == any('--align' in word for word in words)
+    assert ('fills them up' in text) == any('narrowed' in word or '2 of 2' in word for word in words)
 
 
 def test_what_computes_as_much_need_not_be_faster():
@@ -154,7 +163,7 @@ def test_what_computes_as_much_need_not_be_faster():
                                          ([(64, 13), (64, 20), (64, 16)], '2 of 3 narrowed layers')])
 def test_prune_points_to_odd_widths_where_most_are_odd(layers, odd):
     text = ' '.join(describe_compact(make_compact(layers=layers), 'runs/mine').split())
-    assert (odd in text and 'sss-gluon export runs/mine --align 8' in text) if odd else 'odd' not in text
+    assert (odd in text and 'sss-gluon export runs/mine measures' in text) if odd else 'odd' not in text
 
 
 def test_describe_evaluation_of_one_network():
@@ -162,23 +171,32 @@ def test_describe_evaluation_of_one_network():
     assert len(lines) == 5 and 'against' not in lines[-1] and 'removed' not in ''.join(lines)
 
 
+@pytest.mark.parametrize('classes, shown', [(2, False), (10, False), (20, True), (1000, True)])
+def test_the_first_five_guesses_count_where_there_are_many_classes(classes, shown):
+    text = describe_evaluation([row._replace(classes=classes) for row in ROWS])
+    assert ('top-5' in text) == ('99.90%' in text) == shown
+
+
 def test_describe_count():
     lines = describe_count(BEFORE).splitlines()
     assert [line.split() for line in lines[2:6]] == [
         ['stem', 'Convolution', '16x32x32', '432', '442,368'], ['norm', 'BatchNorm', '16x32x32', '32', '0'],
         ['gone', 'Convolution', '16x32x32', '2,304', '2,359,296'], ['output', 'FullyConnected', '10', '170', '160']]
-    assert lines[-2:] == ['total: 1,000,000 params (900,000 without BatchNorm), 2,500,000,000 MACs '
-                          '(5.000 GFLOPs at 2 FLOPs per MAC)', 'not counted: 2 Activation, 1 Pooling']
+    assert ' '.join(' '.join(lines[-3:]).split()) == (
+        'total: 1,000,000 params (900,000 without BatchNorm), 2,500,000,000 MACs (5.000 GFLOPs at 2 FLOPs per MAC) '
+        'not counted: 2 Activation, 1 Pooling')
+    assert max(map(len, lines)) <= 80
 
 
 def test_describe_count_before_and_after():
     text = describe_count(BEFORE, AFTER)
-    rows = {line.split()[0]: line.split()[2:] for line in text.splitlines()[2:6]}
-    assert rows == {'stem': ['16x32x32', '432', '442,368', '8x32x32', '216', '221,184'],
-                    'norm': ['16x32x32', '32', '0', '8x32x32', '16', '0'],
-                    'gone': ['16x32x32', '2,304', '2,359,296', '-', '-', '-'],
-                    'output': ['10', '170', '160', '10', '90', '80']}
-    assert 'after: 250,000 params (200,000 without BatchNorm), 500,000,000 MACs (1.000 GFLOPs' in text
+    rows = {line.split()[0]: line.split()[1:] for line in text.splitlines()[2:6]}
+    assert rows == {'stem': ['16x32x32', '8', '432', '216', '442,368', '221,184'],
+                    'norm': ['16x32x32', '8', '32', '16', '0', '0'],
+                    'gone': ['16x32x32', '-', '2,304', '-', '2,359,296', '-'],
+                    'output': ['10', '10', '170', '90', '160', '80']}
+    assert 'after: 250,000 params (200,000 without BatchNorm), 500,000,000 MACs (1.000 GFLOPs' in ' '.join(text.split())
+    assert max(map(len, text.splitlines())) <= 80
     assert 'change: params -75.0 %, MACs -80.0 %' in text
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from sss_gluon.graph import count
 from sss_gluon.models import ARCHITECTURES, get_model
+from sss_gluon.report.published import load_published
 from sss_gluon.sweep import load_plan
 from sss_gluon.sweep.costs import DATA
 from sss_gluon.train import load_config
@@ -66,6 +67,31 @@ def test_recipes_are_those_of_the_paper(path):
     assert {key: getattr(config, key) for key in recipe} == recipe
 
 
+def test_published_numbers_are_those_of_the_table():
+    rows = {(row.dataset, row.network, row.method): row for row in load_published() if row.source.startswith('Li et')}
+    stated = {}
+    for path in CONFIGS:
+        text = (ROOT / path).read_text('utf-8')
+        config, folder = load_config(ROOT / path), path.parent.name
+        found = re.search(r'error (\S+) %, without factors (\S+) %, with (\S+) % of the MACs and (\S+) %', text)
+        if found:
+            stated[folder, config.model, 'sss'] = tuple(map(float, found.groups()))
+        found = re.search(r'ublished error: ([\d.]+) %', text)
+        if found:
+            stated[folder, config.model, 'none'] = float(found[1])
+    assert stated == {key: row.top1_error if key[2] == 'none' else (
+        row.top1_error, rows[(*key[:2], 'none')].top1_error, row.macs_left, row.params_left)
+        for key, row in rows.items()}
+
+
+def test_the_share_of_a_plan_is_the_published_one():
+    plan = load_plan(ROOT / 'configs/plans/table_cifar.yaml')
+    rows = {(row.dataset, row.network): row for row in load_published() if row.method == 'sss'}
+    asked = {(run.config.data, run.config.model): run.config.target_macs for run in plan.runs
+             if run.config.target_macs is not None}
+    assert len(asked) == 8 and all(100 * share == pytest.approx(rows[key].macs_left) for key, share in asked.items())
+
+
 def test_cifar100_and_cifar10_differ_in_the_data_only():
     for path in CONFIGS:
         if path.parent.name == 'cifar100':
@@ -119,7 +145,8 @@ def test_plans_are_valid_and_begin_with_their_command(path, smoke, tmp_path, mon
 
 
 def test_plans_that_share_a_folder_share_runs():
-    for one, other, shared in (('table_comparison', 'table_imagenet', 4), ('comparison_cifar', 'figure_cifar_vgg', 2)):
+    for one, other, shared in (('table_comparison', 'table_imagenet', 4), ('comparison_cifar', 'figure_cifar_vgg', 2),
+                               ('table_cifar', 'figure_cifar_resnet', 24), ('table_cifar', 'figure_cifar_resnext', 24)):
         first, second = (load_plan(ROOT / f'configs/plans/{name}.yaml') for name in (one, other))
         both = {run.name: run for run in first.runs}.keys() & {run.name for run in second.runs}
         assert first.folder == second.folder and len(both) == shared

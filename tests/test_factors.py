@@ -117,7 +117,8 @@ def assert_same(scaled, reference, plain, hybrid, training, shape):
 @pytest.mark.parametrize('case', CONVOLUTIONS)
 def test_convolution_equals_activation_scaling(case, hybrid):
     kind, size, arguments = CONVOLUTIONS[case]
-    plain = nn.Conv2D(12, in_channels=6, **{k: v for k, v in arguments.items() if k not in ('activation', 'neuron_block')})
+    own = ('activation', 'neuron_block')
+    plain = nn.Conv2D(12, in_channels=6, **{k: v for k, v in arguments.items() if k not in own})
     folded = ScaledConv2D(12, kind=kind, in_channels=6, **arguments)
     factors = np.resize(FACTORS, size) if size > 1 else [-0.7]
     scaled, reference = pair(folded, plain, size, 12, factors, arguments.get('activation'))

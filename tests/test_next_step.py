@@ -12,13 +12,15 @@ ZEROS = 'epoch,neurons_alive,neurons,blocks_alive,blocks\n1,30,32,3,3\n2,30,32,1
 NO_ZEROS = 'epoch,blocks_alive,blocks\n1,2,3\n2,3,3\n'
 NO_FACTORS = 'epoch,macs\n1,5\n'
 PRUNED, SELECTED, EVALUATED = 'compact/model-symbol.json', 'selection/model-structure.json', 'evaluation.csv'
+EXPORTED = 'deploy/model-symbol.json'
 
 
 @pytest.mark.parametrize('metrics, files, verb', [
-    (ZEROS, (), 'prune'), (ZEROS, (PRUNED,), 'evaluate'), (ZEROS, (PRUNED, EVALUATED), None),
+    (ZEROS, (), 'prune'), (ZEROS, (PRUNED,), 'evaluate'), (ZEROS, (PRUNED, EVALUATED), 'export'),
     (ZEROS, (EVALUATED,), 'prune'),
-    (NO_ZEROS, (), 'evaluate'), (NO_ZEROS, (EVALUATED,), None),         # there is nothing to remove
-    (NO_FACTORS, (), 'evaluate'), (NO_FACTORS, (EVALUATED,), None),
+    (NO_ZEROS, (), 'evaluate'), (NO_ZEROS, (EVALUATED,), 'export'),     # there is nothing to remove
+    (ZEROS, (PRUNED, EVALUATED, EXPORTED), None), (ZEROS, (EXPORTED,), 'prune'),
+    (NO_FACTORS, (), 'evaluate'), (NO_FACTORS, (EVALUATED,), 'export'),
     (NO_FACTORS, (SELECTED,), 'prune'), (NO_FACTORS, (SELECTED, PRUNED), 'evaluate'), (None, (), 'evaluate'),
 ])
 def test_next_step(tmp_path, metrics, files, verb):
@@ -46,11 +48,11 @@ def test_steps_print_what_follows_the_last_of_them(configure, finished, tmp_path
     monkeypatch.chdir(tmp_path)
     assert main(['evaluate', 'run']) == 0
     out = ' '.join(capsys.readouterr().out.split())
-    assert out.endswith(f'not pruned yet: sss-gluon prune run removes {", ".join(removable(RunFolder("run")))}')
+    assert out.endswith(f'not pruned yet: {", ".join(removable(RunFolder("run")))} are zero next: sss-gluon prune run')
     (Path('run') / EVALUATED).unlink()
     for given, last in (('train', 'next: sss-gluon prune run'), ('prune', 'next: sss-gluon evaluate run'),
-                        ('prune,evaluate', None)):
+                        ('prune,evaluate', 'next: sss-gluon export run')):
         assert steps.main(given, 'run/config.yaml', 'run=run') == 0
         out = capsys.readouterr().out
-        assert out.count('next: ') == bool(last) and (not last or out.splitlines()[-1] == last)
+        assert out.count('next: ') == 1 and out.splitlines()[-1] == last
     assert 'not pruned yet' not in out

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from sss_gluon import ARCHITECTURES, Structure, cli, count, get_model, load_structure, rebuild
+from sss_gluon.structures import shipped
 from sss_gluon.sweep import load_plan
 from sss_gluon.train import load_config
 
@@ -198,9 +199,9 @@ def test_table_of_networks(name):
     assert ', '.join(ARCHITECTURES[name].factors) == factors
 
 
-@pytest.mark.parametrize('name', ['resnet41', 'resnet32', 'resnet26'])
+@pytest.mark.parametrize('name', shipped())
 def test_table_of_structures(name):
-    params, macs = re.search(rf'^\| `{name}` \| ([\d,]+) \| ([\d,]+) \|', MODELS, re.MULTILINE).groups()
+    params, macs = re.search(rf'^\| `{name}` \| `\w+` \| ([\d,]+) \| ([\d,]+) \|', MODELS, re.MULTILINE).groups()
     counted = count(rebuild(name), load_structure(name).input_shape)
     assert (f'{counted.params_without_bn:,}', f'{counted.macs:,}') == (params, macs)
 

@@ -29,8 +29,8 @@ sss-gluon() {{ "{python}" -m sss_gluon.cli "$@"; }}
 
 
 def test_every_table_and_figure_has_a_script_and_a_plan():
-    asked = {'table_imagenet', 'table_resnet_structures', 'table_comparison', 'figure_cifar_vgg', 'figure_cifar_resnet',
-             'figure_cifar_resnext', 'figure_ssl', 'fashion_mnist'}
+    asked = {'table_imagenet', 'table_resnet_structures', 'table_comparison', 'table_cifar', 'figure_cifar_vgg',
+             'figure_cifar_resnet', 'figure_cifar_resnext', 'figure_ssl', 'fashion_mnist'}
     assert asked <= set(PLANS) and all(path.is_file() for path in SCRIPTS.values())
 
 

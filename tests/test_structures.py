@@ -12,12 +12,14 @@ from sss_gluon.graph import count
 from sss_gluon.models import ARCHITECTURES, get_model
 from sss_gluon.structures import Structure, compact, load_structure, rebuild, remaining, set_structure, shipped
 
-# The paper's pruned ResNet-50s: blocks kept per stage (of 3, 4, 6, 3), parameters without BatchNorm, MACs at 224.
-# Their printed counts, 25.3/18.6/15.6 M and 3.47/2.82/2.33 G, allow no other choice.
+# Blocks kept per stage, parameters without BatchNorm, MACs at 224 or 32.
 PAPER = {
+    # The printed counts of the paper, 25.3/18.6/15.6 M and 3.47/2.82/2.33 G, allow no other choice.
     'resnet41': (((), (0, 1, 2, 3), (0, 1, 2, 3, 4, 5), (0, 1, 2)), 25_307_304, 3_472_621_568),
-    'resnet32': (((), 4, 4, 2), 18_622_632, 2_817_523_712),         # the first block and some others
-    'resnet26': (((), 1, (0, 1, 2, 3, 4, 5), (0,)), 15_591_592, 2_329_411_584),
+    'resnet32': (((), (0, 1, 2, 3), (0, 1, 2, 3), (0, 1)), 18_622_632, 2_817_523_712),
+    'resnet26': (((), (1,), (0, 1, 2, 3, 4, 5), (0,)), 15_591_592, 2_329_411_584),
+    'cifar10_resnet86': (((1, 2, 3), tuple(range(7)), tuple(range(18))), 1_423_034, 132_565_504),
+    'cifar100_resnet89': (((1, 2), tuple(range(9)), tuple(range(18))), 1_476_628, 137_044_992),
 }
 
 
@@ -27,39 +29,56 @@ def test_shipped_structures():
 
 @pytest.mark.parametrize('name', PAPER)
 def test_blocks_of_the_papers_structures(name):
-    stages, _, _ = PAPER[name]
-    factors = load_structure(name).factors
-    for stage, expected in enumerate(stages, 1):
-        depth = (3, 4, 6, 3)[stage - 1]
-        kept = tuple(block for block in range(depth) if factors[f'stage{stage}.{block}.conv3']['kept'])
-        if isinstance(expected, tuple):
-            assert kept == expected
-        else:
-            assert len(kept) == expected and (kept[0] == 0) == (name == 'resnet32')
+    kept = {}
+    for factor, row in load_structure(name).factors.items():
+        stage, block, _ = factor.split('.')
+        kept.setdefault(stage, []).extend([int(block)] * len(row['kept']))
+    assert tuple(map(tuple, kept.values())) == PAPER[name][0]
 
 
 @pytest.mark.parametrize('name', PAPER)
 def test_sizes_of_the_papers_structures(name):
     _, params_without_bn, macs = PAPER[name]
-    net = get_model('resnet50')
+    structure = load_structure(name)
+    net = get_model(structure.model['name'], structure.model['classes'])
     net.initialize()
     set_structure(net, name)
-    before, after = remaining(net, (1, 3, 224, 224))
-    assert before == count(net, (1, 3, 224, 224))
+    before, after = remaining(net, structure.input_shape)
+    assert before == count(net, structure.input_shape)
     assert (after.params_without_bn, after.macs) == (params_without_bn, macs)
+
+
+@pytest.mark.parametrize('name, classes, printed', [('cifar10_resnet86', 10, (53.53, 84.75)),
+                                                    ('cifar100_resnet89', 100, (55.33, 86.75))])
+def test_one_choice_of_blocks_of_resnet164_fits_the_printed_shares(name, classes, printed):
+    """By hand: a block is 1x1, 3x3, 1x1 of out/4 channels; a projection stays when its block goes."""
+    inputs, choices = 16, [(9 * 3 * 16 * 1024 + 256 * classes, 9 * 3 * 16 + 257 * classes)]      # stem, dense layer
+    for out, side, side_in in ((64, 32, 32), (128, 16, 32), (256, 8, 16)):
+        mid, area = out // 4, side ** 2
+        first, other = ((i * mid, 9 * mid * mid + mid * out) for i in (inputs, out))
+        choices = [(m + (first[0] * side_in ** 2 + first[1] * area) * one + n * sum(other) * area + inputs * out * area,
+                    p + one * sum(first) + n * sum(other) + inputs * out)
+                   for m, p in choices for one in (0, 1) for n in range(18)]
+        inputs = out
+    sizes = np.array(choices)
+    assert sizes[-1].tolist() == [247_646_720 + 256 * (classes - 10), 1_679_034 + 257 * (classes - 10)]
+    fits = (np.round(100 * sizes / sizes[-1], 2) == printed).all(axis=1)
+    assert len(sizes) == 46_656 and fits.sum() == 1
+    assert tuple(sizes[fits][0]) == PAPER[name][:0:-1]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize('name', PAPER)
 def test_the_papers_structures_compacted_and_rebuilt(name, fill, difference, batch):
     _, params_without_bn, macs = PAPER[name]
-    net = fill(get_model('resnet50'))
+    spec, shape = load_structure(name).model, load_structure(name).input_shape
+    net = fill(get_model(spec['name'], spec['classes']))
     set_structure(net, name)
-    small = compact(net, (1, 3, 224, 224))
-    x = batch(1, 3, 224, 224)
+    small = compact(net, shape)
+    x = batch(*shape)
     assert difference(net(x), small.net(x)) < 1e-4
     assert (small.after.params_without_bn, small.after.macs) == (params_without_bn, macs)
-    assert count(rebuild(name), (1, 3, 224, 224)) == small.after
+    assert count(rebuild(name), shape) == small.after
     assert small.structure == load_structure(name)
 
 

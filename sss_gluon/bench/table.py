@@ -9,6 +9,7 @@ from ..timing import Measurement
 from .deployment import compact_seconds, gain, onnx_runtime
 from .memory import training_memory
 from .pipeline import imagenet_input, input_pipeline
+from .precisions import bfloat16
 from .pytorch import against_pytorch
 from .shrinking import cut_seconds, step_after_cut, total_time
 from .training import factor_step, update
@@ -76,8 +77,10 @@ def _table() -> List[Benchmark]:
         if name == 'cifar_resnet20':
             rows.append(Benchmark(f'activation-{name}', f'training step of {name}: factors on activations ÷ folded',
                                   REPORT, None, factor_step, arguments, 'activation', maintainers=True))
-    for key, how, kind, bound in (('default', 'apgnag', AT_MOST, 0.35),
-                                  ('own', 'apgnag, as for your own network', AT_MOST, 1.10),
+    rows.append(Benchmark('bfloat16', 'training images/s of cifar_resnet20: bfloat16 ÷ float32', AT_LEAST, 1.5,
+                          bfloat16, dict(name='cifar_resnet20'), 'bfloat16'))
+    for key, how, kind, bound in (('default', 'apgnag', AT_MOST, 0.5),
+                                  ('own', 'apgnag, as for your own network', AT_MOST, 0.5),
                                   ('each', 'apgnag, one parameter at a time', REPORT, None)):
         rows.append(Benchmark(f'update-{key}', f'trainer.step of cifar_resnet164: {how} ÷ nag', kind, bound, update,
                               dict(name='cifar_resnet164'), key))

@@ -151,8 +151,8 @@ class Budget(Holder):
         for layer in range(len(self.names)):
             inside = self.layer == layer
             without = np.zeros(self.held.size, bool)
-            without[np.argmax(inside)] = True
-            cost[inside] = max(0.0, 1 - self.left(without))
+            without[np.flatnonzero(inside)[:max(1, inside.sum() // 2)]] = True      # one alone may save no latency
+            cost[inside] = max(0.0, 1 - self.left(without)) / without.sum()
         return cost
 
     def _control(self) -> None:
@@ -280,12 +280,13 @@ class Budget(Holder):
 
         Counted in the network that is left.
         """
-        found = {}
+        found = []
         for layer, name in enumerate(self.names):
             inside = np.flatnonzero(self.held & (self.layer == layer))
             if inside.size:
                 without = self.held.copy()
                 without[inside[0]] = False
-                found[name] = self.left(without)
-        fits = {name: share for name, share in found.items() if share <= self.target}
-        return max(fits, key=lambda name: fits[name]) if fits else None
+                found.append((self.left(without), name, without))
+        fits = sorted((one for one in found if one[0] <= self.target), key=lambda one: -one[0])
+        return next((name for _, name, without in fits      # not inside of something that is gone
+                     if name in self._counter.present(self.split(~without))), None)

@@ -3,29 +3,30 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import Dict, Mapping, Sequence
+from typing import Callable, Dict, Mapping, Sequence
 
 import mxnet as mx
 import numpy as np
 from mxnet import gluon
 
-from ..graph.block import to_block
+from ..graph.alignment import Widths, compact_forms, widths
 from ..graph.fold import fold
-from ..graph.inference import for_inference
+from ..graph.inference import inference_block
 from ..graph.ir import Program
-from ..graph.prune import prune_graph
 from ..graph.trace import trace
 from ..structures.factor_values import factor_variable, fill_nonzero, traced_factors
-from ..timing import interleaved, timed
+from ..timing import latencies, quiet_seconds
 
-ROUNDS, LASTING = 15, 0.2        # at least so many, and so many seconds of a machine that does nothing else
-QUIET = 10      # percentile of the rounds that counts: whatever else the machine does only adds to the others
+DENSE: Widths = frozenset()     # key of the dense network beside others
 
 
 class LatencyShare:
-    """Measures compact networks against the dense one: interleaved, prepared for inference as for a user.
+    """Measures compact networks against the dense one as ``export`` and ``evaluate`` do.
 
-    Each choice of structures is measured once, so that noise cannot contradict what was decided.
+    Networks are prepared for inference, with BatchNorm in the convolutions, because that is how they are deployed, and
+    run in interleaved rounds. What counts is the fastest alignment, which is the one that ``export`` writes: without
+    it, the first neuron to go makes a layer slower. Networks of the same widths are measured once, so that noise cannot
+    contradict what was decided.
 
     Parameters
     ----------
@@ -45,26 +46,28 @@ class LatencyShare:
                            for factor in traced_factors(self._program, net)}
         self._device = device
         self._images = mx.nd.random.normal(shape=(batch, *input_shape[1:]), ctx=device)
-        self._dense = self._prepared(fold(self._program))
+        folded = fold(self._program)
+        self._dense = inference_block(folded, device)
+        self._measured: Dict[Widths, float] = {widths(form): 1.0 for form in compact_forms(folded).values()}
         self._known: Dict[bytes, float] = {}
-
-    def _prepared(self, program: Program) -> gluon.SymbolBlock:
-        net = to_block(for_inference(program), self._device)
-        net.hybridize(static_alloc=True, static_shape=True)
-        return net
 
     def __call__(self, masks: Mapping[str, np.ndarray]) -> float:
         """Latency without the structures whose mask is False, over that of the dense network."""
         key = b''.join(np.packbits(np.asarray(mask, bool)).tobytes() for _, mask in sorted(masks.items()))
         if key not in self._known:
-            self._known[key] = self._measured(masks)
+            values = {self._variables[name]: np.asarray(mask, 'float32') for name, mask in masks.items()}
+            program = replace(self._program, values={**self._program.values, **values})
+            forms = {widths(form): form for form in compact_forms(fold(program)).values()}
+            self._measure({known: form for known, form in forms.items() if known not in self._measured})
+            self._known[key] = min(self._measured[known] for known in forms)
         return self._known[key]
 
-    def _measured(self, masks: Mapping[str, np.ndarray]) -> float:
-        values = {self._variables[name]: np.asarray(mask, 'float32') for name, mask in masks.items()}
-        program = replace(self._program, values={**self._program.values, **values})
-        compact = self._prepared(prune_graph(fold(program))[0])
-        seconds = interleaved({name: timed(partial(net, self._images))
-                               for name, net in (('dense', self._dense), ('compact', compact))}, ROUNDS, pause=0.0,
-                              lasting=LASTING)
-        return float(np.percentile(seconds['compact'], QUIET) / np.percentile(seconds['dense'], QUIET))
+    def _measure(self, forms: Mapping[Widths, Program]) -> None:
+        """Measure networks of new widths, beside the dense one."""
+        if not forms:
+            return
+        nets = {known: inference_block(form, self._device) for known, form in forms.items()}
+        calls: Dict[Widths, Callable[[], object]] = {known: partial(net, self._images)
+                                                     for known, net in {**nets, DENSE: self._dense}.items()}
+        seconds = quiet_seconds(latencies(calls))
+        self._measured.update({known: seconds[known] / seconds[DENSE] for known in forms})

@@ -17,6 +17,7 @@ from .. import __version__
 from .._platform import end_at_once
 from ..errors import SSSError, nearest
 from ..signals import Interrupted
+from ..terminal import fitted
 from ..train.config import KEYS
 from .verbs import VERBS
 
@@ -80,7 +81,7 @@ def main(arguments=None) -> int:
     except OSError:     # Python must not try again at the end of the process
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if problem is not None:
-        print(f'sss-gluon {options.verb}: {" ".join(problem.splitlines())}', file=sys.stderr)
+        print(fitted(f'sss-gluon {options.verb}: {" ".join(problem.splitlines())}', sys.stderr), file=sys.stderr)
     return status
 
 

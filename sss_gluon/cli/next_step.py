@@ -4,15 +4,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import List, Optional
 
+from ..deploy.source import deploy_folder
 from ..train import RunFolder
 
 
 def next_step(run: RunFolder) -> Optional[str]:
-    """The command that continues from training to pruning to evaluation; None when the run is evaluated."""
+    """The command that continues from training to pruning to evaluation to export; None when the run is exported."""
     pruned = Path(f'{run.compact}-symbol.json').exists()
     if not pruned and (run.has_selection() or removable(run)):
         return f'sss-gluon prune {run}'
-    return None if (run.path / 'evaluation.csv').exists() else f'sss-gluon evaluate {run}'
+    if not (run.path / 'evaluation.csv').exists():
+        return f'sss-gluon evaluate {run}'
+    return None if deploy_folder(str(run)).exists() else f'sss-gluon export {run}'
 
 
 def removable(run: RunFolder) -> List[str]:

@@ -8,7 +8,7 @@ from typing import Optional
 from .. import deploy
 from ..errors import SSSError
 from ..signals import Interrupted
-from ..terminal import wrapped
+from ..terminal import fitted, wrapped
 from ..train import Config, RunFolder, load_config
 from .next_step import next_step, removable
 from .tables import describe_compact, describe_evaluation, describe_target
@@ -32,9 +32,9 @@ def evaluate(path: str, against: Optional[str] = None, device: Optional[str] = N
     print(describe_evaluation(rows, run.structure() if pruned else None, path))
     target = describe_target(run.config(), rows)
     if target:
-        print(target)
+        print(wrapped(target))
     if not pruned and removable(run):
-        print(wrapped(f'not pruned yet: sss-gluon prune {path} removes {", ".join(removable(run))}'))
+        print(wrapped(f'not pruned yet: {", ".join(removable(run))} are zero'))
 
 
 def finish(path: Path) -> None:
@@ -63,7 +63,7 @@ def main(steps: str, config_file: str, *settings: str) -> int:
         try:
             STEPS[step](config)
         except SSSError as error:
-            print(f'{step}: {" ".join(str(error).splitlines())}', file=sys.stderr)
+            print(fitted(f'{step}: {" ".join(str(error).splitlines())}', sys.stderr), file=sys.stderr)
             return 128 + error.signal_number if isinstance(error, Interrupted) else 2
         except KeyboardInterrupt:
             print(f'{step}: stopped', file=sys.stderr)

@@ -13,6 +13,7 @@ from ..train.setting import sections
 
 COLUMN = 24         # of the words on a setting
 SHOWN = 4           # lines on structures that are zero but stay
+MANY = 20           # classes from which top-5 says something: five guesses of ten are right half of the time
 FAST = 8            # widths that are multiples of it have fast convolutions on CPUs
 
 
@@ -53,8 +54,8 @@ def describe_compact(result: Compact, run) -> str:
         lines.append(wrapped(f'kept whole, because the operator, or this form of it, is unknown: {kept}'))
     odd, narrowed = odd_widths(result.structure)
     if 2 * odd > narrowed:
-        lines.append(wrapped(f'odd widths: {odd} of {narrowed} narrowed layers are no multiple of {FAST} wide; if '
-                             f'evaluate finds no speed-up: {_align(run)}'))
+        lines.append(wrapped(f'odd widths: {odd} of {narrowed} narrowed layers are no multiple of {FAST} wide, which '
+                             f'is slow on CPUs; {_fills_up(run)}'))
     return '\n'.join(lines + [wrapped(f'written: {run}/compact/model-symbol.json, model-0000.params, '
                                       f'model-structure.json')])
 
@@ -98,17 +99,19 @@ def odd_widths(structure: Structure) -> Tuple[int, int]:
     return sum(width % FAST != 0 for width in narrowed), len(narrowed)
 
 
-def _align(run) -> str:
-    return f'sss-gluon export {run} --align {FAST}'
+def _fills_up(run) -> str:
+    return f'sss-gluon export {run} measures which widths are fast, and fills them up with zeros'
 
 
 def describe_evaluation(rows: Sequence, structure: Optional[Structure] = None, run=None) -> str:
     """Table of networks; what was removed, and how the compact network compares with the others."""
-    batches = list(rows[0].seconds)
-    table = tabulate([[row.name, f'{row.accuracy.top1:.2%}', f'{row.accuracy.top5:.2%}', f'{row.params:,}',
-                       f'{row.macs:,}'] + [f'{1000 * row.seconds[b]:.2f}' for b in batches] for row in rows],
-                     headers=['network', 'top-1', 'top-5', 'params', 'MACs'] + _batches('ms', batches),
-                     disable_numparse=True, colalign=('left',) + ('right',) * (4 + len(batches)))
+    batches, five = list(rows[0].seconds), rows[0].classes >= MANY
+    table = tabulate([[row.name, f'{row.accuracy.top1:.2%}', *([f'{row.accuracy.top5:.2%}'] if five else []),
+                       f'{row.params:,}', f'{row.macs:,}'] + [f'{1000 * row.seconds[b]:.2f}' for b in batches]
+                      for row in rows],
+                     headers=['network', 'top-1', *(['top-5'] if five else []), 'params', 'MACs']
+                     + _batches('ms', batches),
+                     disable_numparse=True, colalign=('left',) + ('right',) * (3 + five + len(batches)))
     images = rows[0].accuracy.images
     lines = [table, f'accuracy on {images} test images: one image is {100 / images:.2f} points; ms for a batch']
     by_name = {row.name: row for row in rows}
@@ -130,13 +133,15 @@ def describe_target(config, rows: Sequence) -> Optional[str]:
     by_name = {row.name: row for row in rows}
     if 'compact' not in by_name:
         return None
+    forms = [row for row in rows if row.name.startswith('compact') and not row.name.endswith('(against)')]
     measured = {'target_macs': ('MACs', lambda row: row.macs), 'target_params': ('params', lambda row: row.params),
                 'target_latency': ('latency', lambda row: row.seconds.get(config.latency_batch))}
     for key, (what, size) in measured.items():
-        whole, small = size(by_name['unpruned']), size(by_name['compact'])
+        whole = size(by_name['unpruned'])
         if getattr(config, key) is not None and whole:
-            return (f'asked for at most {100 * getattr(config, key):.1f} % of the {what}; compact has '
-                    f'{100 * small / whole:.1f} %')
+            left = ', '.join(f'{row.name} has {100 * size(row) / whole:.1f} %'
+                             for row in (forms if key == 'target_latency' else [by_name['compact']]))
+            return f'asked for at most {100 * getattr(config, key):.1f} % of the {what}; {left}'
     return None
 
 
@@ -145,11 +150,13 @@ def _slow(small, whole, structure: Optional[Structure], run) -> List[str]:
     batches = [str(batch) for batch in whole.seconds if small.seconds[batch] >= whole.seconds[batch]]
     if not batches or small.macs >= whole.macs:
         return []
-    text = f'compact is not faster at batch {" and ".join(batches)}'
+    text = f'compact is not faster in MXNet at batch {" and ".join(batches)}'
     odd, narrowed = odd_widths(structure) if structure else (0, 0)
     if odd:
-        text += (f': {odd} of {narrowed} narrowed layers are no multiple of {FAST} wide, which CPUs have no direct '
-                 f'convolutions for; zeros fill them up with {_align(run)}')
+        text += (f': {odd} of {narrowed} narrowed layers are no multiple of {FAST} wide, which is slow on CPUs; '
+                 f'{_fills_up(run)}')
+    elif run:
+        text += f'; sss-gluon export {run} --format onnx measures it in ONNX Runtime'
     return [wrapped(text)]
 
 
@@ -189,27 +196,29 @@ def describe_export(rows: Sequence, folder) -> str:
 
 
 def describe_count(before: Count, after: Optional[Count] = None) -> str:
-    """Table of layers; with ``after``, both networks side by side."""
+    """Table of layers; with ``after``, both networks side by side, the outputs that are left as their channels."""
     left = {layer.name: layer for layer in after.layers} if after else {}
     rows: List[List[str]] = []
     for layer in before.layers:
-        row = [layer.name, layer.op, 'x'.join(map(str, layer.output_shape[1:])), f'{layer.params:,}', f'{layer.macs:,}']
+        output, params, macs = 'x'.join(map(str, layer.output_shape[1:])), f'{layer.params:,}', f'{layer.macs:,}'
         if after:
             small = left.get(layer.name)
-            row += ['x'.join(map(str, small.output_shape[1:])), f'{small.params:,}', f'{small.macs:,}'] if small \
-                else ['-', '-', '-']
-        rows.append(row)
-    headers = ['layer', 'operator', 'output', 'params', 'MACs'] + (['output after', 'params after', 'MACs after']
-                                                                 if after else [])
+            rows.append([layer.name, output, f'{small.output_shape[1]}' if small else '-', params,
+                         f'{small.params:,}' if small else '-', macs, f'{small.macs:,}' if small else '-'])
+        else:
+            rows.append([layer.name, layer.op, output, params, macs])
+    headers = ['layer', 'output', 'after', 'params', 'after', 'MACs', 'after'] if after \
+        else ['layer', 'operator', 'output', 'params', 'MACs']
+    words = 1 if after else 2
     lines = [tabulate(rows, headers=headers, disable_numparse=True,
-                      colalign=('left', 'left') + ('right',) * (len(headers) - 2)), '', _total('total', before)]
+                      colalign=('left',) * words + ('right',) * (len(headers) - words)), '', _total('total', before)]
     if after:
         lines += [_total('after', after), f'change: params {change(before.params, after.params)}, '
                                           f'MACs {change(before.macs, after.macs)}']
-    lines.append('not counted: ' + ', '.join(f'{n} {op}' for op, n in sorted(before.uncounted.items())))
+    lines.append(wrapped('not counted: ' + ', '.join(f'{n} {op}' for op, n in sorted(before.uncounted.items()))))
     return '\n'.join(lines)
 
 
 def _total(name: str, size: Count) -> str:
-    return (f'{name}: {size.params:,} params ({size.params_without_bn:,} without BatchNorm), {size.macs:,} MACs '
-            f'({2 * size.macs / 1e9:.3f} GFLOPs at 2 FLOPs per MAC)')
+    return wrapped(f'{name}: {size.params:,} params ({size.params_without_bn:,} without BatchNorm), {size.macs:,} MACs '
+                   f'({2 * size.macs / 1e9:.3f} GFLOPs at 2 FLOPs per MAC)')

@@ -96,25 +96,29 @@ def _evaluate(options):
             raise SSSError(f'--against compares two runs, but {options.target} is an exported network; leave it out')
         print(describe_evaluation([evaluate_exported(options.target, options.data, options.device)]))
         return
-    from .steps import evaluate
+    from .steps import evaluate, tell_next
     if options.data:
         raise SSSError(f'--data is for an exported network, but {options.target} is a run with its own data; leave it '
                        f'out')
     evaluate(options.target, options.against, options.device)
+    tell_next(options.target)
 
 
 def _export_arguments(parser):
     parser.add_argument('target', metavar='run|symbol.json', help='run folder, or NAME-symbol.json of any network')
     parser.add_argument('--format', choices=('symbol', 'onnx'), default='symbol',
                         help="MXNet's symbol and params (default), or ONNX")
-    parser.add_argument('--int8', action='store_true', help='also write an INT8 network as symbol and params')
+    parser.add_argument('--int8', action='store_true', help='also write an INT8 network in that format')
     parser.add_argument('--calibration', type=int, default=512, metavar='N',
                         help='number of training images that calibrate INT8 (default 512)')
     parser.add_argument('--max-drop', type=float, default=2.0, metavar='POINTS',
                         help='largest drop of top-1 accuracy on held-out images that INT8 may cause, in percentage '
                              'points (default 2)')
-    parser.add_argument('--align', type=int, default=1, metavar='N',
-                        help='pad widths with zeros to multiples of N: 8 or 16 are faster on CPUs (default 1)')
+    parser.add_argument('--align', type=_alignment, default='auto', metavar='N',
+                        help='fill up widths with zeros to multiples of N, or 1 for none (default: measure 1, 8, 16 '
+                             'and 32 in the runtime of the format, and take the fastest)')
+    parser.add_argument('--batch', type=int, default=1, metavar='N',
+                        help='number of images for which the alignment is measured (default 1)')
     parser.add_argument('--data', metavar='run|folder', help='for a symbol.json: images that check and calibrate it, '
                                                              'of a run or in folder/train and folder/test')
     parser.add_argument('--params', metavar='FILE', help='for a symbol.json: its parameters (default '
@@ -123,13 +127,21 @@ def _export_arguments(parser):
     parser.add_argument('--channels', type=int, help='for a symbol.json without data: input channels (default 3)')
 
 
+def _alignment(text: str):
+    return text if text == 'auto' else int(text)
+
+
+_alignment.__name__ = 'number'      # argparse: invalid number value
+
+
 def _export(options):
     from ..deploy import export
     from ..deploy.source import deploy_folder
+    from ..terminal import wrapped
     from .tables import describe_export
     rows = export(options.target, options.format, options.int8, options.calibration, options.max_drop / 100,
-                  options.align, data=options.data, params=options.params, size=options.size,
-                  channels=options.channels)
+                  options.align, options.batch, lambda line: print(wrapped(line)), options.data, options.params,
+                  options.size, options.channels)
     print(describe_export(rows, deploy_folder(options.target)))
 
 

@@ -59,10 +59,6 @@ class TrainBatches:
         """Steps in an epoch."""
         return len(self.images) // self.batch_size
 
-    def images_in(self, step: int) -> int:
-        """Number of images of the global batch of a step that count: all."""
-        return self.batch_size
-
     def epoch(self, epoch: int, start: int = 0) -> Generator[Tuple[np.ndarray, np.ndarray], None, None]:
         """The batches of an epoch (0, 1, …) from step ``start`` on.
 

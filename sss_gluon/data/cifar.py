@@ -25,6 +25,15 @@ from .images import ImageSet, check_labels
 _SHAPE = (3, 32, 32)
 _PIXELS = 3 * 32 * 32
 _URL = 'https://www.cs.toronto.edu/~kriz/'
+# fine_label_names.txt
+_FINE = tuple("""
+    apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can
+    castle caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin
+    elephant flatfish forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion lizard
+    lobster man maple_tree motorcycle mountain mouse mushroom oak_tree orange orchid otter palm_tree pear
+    pickup_truck pine_tree plain plate poppy porcupine possum rabbit raccoon ray road rocket rose sea seal shark
+    shrew skunk skyscraper snail snake spider squirrel streetcar sunflower sweet_pepper table tank telephone
+    television tiger tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm""".split())
 
 
 @dataclass(frozen=True)
@@ -39,6 +48,7 @@ class Format:
     label_bytes: int
     archive: RemoteFile
     folder: str
+    names: Tuple[str, ...]
     train: Tuple[Tuple[str, int], ...]
     test: Tuple[Tuple[str, int], ...]
 
@@ -50,11 +60,12 @@ class Format:
 
 FORMATS = {entry.name: entry for entry in (
     Format('cifar10', classes=10, label_bytes=1, folder='cifar-10-batches-bin',
+           names=('airplane', 'automobile', 'bird', 'cat', 'deer', 'dog', 'frog', 'horse', 'ship', 'truck'),
            archive=RemoteFile('cifar-10-binary.tar.gz', _URL + 'cifar-10-binary.tar.gz',
                               'c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd'),
            train=tuple((f'data_batch_{i}.bin', 10000) for i in range(1, 6)),
            test=(('test_batch.bin', 10000),)),
-    Format('cifar100', classes=100, label_bytes=2, folder='cifar-100-binary',
+    Format('cifar100', classes=100, label_bytes=2, folder='cifar-100-binary', names=_FINE,
            archive=RemoteFile('cifar-100-binary.tar.gz', _URL + 'cifar-100-binary.tar.gz',
                               '58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec'),
            train=(('train.bin', 50000),), test=(('test.bin', 10000),)),
@@ -81,7 +92,7 @@ def load(name: str, root: Union[None, str, Path] = None, validation: Optional[in
         where, contents = f'{path}: {layout.folder}', _read_archive(layout, path)
     train, test = (_image_set(layout, {f'{where}/{file}': contents[file] for file, _ in group})
                    for group in (layout.train, layout.test))
-    return DataSet.build(name, train, test, layout.classes, validation)
+    return DataSet.build(name, train, test, layout.classes, validation, layout.names)
 
 
 def _read_folder(layout: Format, folder: Path) -> Dict[str, bytes]:

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Tuple, Union
+from typing import Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -26,6 +26,10 @@ class DataSet:
     mean, std : numpy.ndarray
         float32, shape (C,): mean and standard deviation of the pixels of ``train`` per channel, in units of 0..255.
         ``std`` is 1 for a constant channel, so that it is always possible to divide by it.
+    names : tuple of str
+        Of the classes, by label; empty if they have none.
+    unpadded : (int, int), optional
+        Height and width of the images before zeros were put around them.
     """
     name: str
     train: Union[ImageSet, RecordSet]
@@ -34,10 +38,12 @@ class DataSet:
     classes: int
     mean: np.ndarray
     std: np.ndarray
+    names: Tuple[str, ...] = ()
+    unpadded: Optional[Tuple[int, ...]] = None
 
     @classmethod
     def build(cls, name: str, train: ImageSet, test: ImageSet, classes: int,
-              validation: Union[None, int, ImageSet] = None) -> DataSet:
+              validation: Union[None, int, ImageSet] = None, names: Sequence[str] = ()) -> DataSet:
         """Check the images, hold out validation images, and measure the pixels of the remaining training images.
 
         Parameters
@@ -64,12 +70,19 @@ class DataSet:
                                f'{train.shape}; the shapes must be equal')
             check_labels(images.labels, classes, f'{name} {part}')
         mean, std = channel_statistics(train.images)
-        return cls(name, train, held, test, classes, mean, std)
+        return cls(name, train, held, test, classes, mean, std, tuple(names))
 
     @property
     def shape(self) -> Tuple[int, int, int]:
         """(C, H, W) of one image."""
         return self.train.shape
+
+    @property
+    def resized(self) -> Tuple[int, ...]:
+        """(H, W) to which an image of another size is resized, or (the short side,): its centre is the input."""
+        if isinstance(self.train, RecordSet):
+            return (self.train.short_side,)
+        return self.unpadded or self.shape[1:]
 
     def pad_to(self, size: int) -> DataSet:
         """Pad all images (`ImageSet.pad_to`); ``mean`` and ``std`` are those of the padded images."""
@@ -78,4 +91,5 @@ class DataSet:
             return self
         mean, std = channel_statistics(train.images)
         validation = None if self.validation is None else self.validation.pad_to(size)
-        return replace(self, train=train, validation=validation, test=self.test.pad_to(size), mean=mean, std=std)
+        return replace(self, train=train, validation=validation, test=self.test.pad_to(size), mean=mean, std=std,
+                       unpadded=self.resized)

@@ -42,7 +42,7 @@ def load(root: Union[None, str, Path] = None, validation: Optional[int] = None, 
     enlarged = _enlarge(images, side) * (255 / _LARGEST_VALUE)
     everything = ImageSet(np.rint(enlarged).astype(np.uint8)[:, None], labels.astype(np.int32))
     rest, test = hold_out(everything, 300)
-    return DataSet.build('digits', rest, test, 10, 300 if validation is None else validation)
+    return DataSet.build('digits', rest, test, 10, 300 if validation is None else validation, '0123456789')
 
 
 def _enlarge(images: np.ndarray, size: int) -> np.ndarray:

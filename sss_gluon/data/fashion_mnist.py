@@ -15,7 +15,7 @@ from .images import ImageSet, check_labels
 NAME = 'fashion-mnist'
 DEBIAN_FOLDER = Path('/usr/share/datasets/fashion-mnist')    # Debian's package dataset-fashion-mnist
 COUNTS = {'train': 60000, 't10k': 10000}
-_CLASSES = 10
+NAMES = ('T-shirt/top', 'Trouser', 'Pullover', 'Dress', 'Coat', 'Sandal', 'Shirt', 'Sneaker', 'Bag', 'Ankle boot')
 _SIDE = 28
 _URL = 'https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/'
 FILES = tuple(RemoteFile(name, _URL + name, sha256) for name, sha256 in (
@@ -43,7 +43,7 @@ def load(root: Union[None, str, Path] = None, validation: Optional[int] = None, 
         paths = _find(folder)
     train, test = (_read(paths[f'{part}-images-idx3-ubyte.gz'], paths[f'{part}-labels-idx1-ubyte.gz'], count)
                    for part, count in COUNTS.items())
-    return DataSet.build(NAME, train, test, _CLASSES, validation)
+    return DataSet.build(NAME, train, test, len(NAMES), validation, NAMES)
 
 
 def _find(folder: Path) -> Dict[str, Path]:
@@ -63,5 +63,5 @@ def _read(images_path: Path, labels_path: Path, count: int) -> ImageSet:
                                   (labels_path, labels, (count,))):
         if array.shape != expected:
             raise SSSError(f'{path}: holds an array of shape {array.shape}, expected {expected}')
-    check_labels(labels, _CLASSES, str(labels_path))
+    check_labels(labels, len(NAMES), str(labels_path))
     return ImageSet(images[:, None], labels.astype(np.int32))

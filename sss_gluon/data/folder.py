@@ -67,7 +67,7 @@ def load(root: Union[None, str, Path] = None, validation: Optional[int] = None, 
             labels = np.repeat(np.arange(len(names), dtype=np.int32), counts)
             sets[part] = ImageSet(images, labels)
     return DataSet.build('folder', sets['train'], sets['test'], len(names),
-                         sets.get('validation', validation))
+                         sets.get('validation', validation), names)
 
 
 def _sources(root: Path) -> Dict[str, Path]:

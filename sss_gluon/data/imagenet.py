@@ -34,12 +34,13 @@ def load(root: Union[None, str, Path] = None, validation: Optional[int] = None, 
         if not (folder / name).is_file():
             raise SSSError(f'imagenet: there is no {folder / name}; make it with: sss-gluon data imagenet-rec IMAGES '
                            f'{folder}, or name the folder that holds it: data_root=DIR (in Python root=)')
-    classes = len(read_classes(folder / 'classes.txt'))
+    names = read_classes(folder / 'classes.txt')
     train, test = (RecordSet.open(folder / part, size) for part in ('train', 'val'))
     for part, images in (('train.lst', train), ('val.lst', test)):
-        check_labels(images.labels, classes, str(folder / part))
+        check_labels(images.labels, len(names), str(folder / part))
     held = None
     if validation:
         check_count(validation, train)
         train, held = train.between(validation), train.between(0, validation)
-    return DataSet('imagenet', train, held, test, classes, np.array(MEAN, np.float32), np.array(STD, np.float32))
+    return DataSet('imagenet', train, held, test, len(names), np.array(MEAN, np.float32), np.array(STD, np.float32),
+                   tuple(names))

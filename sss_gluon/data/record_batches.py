@@ -8,6 +8,7 @@ an error in training, but crashes the process in evaluation (it divides by the h
 """
 from __future__ import annotations
 
+from itertools import count, islice
 from typing import Generator, Iterator, Tuple
 
 import numpy as np
@@ -29,9 +30,10 @@ class RecordBatches:
     """Augmented batches of a `RecordSet`, in a new order in every epoch, with the interface of `TrainBatches`.
 
     Each shard always reads the same contiguous part of the file, in an order and with an augmentation that depend on
-    (seed, epoch, shard). Every image occurs once in an epoch. If the images of a shard do not fill its batches, images
-    are repeated with label -1: they do not count, and the gradient has to be divided by ``images_in(step)``. Entering
-    an epoch later decodes and drops the earlier batches.
+    (seed, epoch, shard). Every image occurs in an epoch, once but for those that fill the last batch: as in the
+    authors' code, they are the next ones, the first of a new order of the same part. So every step has the gradient of
+    a whole batch. A shard without images takes those of the first. Entering an epoch later decodes and drops the
+    earlier batches.
 
     Parameters
     ----------
@@ -57,21 +59,12 @@ class RecordBatches:
         if not images.at_end:
             raise SSSError(f'{images.rec}: training images must extend to the end of the file; hold out the first ones')
         self.images, self.batch_size, self.augmentation, self.seed = images, batch_size, augmentation, seed
-        self._index, count = shard
-        most = -(-len(images) // count)     # divided like the reader does: the last parts may be smaller, or empty
-        self._sizes = [min(most, max(0, len(images) - i * most)) for i in range(count)]
-        self._share = batch_size // count
+        self._index, self._shards = shard
+        self._share = batch_size // self._shards
 
     def __len__(self) -> int:
         """Steps in an epoch, the same on every shard."""
         return -(-len(self.images) // self.batch_size)
-
-    def images_in(self, step: int) -> int:
-        """Number of images of the global batch of a step that count."""
-        return sum(self._counting(size, step) for size in self._sizes)
-
-    def _counting(self, size: int, step: int) -> int:
-        return min(self._share, max(0, size - step * self._share))
 
     def epoch(self, epoch: int, start: int = 0) -> Generator[Tuple[np.ndarray, np.ndarray], None, None]:
         """The batches of an epoch (0, 1, …) from step ``start`` on.
@@ -81,35 +74,33 @@ class RecordBatches:
         x : numpy.ndarray
             float32, shape (batch_size / shards, 3, H, W).
         y : numpy.ndarray
-            float32, shape (batch_size / shards,): labels; -1 for images that do not count.
+            float32, shape (batch_size / shards,): labels.
         """
         if epoch < 0 or not 0 <= start <= len(self):
             raise SSSError(f'there is no step {start} of epoch {epoch}: an epoch has {len(self)} steps')
         return in_background(self._prepare(epoch, start))
 
     def _prepare(self, epoch: int, start: int) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
-        pieces = self._pieces(epoch)
-        x = y = np.empty(0)
-        for step in range(len(self)):
-            x, y = next(pieces, (x, y))     # the last batch again, after the last image
-            if step >= start:
-                counting = self._counting(self._sizes[self._index], step)
-                labels = np.full(self._share, -1, np.float32)
-                labels[:counting] = y[:counting]
-                yield self.augmentation.normalise(x), labels
+        pieces = (piece for turn in count() for piece in self._pieces(epoch, turn))     # a smaller part ends earlier
+        for x, y in islice(pieces, start, len(self)):
+            yield self.augmentation.normalise(x), y
 
-    def _pieces(self, epoch: int) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
-        """Images (uint8) and labels in portions of one batch; the surplus at the end does not count."""
-        source = self._index if self._sizes[self._index] else 0     # if it is empty, images that do not count
-        size, share = self._sizes[source], self._share
+    def _pieces(self, epoch: int, turn: int) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
+        """Images (uint8) and labels in portions of one batch: all of them once, then the first of a new order.
+
+        The next turn has another order too. (NumPy pads seeds with zeros, so turn 0 has the seed without it.)
+        """
+        most = -(-len(self.images) // self._shards)     # the reader divides so: the last parts are smaller, or empty
+        source = self._index if self._index * most < len(self.images) else 0
+        size, share = min(most, len(self.images) - source * most), self._share
         chunk = max(1, min(DECODED, size) // share) * share if size >= share else size
-        seeds = np.random.SeedSequence((self.seed, epoch, self._index)).generate_state(2) >> 2      # positive ints
+        seeds = np.random.SeedSequence((self.seed, epoch, self._index, turn)).generate_state(2) >> 2    # positive ints
         kind = self.augmentation.kind or self.images.AUGMENTATIONS[0]
         for x, y in _read(self.images, chunk, shuffle=True, seed=int(seeds[0]), seed_aug=int(seeds[1]),
-                          rand_mirror=self.augmentation.flip, num_parts=len(self._sizes), part_index=source,
+                          rand_mirror=self.augmentation.flip, num_parts=self._shards, part_index=source,
                           **OPTIONS[kind]):
             for first in range(0, chunk, share):
-                yield _filled(x[first:first + share], share), y[first:first + share]
+                yield _filled(x[first:first + share], share), _filled(y[first:first + share], share)
 
 
 def record_evaluation_batches(images: RecordSet, batch_size: int,
@@ -137,7 +128,7 @@ def _filled(array: np.ndarray, count: int) -> np.ndarray:
 
 
 def _read(images: RecordSet, batch_size: int, **options) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
-    """uint8 (batch_size, 3, H, W) and float32 labels; the last batch is filled up with the first images."""
+    """uint8 (batch_size, 3, H, W) and float32 labels; the last batch is filled up with images from the beginning."""
     import mxnet as mx  # only here: the rest of this package does not need it
     try:
         reader = mx.io.ImageRecordIter(

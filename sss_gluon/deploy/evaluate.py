@@ -15,13 +15,15 @@ from ..files import sha256
 from ..graph import count, load
 from ..graph.block import to_block
 from ..graph.fold import fold
+from ..graph.inference import inference_block
 from ..graph.trace import trace
 from ..machine import describe
-from ..structures import Structure
+from ..structures import Structure, compact
 from ..train.accuracy import Accuracy, evaluate_images, heads
 from ..train.devices import contexts
 from ..train.network import load_data
 from ..train.run_folder import RunFolder
+from .alignment import fastest_alignment
 from .latency import latencies
 from .trained_run import TrainedRun, load_run, normalise_only
 
@@ -34,7 +36,8 @@ class Row(NamedTuple):
     accuracy: Accuracy
     params: int
     macs: int
-    seconds: Dict[int, float]       # batch size -> median latency
+    seconds: Dict[int, float]       # batch size -> latency
+    classes: int = 1000
 
 
 def evaluate(path: Union[str, Path], against: Optional[Union[str, Path]] = None, device: Optional[str] = None,
@@ -46,7 +49,8 @@ def evaluate(path: Union[str, Path], against: Optional[Union[str, Path]] = None,
     path : run folder
         Its networks are ``unpruned``, as trained, with the factors folded in, and ``compact`` if ``prune`` wrote
         one. For a method that prunes before training, ``unpruned`` is the network that it pruned and ``compact`` the
-        fine-tuned one.
+        fine-tuned one. A run with a ``target_latency`` also has ``compact align N`` where ``export`` would choose N:
+        that is what the budget measured.
     against : run folder, optional
         Compare with the network of another run on the same data, such as one trained without factors.
     device : str, optional
@@ -55,7 +59,9 @@ def evaluate(path: Union[str, Path], against: Optional[Union[str, Path]] = None,
     Returns
     -------
     list of Row
-        Also written to ``evaluation.csv`` in the run folder. Latencies are measured in interleaved rounds.
+        Also written to ``evaluation.csv`` in the run folder. Latencies are measured in interleaved rounds
+        (``timing.latencies``), with BatchNorm folded into the convolutions: that is how ``export`` writes a network,
+        and how a budget of the latency measures it.
     """
     run = RunFolder.open(path)
     device = device or run.config().devices[0]
@@ -66,6 +72,8 @@ def evaluate(path: Union[str, Path], against: Optional[Union[str, Path]] = None,
         nets = {'unpruned': load(run.source, context), 'compact': nets['unpruned']}
     if Path(f'{run.compact}-symbol.json').exists():
         nets['compact'] = load_exported(run.compact, trained.data, context)
+        if trained.config.target_latency is not None:
+            nets.update(_aligned(trained, context))
     data = trained.data
     if against is not None:
         other = load_run(against, device, log)
@@ -127,13 +135,24 @@ def load_exported(prefix: Union[str, Path], data: DataSet, context) -> gluon.Sym
 
 
 def _rows(nets: Dict[str, gluon.HybridBlock], data: DataSet, context) -> List[Row]:
-    seconds = {batch: latencies(nets, (batch,) + tuple(data.shape), context) for batch in LATENCY_BATCHES}
+    one = (1,) + tuple(data.shape)
+    deployed = {name: inference_block(trace(net, one), context) for name, net in nets.items()}
+    seconds = {batch: latencies(deployed, (batch,) + one[1:], context) for batch in LATENCY_BATCHES}
     rows = []
     for name, net in nets.items():
-        size = count(net, (1,) + tuple(data.shape))
+        size = count(net, one)
         accuracy = evaluate_images(net, data.test, normalise_only(data), LATENCY_BATCHES[-1], [context])
-        rows.append(Row(name, accuracy, size.params, size.macs, {b: seconds[b][name] for b in LATENCY_BATCHES}))
+        rows.append(Row(name, accuracy, size.params, size.macs, {b: seconds[b][name] for b in LATENCY_BATCHES},
+                        data.classes))
     return rows
+
+
+def _aligned(trained: TrainedRun, context) -> Dict[str, gluon.HybridBlock]:
+    """The compact network as ``export`` would write it, if that differs."""
+    images = trained.images(trained.config.latency_batch)
+    align = fastest_alignment(trained.net, trained.input_shape, 'MXNet', images, context).align
+    return {f'compact align {align}': compact(trained.net, trained.input_shape, context, align).net} \
+        if align > 1 else {}
 
 
 def _folded(trained: TrainedRun, context) -> gluon.SymbolBlock:

@@ -2,12 +2,14 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Dict, Optional, Tuple
+from dataclasses import replace
+from typing import Any, Dict, List, Optional, Tuple
 
 import mxnet as mx
 
 from ..errors import SSSError
 from ..graph import Count, count, load
+from ..graph.trace import structural_names
 from ..models import architecture, get_model, zoo
 from ..structures import Structure, load_structure, remaining, set_structure
 from ..train.run_folder import RunFolder
@@ -38,11 +40,12 @@ def sizes(target: str, structure: Optional[str] = None, size: Optional[int] = No
         return count(net, input_shape(target, size, channels)), None
     if os.path.isdir(target):
         trained = load_run(target)
-        before, after = remaining(trained.net, trained.input_shape)
+        before, after = _spelled(trained.net, *remaining(trained.net, trained.input_shape))
         return dense_size(RunFolder(target)) or before, after
     if structure is None:
         batch, arguments = described(target, size, channels, classes)
-        return count(get_model(target, **dict(arguments, factors=() if zoo.is_zoo(target) else None)), batch), None
+        net = get_model(target, **dict(arguments, factors=() if zoo.is_zoo(target) else None))
+        return _spelled(net, count(net, batch))[0], None
     pruned = load_structure(structure)
     batch, arguments = described(target, size, channels, classes, pruned)
     net = get_model(target, **arguments)
@@ -51,7 +54,16 @@ def sizes(target: str, structure: Optional[str] = None, size: Optional[int] = No
         set_structure(net, pruned)
     except SSSError as error:
         raise SSSError(f'{structure}: {error}') from error
-    return remaining(net, batch)
+    before, after = _spelled(net, *remaining(net, batch))
+    return before, after
+
+
+def _spelled(net, *sizes: Count) -> List[Count]:
+    """With the structural names of layers, as factors have them, in place of those in an exported file."""
+    layers = [name.rpartition('.')[0] for name in structural_names(net).values()]
+    names = {layer.replace('.', '_'): layer for layer in layers}
+    return [replace(size, layers=[layer._replace(name=names.get(layer.name, layer.name)) for layer in size.layers])
+            for size in sizes]
 
 
 def check_target(target: str, structure: Optional[str] = None, size: Optional[int] = None,

@@ -262,5 +262,5 @@ class Channels:
 
     def unhandled(self) -> List[str]:
         """The operators that kept all their channels because no rule understands them, and why."""
-        return [f'{node}{why_kept(node, self)}' for node in self.nodes
+        return [f'{node.operator}({self.program.spelled(node.name)}){why_kept(node, self)}' for node in self.nodes
                 if node in self.alive and not node.is_variable and not self.rules[node].understood]

@@ -1,7 +1,10 @@
 """A network prepared for inference: the same function, with operators that runtimes compute fast."""
 from __future__ import annotations
 
+from mxnet import gluon
+
 from .batchnorm import fold_batchnorm
+from .block import to_block
 from .concat import is_whole_slice
 from .ir import Entry, Node, Program, rewritten, unique_names
 from .verify import verify
@@ -21,6 +24,13 @@ def prepared(program: Program) -> Program:
     found = for_inference(program)
     verify(program, found, 'the network for inference')
     return found
+
+
+def inference_block(program: Program, ctx=None) -> gluon.SymbolBlock:
+    """``for_inference`` as a block, called in the fastest way that MXNet has: what is measured where latency counts."""
+    net = to_block(for_inference(program), ctx)
+    net.hybridize(static_alloc=True, static_shape=True)
+    return net
 
 
 def _plain(program: Program) -> Program:

@@ -72,8 +72,9 @@ def quantize(program: Program, images: np.ndarray) -> Program:
     -------
     Program
         With MXNet's ``_sg_mkldnn_...`` and ``_contrib_quantized_...`` operators, for CPUs only. Compare it with the
-        original: the loss of accuracy depends on network and images. Its files are not smaller, because MXNet
-        quantizes the weights of convolutions when they are first used.
+        original: the loss of accuracy depends on network and images. Its files are not smaller, because MXNet's INT8
+        convolutions and dense layers take float32 weights and quantize them when they are first used; weights that are
+        dequantized in the graph would be quantized again at every call. Those of ``onnx_int8`` are.
 
     Raises
     ------
@@ -91,9 +92,7 @@ def quantize(program: Program, images: np.ndarray) -> Program:
     They are hidden from that pass as operators that it does not fuse. Ranges chosen by entropy are not offered: with
     them a VGG-16 on the digits fell from 99 % to 9 %, while minimum and maximum kept 99 %.
     """
-    if str(images.dtype) != 'float32' or images.shape[1:] != tuple(program.input_shape[1:]) or not len(images):
-        raise SSSError(f'calibration needs float32 images of shape (N, {", ".join(map(str, program.input_shape[1:]))})'
-                       f', not {images.dtype} {images.shape}')
+    check_calibration(program, images)
     before = {node.name: node for node in program.nodes()}
     hidden = program.derived(rewritten(program.outputs, _hide))
     fused = from_symbol(hidden.symbol().get_backend_symbol(BACKEND))
@@ -119,6 +118,13 @@ def quantize(program: Program, images: np.ndarray) -> Program:
         raise SSSError(f'INT8 outputs are off by {off:.0%} of the float32 ones (root mean square), more than '
                        f'{MAX_ERROR:.0%}, on the images that calibrated them: this network does not bear 8 bits')
     return result
+
+
+def check_calibration(program: Program, images: np.ndarray) -> None:
+    """Refuse images that are not a batch of the network."""
+    if str(images.dtype) != 'float32' or images.shape[1:] != tuple(program.input_shape[1:]) or not len(images):
+        raise SSSError(f'calibration needs float32 images of shape (N, {", ".join(map(str, program.input_shape[1:]))})'
+                       f', not {images.dtype} {images.shape}')
 
 
 def float32_operators(program: Program) -> List[str]:

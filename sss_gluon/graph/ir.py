@@ -81,6 +81,7 @@ class Program:
     origins: Dict[str, Entry] = field(default_factory=dict, repr=False, compare=False)
     _nodes: Optional[List[Node]] = field(default=None, repr=False, compare=False)
     _shapes: Optional[Dict[Entry, Shape]] = field(default=None, repr=False, compare=False)
+    _spelling: Optional[Dict[str, str]] = field(default=None, repr=False, compare=False)
 
     @property
     def input_name(self) -> str:
@@ -116,6 +117,15 @@ class Program:
 
     def is_input(self, node: Node) -> bool:
         return node.is_variable and node.name in self.inputs
+
+    def spelled(self, name: str) -> str:
+        """The structural name of a layer or parameter, 'stage1.0.conv1' of the node ``stage1_0_conv1``, or ``name``."""
+        if self._spelling is None:
+            parts = {(variable, structural) for structural, variable in self.variables.items()
+                     if variable == structural.replace('.', '_')}
+            layers = {structural.rpartition('.')[0] for _, structural in parts}
+            self._spelling = {**{layer.replace('.', '_'): layer for layer in layers}, **dict(parts)}
+        return self._spelling.get(name, name)
 
     def value(self, entry: Entry) -> np.ndarray:
         return self.values[entry.node.name]

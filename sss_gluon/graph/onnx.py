@@ -60,10 +60,9 @@ def write_onnx(program: Program, path: Union[str, Path], images: Optional[np.nda
     if images is None:
         images = np.random.RandomState(0).standard_normal((max(BATCHES),) + tuple(program.input_shape[1:]))
     images = np.resize(images.astype('float32'), (max(BATCHES),) + images.shape[1:])
-    with _quiet(onnx), atomic_write(path) as temporary:
-        program = along_channels(_separate(program))      # one Gather for a selection
-        model = _model(onnx, program, name)
-        onnx.helper.set_model_props(model, metadata or {})
+    program = _translatable(program)
+    model = to_onnx(program, name, metadata)
+    with atomic_write(path) as temporary:
         onnx.save_model(model, temporary)
         try:
             onnx.checker.check_model(temporary, full_check=True)
@@ -73,6 +72,19 @@ def write_onnx(program: Program, path: Union[str, Path], images: Optional[np.nda
             raise
         except Exception as error:      # onnx and ONNX Runtime have their own exceptions
             raise SSSError(f'the exported network is not valid ONNX ({_line(error)}); nothing was written') from error
+
+
+def to_onnx(program: Program, name: str = 'sss_gluon', metadata: Optional[Dict[str, str]] = None):
+    """The model that ``write_onnx`` writes, not checked: an ``onnx.ModelProto``."""
+    onnx, _ = packages()
+    with _quiet(onnx):
+        model = _model(onnx, _translatable(program), name)
+    onnx.helper.set_model_props(model, metadata or {})
+    return model
+
+
+def _translatable(program: Program) -> Program:
+    return along_channels(_separate(program))      # one Gather for a selection
 
 
 def _model(onnx, program: Program, name: str):

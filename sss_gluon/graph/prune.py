@@ -27,11 +27,11 @@ def prune_graph(program: Program, align: int = 1, training: bool = False, runs: 
     """
     program = along_channels(program)
     while True:
-        channels = Channels(simplify(program, training), training)
+        channels = simplified(program, training)
         channels.solve(align, runs)
         reduced = cut(channels)
         if training:
-            reduced = simplify(reduced, training)
+            reduced = simplified(reduced, training).program
         elif _size(reduced) == _size(program):      # what remains of idle channels, other layers need
             needed = worthwhile(channels)
             reduced = select(channels.program, needed) if needed else reduced
@@ -44,8 +44,8 @@ def _size(program: Program) -> Tuple[int, int]:
     return len(program.nodes()), sum(value.size for value in program.used_values().values())
 
 
-def simplify(program: Program, training: bool = False) -> Program:
-    """Drop additions of zero, and replace a branch whose result is the same for every input by one constant.
+def simplified(program: Program, training: bool = False) -> Channels:
+    """The program without additions of zero, and with one constant for a branch that gives the same for every input.
 
     A ReLU of a ReLU, which remains where a block between the two was removed, and a slice over the whole width are
     dropped too.
@@ -53,8 +53,9 @@ def simplify(program: Program, training: bool = False) -> Program:
     channels = Channels(program, training)
     values = dict(program.values)
     claim = unique_names(values)
+    changed = [program.is_input(entry.node) for entry in program.outputs]
 
-    def replace(node: Node, inputs):
+    def shorter(node: Node, inputs):
         if node.op in ADDITIONS and channels.rules[node].understood:
             full = all(channels.shape(entry) == channels.shape(Entry(node)) and not channels.is_parameter(entry)
                        for entry in node.inputs)
@@ -71,11 +72,16 @@ def simplify(program: Program, training: bool = False) -> Program:
             return {0: inputs[0]}
         if _is_relu(node) and inputs[0] is not None and _is_relu(inputs[0].node):
             return {0: inputs[0]}
-        return Node(node.op, node.name, node.attrs, inputs, node.extra)
+        return None
+
+    def replace(node: Node, inputs):
+        found = shorter(node, inputs)
+        changed.append(found is not None)
+        return found or Node(node.op, node.name, node.attrs, inputs, node.extra)
 
     outputs = [Entry(Node('_copy', claim('copy'), {}, [entry])) if program.is_input(entry.node) else entry
                for entry in rewritten(program.outputs, replace)]        # a SymbolBlock needs an operator
-    return program.derived(outputs, values)
+    return Channels(program.derived(outputs, values), training) if any(changed) else channels
 
 
 def _is_relu(node: Node) -> bool:

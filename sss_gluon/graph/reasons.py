@@ -22,7 +22,7 @@ def why_kept(node: Node, view) -> str:
 
 
 def _shared(node: Node, view) -> str:
-    shared = [entry.node.name for entry in node.inputs if entry.node in view.shared]
+    shared = [view.program.spelled(entry.node.name) for entry in node.inputs if entry.node in view.shared]
     return f'shares {", ".join(shared)} with another layer' if shared else ''
 
 
@@ -31,7 +31,7 @@ def _layout(node: Node, view) -> str:
     if not layout.startswith('NC'):
         return f'layout {layout}, and channels are known as axis 1 only'
     if node.op in COMPUTED and not all(view.is_parameter(entry) for entry in node.inputs[1:]):
-        names = [entry.node.name for entry in node.inputs[1:] if not view.is_parameter(entry)]
+        names = [view.program.spelled(entry.node.name) for entry in node.inputs[1:] if not view.is_parameter(entry)]
         return f'its parameter {", ".join(names)} depends on the input'
     if node.op == 'FullyConnected':
         return f'flatten=False, over the last of {len(view.shape(node.inputs[0]))} axes'

@@ -40,12 +40,12 @@ def mean_gradients(net: gluon.Block, loss, batches, context, scale: float = 1.0)
     for x, y in batches:
         x, y = mx.nd.array(x, ctx=context), mx.nd.array(y, ctx=context)
         with autograd.record():
-            total = scale * (loss(heads(net(x))[0], y) * (y >= 0)).sum()      # label -1 pads the batch
+            total = scale * loss(heads(net(x))[0], y).sum()
         total.backward()
         for name, _, parameter in scaling_factors(net):
             sums[name] = sums.get(name, 0) + parameter.grad(context).asnumpy()
         net.collect_params().zero_grad()    # with grad_accumulation they would add up
-        images += int((y >= 0).sum().asscalar())
+        images += len(y)
     for parameter, value in zip(frozen, before):
         parameter.data(context)[:] = value
     return {name: total / (images * scale) for name, total in sums.items()}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
@@ -26,7 +26,6 @@ from ..structures import shipped
 TABLE = Path(__file__).with_name('published.csv')
 STATUSES = ('code', 'derived', 'cited', 'plot', 'recalled')
 NUMBER = re.compile(r'\d+(\.\d+)?(e\d+)?')
-IMAGE = (1, 3, 224, 224)
 BASIC_DEPTHS = {'resnet18': (2, 2, 2, 2), 'resnet34': (3, 4, 6, 3)}     # in a plot of the paper; not in ARCHITECTURES
 
 
@@ -44,6 +43,12 @@ class Printed(float):
     def equals(self, value: float) -> bool:
         """Whether ``value`` rounds to the printed digits."""
         return abs(value - self) <= 0.5 * self.unit * (1 + 1e-9)
+
+    def percent_of(self, whole: float) -> 'Printed':
+        """The number of which this is the printed percentage, as precise as it."""
+        number = float.__new__(Printed, self / 100 * whole)
+        number.unit = self.unit / 100 * whole
+        return number
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,8 @@ class Published:
     top1_error, top5_error : float, %
     params, macs, flops_as_printed : float
         ``macs`` counts a multiply-accumulate once, whatever the paper printed.
+    params_left, macs_left : float, %
+        What is left of the whole network, where that is printed instead of numbers.
     epochs : float
     top1_status, top5_status, counts_status : str
     kept : str
@@ -81,6 +88,8 @@ class Published:
     params: Optional[Printed]
     macs: Optional[Printed]
     flops_as_printed: Optional[Printed]
+    params_left: Optional[Printed]
+    macs_left: Optional[Printed]
     epochs: Optional[Printed]
     top1_status: str
     top5_status: str
@@ -89,11 +98,16 @@ class Published:
     source: str
     note: str
 
+    def sized(self, params: float, macs: float) -> 'Published':
+        """With numbers where percentages are printed, those of a whole network of this size."""
+        return replace(self, params=self.params_left.percent_of(params) if self.params_left else self.params,
+                       macs=self.macs_left.percent_of(macs) if self.macs_left else self.macs)
+
 
 COLUMNS = tuple(field.name for field in fields(Published))
 NUMBERS = tuple(field.name for field in fields(Published) if 'Printed' in str(field.type))
 STATUS_OF = {'top1_error': 'top1_status', 'top5_error': 'top5_status', 'params': 'counts_status',
-             'macs': 'counts_status'}
+             'macs': 'counts_status', 'params_left': 'counts_status', 'macs_left': 'counts_status'}
 
 
 def load_published(path: Union[str, Path, None] = None, log: Callable[[str], None] = print) -> List[Published]:
@@ -163,7 +177,10 @@ def flops_per_mac(network: str) -> int:
 
 
 class Counted(NamedTuple):
-    """A published row and the size of its network as counted here; None if its structure was not published."""
+    """A published row and the size of its network as counted here; None if its structure was not published.
+
+    Where the row has percentages, its numbers are those of the whole network as counted here, without BatchNorm.
+    """
     row: Published
     size: Optional[Count]
 
@@ -188,10 +205,10 @@ class Counted(NamedTuple):
 
 def count_published(rows: Sequence[Published], log: Callable[[str], None] = print) -> List[Counted]:
     """Count the networks of all rows with parameters or MACs; ``log`` gets one line for each that cannot be built."""
-    known: Dict[Tuple[str, str, str], Optional[Count]] = {}
+    known: Dict[Tuple[str, str, str], Optional[Tuple[Count, Count]]] = {}
     counted = []
     for row in rows:
-        if row.params is None and row.macs is None:
+        if not any((row.params, row.macs, row.params_left, row.macs_left)):
             continue
         key = row.network, row.structure, json.dumps(row.options, sort_keys=True)
         if key not in known:
@@ -200,20 +217,25 @@ def count_published(rows: Sequence[Published], log: Callable[[str], None] = prin
             except (SSSError, TypeError) as error:
                 log(f'published row {row.model} is not counted: {error}')
                 known[key] = None
-        counted.append(Counted(row, known[key]))
+        whole, size = known[key] or (None, None)
+        counted.append(Counted(row.sized(whole.params_without_bn, whole.macs) if whole else row, size))
     return counted
 
 
-def _count(row: Published) -> Optional[Count]:
+def _count(row: Published) -> Optional[Tuple[Count, Count]]:
+    """The whole network and that of the row, which are the same where no shipped structure prunes it."""
     if not row.structure:
         return None
     if row.network in BASIC_DEPTHS:
         widths = (64, 128, 256, 512)
-        return count(ResNet(Layers(()), 1000, 3, BasicBlock, BASIC_DEPTHS[row.network], widths, 64, True), IMAGE)
+        net = ResNet(Layers(()), 1000, 3, BasicBlock, BASIC_DEPTHS[row.network], widths, 64, True)
+        return (count(net, (1, 3, 224, 224)),) * 2
     if row.network not in ARCHITECTURES:
         raise SSSError(f'structure {row.structure!r} needs a network {row.network!r}, which does not exist')
     if row.structure in shipped():
-        return sizes(row.network, row.structure)[1]
+        whole, pruned = sizes(row.network, row.structure)
+        return whole, pruned or whole
     if row.structure != 'all' and not row.options:
         raise SSSError(f'structure {row.structure!r} is not shipped; use one of {", ".join(shipped())}, or options')
-    return count(get_model(row.network, factors=(), **row.options), IMAGE)
+    size = ARCHITECTURES[row.network].size
+    return (count(get_model(row.network, factors=(), **row.options), (1, 3, size, size)),) * 2

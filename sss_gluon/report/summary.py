@@ -199,7 +199,8 @@ def sections(summaries: Sequence[Summary], published: Sequence[Published] = ()) 
     parts = []
     for (data, model), mine in found.items():
         datasets = {row.dataset for summary in mine for row in summary.published}
-        rows = [row for row in published if row.dataset in datasets and row.network == model]
+        rows = [row.sized(mine[0].reference_params, mine[0].reference_macs) for row in published
+                if row.dataset in datasets and row.network == model]
         parts.append(Section(data, model, mine, [row for row in rows if row.top1_error and row.macs]))
     return parts
 
@@ -303,6 +304,8 @@ def _summary(group: List[RunResult], setting: str, reference: Optional[List[RunR
     config, method = group[0].config, method_name(group[0].config)
     whole = [result.unpruned for result in (reference or group)]
     macs = mean_std([result.final.macs for result in group])
+    whole_params, whole_macs = (float(np.mean([getattr(network, size) for network in whole]))
+                                for size in ('params', 'macs'))
     kinds = sorted({count.kind for result in group for count in result.structure_counts} - {'output'})
     return Summary(
         runs=group, data=data_name(config), model=config.model, method=method,
@@ -311,9 +314,9 @@ def _summary(group: List[RunResult], setting: str, reference: Optional[List[RunR
         error=mean_std([error_of(result.final.top1) for result in group]),
         difference=_difference(group, reference) if reference and method != 'none' else None,
         params=mean_std([result.final.params for result in group]), macs=macs,
-        reference_params=float(np.mean([network.params for network in whole])),
-        reference_macs=float(np.mean([network.macs for network in whole])),
-        published=_paper_rows(config, method, macs.mean, published))
+        reference_params=whole_params, reference_macs=whole_macs,
+        published=[row.sized(whole_params, whole_macs)
+                   for row in _paper_rows(config, method, macs.mean, published)])
 
 
 def _paper_rows(config: Config, method: str, macs: float, published: Sequence[Published]) -> List[Published]:

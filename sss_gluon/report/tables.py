@@ -10,7 +10,7 @@ from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
 from tabulate import MIN_PADDING, tabulate
 
-from ..terminal import WIDTH, duration
+from ..terminal import WIDTH, duration, short_number
 from .published import Counted, Printed, Published, flops_per_mac
 from .summary import CLOSE, MeanStd, Section, kept_in_stages, stage_of
 
@@ -26,8 +26,8 @@ RESULTS_NOTE = (
     'network without factors. One MAC is one multiply-accumulate; the paper counts 2 FLOPs per MAC for VGG and 1 '
     'otherwise. Wall time is the time of one training.')
 PAPER_NOTE = (
-    'If the paper has several rows for a method, the one with the nearest MACs is shown. Our params include the γ and '
-    f'β of BatchNorm. {STATUS_NOTE}')
+    'If the paper has several rows for a method, the one with the nearest MACs is shown. Published percentages of the '
+    f'whole network are those of ours here. Our params include the γ and β of BatchNorm. {STATUS_NOTE}')
 COUNTS_NOTE = (
     'FLOPs follow the paper: 1 per multiply-accumulate in the ResNet, ResNeXt and PeleeNet rows, 2 in the VGG rows. '
     f'Params are counted with BatchNorm, and without it, as the ResNet rows print them. {STATUS_NOTE}')
@@ -221,9 +221,9 @@ def counts_table(counted: Sequence[Counted]) -> Table:
         row, size, flops = one.row, one.size, one.printed_flops
         params, without_bn, macs = (size.params, size.params_without_bn, size.macs) if size else (None, None, None)
         text.append([
-            row.table, row.model, _printed(row.params), *_counted(row.params, params),
-            *_counted(row.params, without_bn), _printed(flops), *_counted(flops, one.flops), row.counts_status,
-            one.agrees() or 'structure not published'])
+            row.table, row.model, _printed(row.params, row.params_left), *_counted(row.params, params),
+            *_counted(row.params, without_bn), _printed(flops, row.macs_left), *_counted(flops, one.flops),
+            row.counts_status, one.agrees() or 'structure not published'])
         data.append(dict(
             table=row.table, model=row.model, network=row.network, structure=row.structure or 'not published',
             params_published=_digits(row.params), params=params, params_without_bn=without_bn,
@@ -246,15 +246,22 @@ def _difference(printed: Optional[Printed], counted: Optional[int]) -> Optional[
     return None if printed is None or counted is None else counted - int(printed)
 
 
-def _printed(number: Optional[Printed]) -> str:
-    """'25.5 M', '4.09 G', with the printed digits."""
+def _printed(number: Optional[Printed], left: Optional[Printed]) -> str:
+    """'25.5 M', '4.09 G', '84.75 %', with the printed digits; what is left of the whole, if that is printed."""
+    if left is not None:
+        return f'{_digits_of(left, 1)} %'
     if number is None:
         return NOTHING
     for size, letter in ((1e9, 'G'), (1e6, 'M')):
         if number >= size:
-            exponent = int(f'{number.unit / size:e}'.partition('e')[2])
-            return f'{number / size:.{max(0, -exponent)}f} {letter}'
+            return f'{_digits_of(number, size)} {letter}'
     return f'{number:g}'
+
+
+def _digits_of(number: Printed, size: float) -> str:
+    """The printed digits of a number in units of ``size``."""
+    exponent = int(f'{number.unit / size:e}'.partition('e')[2])
+    return f'{number / size:.{max(0, -exponent)}f}'
 
 
 def _digits(number: Optional[Printed]) -> str:
@@ -271,13 +278,6 @@ def plus_minus(value: Optional[MeanStd], form: str = '.2f') -> str:
         return NOTHING
     std = '' if value.std is None else f' ± {format(value.std, form.replace("+", ""))}'
     return format(value.mean, form) + std
-
-
-def short_number(number: float) -> str:
-    """'272,250', '2.55 M', '4.09 G'."""
-    if number < 1e6:
-        return f'{number:,.0f}'
-    return f'{number / 1e9:.2f} G' if number >= 1e9 else f'{number / 1e6:.2f} M'
 
 
 def ranges(numbers: Sequence[int]) -> str:

@@ -17,6 +17,7 @@ from ..graph.inference import prepared
 from ..graph.int8 import Int8
 from ..graph.ir import Program
 from ..graph.onnx import write_onnx
+from ..graph.onnx_int8 import write_onnx_int8
 from ..graph.prune import prune_graph
 from ..graph.trace import Shapes, trace
 from ..graph.verify import verify
@@ -97,6 +98,29 @@ class Compact:
             A package is missing, or the outputs differ; see ``graph.onnx.write_onnx``.
         """
         return write_onnx(self._for_inference(), path, None if images is None else _array(images), metadata=metadata)
+
+    def export_onnx_int8(self, path, images, metadata: Optional[Dict[str, str]] = None) -> List[str]:
+        """Write an ONNX file that computes in 8-bit integers, with the present weights of ``net``.
+
+        Parameters
+        ----------
+        path : path
+        images : numpy.ndarray or mxnet.nd.NDArray
+            float32, (N, ...), normalised as for the network: some hundred of its training images.
+        metadata : dict of str to str, optional
+            As in ``export_onnx``.
+
+        Returns
+        -------
+        list of str
+            What stays in float32. Measure the accuracy: what is lost depends on network and images.
+
+        Raises
+        ------
+        SSSError
+            A package is missing, or the images do not fit; see ``graph.onnx_int8.write_onnx_int8``.
+        """
+        return write_onnx_int8(self._for_inference(), path, _array(images), metadata=metadata)
 
     def quantize(self, images) -> Int8:
         """The network in 8-bit integers, with the present weights of ``net``; see ``graph.int8.quantize``.

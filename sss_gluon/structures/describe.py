@@ -14,6 +14,8 @@ from ..graph.selection import along_channels
 from .factor_values import traced_factors
 from .structure import Structure
 
+PLACEHOLDER = 'no layer can be left without channels'
+
 
 def describe(net, program: Program, reduced: Program) -> Structure:
     """The structure of a network that was pruned.
@@ -99,31 +101,35 @@ def reasons(structure: Structure, program: Program, reduced: Program) -> List[st
         owner = _owner(channels.program, parameter)
         labels, structures = channels.label(Entry(owner)), _structures(parameter, row['size'], program, reduced)
         found = Counter(_reason(channels, labels[structures == number]) for number in row['stay'])
-        lines += [f'{count} of {row["size"]} {row["kind"]}s of {name or owner.name} '
-                  f'{"is" if count == 1 else "are"} zero but {"stays" if count == 1 else "stay"}, because {why}'
-                  for why, count in found.items()]
+        lines += [_stay(count, row, name or channels.program.spelled(owner.name), why) for why, count in found.items()]
     return lines
+
+
+def _stay(count: int, row: Dict[str, Any], name: str, why: str) -> str:
+    structures, stay = f'{row["size"]} {row["kind"]}s of {name}', 'stays' if count == 1 else 'stay'
+    if why == PLACEHOLDER and not row['kept']:
+        return f'all {structures} are zero; {count} {stay}, because {why}'
+    return f'{count} of {structures} {"is" if count == 1 else "are"} zero but {stay}, because {why}'
 
 
 def _reason(channels: Channels, labels: np.ndarray) -> str:
     required = labels[channels.required(labels)]
     if not required.size:
-        return 'no layer can be left without channels' if channels.kept_labels(labels).any() \
-            else 'the widths of layers are filled up'
+        return PLACEHOLDER if channels.kept_labels(labels).any() else 'the widths of layers are filled up'
     label = required[:1]
     node = channels.askers(label)[0]
     if node is None:
         return 'an output of the network contains them'
     if node.is_variable:
         return 'the input of the network contains them'
-    rule = channels.rules[node]
+    rule, name = channels.rules[node], channels.program.spelled(node.name)
     if not rule.understood:
-        return f'{node} needs all of its input'
+        return f'{node.operator}({name}) needs all of its input'
     if isinstance(rule, Linear) and rule.pads(node):
         tied = channels.classes(channels.label(node.inputs[0])) == channels.classes(label)
         if not np.isnan(channels.constant(node.inputs[0])[tied]).any():
-            return f'they become constants other than 0 in front of {node.name}, which pads with zeros'
-    return f'{node.name} reads channels that are tied to them and not constant'
+            return f'they become constants other than 0 in front of {name}, which pads with zeros'
+    return f'{name} reads channels that are tied to them and not constant'
 
 
 def _scaled(name: str, program: Program) -> Optional[str]:

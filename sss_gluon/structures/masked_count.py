@@ -1,6 +1,7 @@
 """The size of the network that is left when some structures are removed, counted without building it."""
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Dict, Mapping, NamedTuple, Set
 
 import numpy as np
@@ -10,6 +11,7 @@ from ..errors import SSSError
 from ..factors import scaling_factors
 from ..graph.count import Count, count_program
 from ..graph.fold import fold
+from ..graph.ir import Entry, evaluate
 from ..graph.prune import prune_graph
 from ..graph.trace import Shapes, trace
 from .factor_values import factor_variable, fill_nonzero, traced_factors
@@ -60,7 +62,15 @@ class MaskedCounter:
         self._absent = {factor.name for factor in scaling_factors(net)} - self._variables.keys()
         self._whole = {name: self._program.values[variable] for name, variable in self._variables.items()}
         self._known: Dict[bytes, Count] = {}
-        self.dense = count_program(fold(self._program))
+        self._folded = fold(self._program)
+        self._folded.shapes()       # found once: other values have the same
+        self._depend = {name: self._variables_of(entry) for name, entry in self._folded.origins.items()}
+        self.dense = count_program(self._folded)
+
+    def _variables_of(self, entry: Entry) -> Set[str]:
+        """The factors that an entry of the program depends on."""
+        names = {node.name for node in self._program.derived([entry]).nodes()}
+        return names & set(self._variables.values())
 
     def count(self, masks: Mapping[str, np.ndarray]) -> Count:
         """Size of the network without the structures whose entry is 0 or False.
@@ -80,7 +90,7 @@ class MaskedCounter:
         key = b''.join(np.packbits(self._program.values[variable] != 0).tobytes()
                        for variable in self._variables.values())
         if key not in self._known:
-            self._known[key] = count_program(prune_graph(fold(self._program))[0])
+            self._known[key] = count_program(prune_graph(self._folded)[0])
         return self._known[key]
 
     def present(self, masks: Mapping[str, np.ndarray]) -> Set[str]:
@@ -89,22 +99,29 @@ class MaskedCounter:
         The structures of the others were inside of something that went, such as a block, and cost nothing any more.
         """
         self._set(masks)
-        folded = fold(self._program)
+        folded = self._folded
         left = prune_graph(folded)[0]
         computed = [folded.origins[node.name] for node in left.nodes() if node.name in folded.origins]
         used = {node.name for node in self._program.derived(computed).nodes() + left.nodes() if node.is_variable}
         return {name for name, variable in self._variables.items() if variable in used}
 
     def _set(self, masks: Mapping[str, np.ndarray]) -> None:
-        """Put a choice of structures into the program."""
+        """Put a choice of structures into the program, and fold what depends on those that differ from the last."""
         alive = {name: np.asarray(values) != 0 for name, values in masks.items() if name not in self._absent}
         for name, mask in alive.items():
             if name not in self._whole:
                 raise SSSError(f'the network has no factor {name!r}; its factors: {", ".join(self._whole) or "none"}')
             if mask.shape != self._whole[name].shape:
                 raise SSSError(f'the mask of factor {name} has shape {mask.shape} instead of {self._whole[name].shape}')
-        self._program.values.update((self._variables[name], alive.get(name, whole).astype('float32'))
-                                    for name, whole in self._whole.items())
+        new = {self._variables[name]: alive.get(name, whole).astype('float32') for name, whole in self._whole.items()}
+        changed = {name for name, values in new.items() if not np.array_equal(values, self._program.values[name])}
+        self._program.values.update(new)
+        entries = {name: self._folded.origins[name] for name, on in self._depend.items() if on & changed}
+        if changed:
+            values = dict(self._folded.values, **{name: new[name] for name in changed & self._folded.values.keys()})
+            if entries:
+                values.update(zip(entries, evaluate(list(entries.values()), self._program.values)))
+            self._folded = replace(self._folded, values=values)
 
     def share(self, masks: Mapping[str, np.ndarray]) -> Share:
         """``count`` over ``dense``."""

@@ -1,7 +1,8 @@
 """Apply a structure to a network, or rebuild the compact network from one.
 
-``resnet41.json``, ``resnet32.json`` and ``resnet26.json`` beside this file are the pruned ResNet-50s of the paper: the
-only choices of blocks that match both published columns, parameters and MACs (derived; the paper does not list them).
+``resnet41.json``, ``resnet32.json`` and ``resnet26.json`` beside this file are the pruned ResNet-50s of the paper,
+``cifar10_resnet86.json`` and ``cifar100_resnet89.json`` its pruned ResNet-164s: the only choices of blocks that match
+both published columns, parameters and MACs (derived; no paper lists the blocks).
 """
 from __future__ import annotations
 

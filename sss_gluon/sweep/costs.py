@@ -18,7 +18,7 @@ from .progress import claimed, in_use, progress
 # Channels, side, classes and training images, so that a plan can be priced before its data are downloaded.
 DATA = {'digits': (1, 16, 10, 1497), 'fashion-mnist': (1, 28, 10, 60000), 'cifar10': (3, 32, 10, 50000),
         'cifar100': (3, 32, 100, 50000), 'imagenet': (3, 224, 1000, 1281167)}
-PARTIAL_BATCH = ('imagenet',)       # an epoch ends with a smaller batch; other data drop it
+FILLED_BATCH = ('imagenet',)        # the last images of an epoch get a batch; other data drop them
 HELD_OUT = {'digits': 300}      # validation images unless a configuration names a number
 BACKWARD = 2                    # forward passes: gradients of the inputs, and of the weights
 
@@ -41,7 +41,7 @@ def costs(plan: Plan, runs: Sequence[Run]) -> List[Cost]:
         if key not in macs:
             macs[key] = _macs(config)
         images = training_images(config, plan.images)
-        left_over = config.batch_size - 1 if config.data in PARTIAL_BATCH else 0
+        left_over = config.batch_size - 1 if config.data in FILLED_BATCH else 0
         steps = None if images is None else (images + left_over) // config.batch_size
         seconds = timed[key] * config.epochs if key in timed else None
         work = None if steps is None else \

@@ -56,7 +56,7 @@ class GradientBuckets:
             self.views = False
         groups: Dict[Tuple, List[int]] = {}
         for index, parameter in self.parameters.items():
-            if self._small(parameter):
+            if small(parameter):
                 key = index in optimizer.factors, parameter.lr_mult, parameter.wd_mult
                 groups.setdefault(key, []).append(index)
         self.served = sorted(index for indices in groups.values() for index in indices)
@@ -74,11 +74,6 @@ class GradientBuckets:
 
     def _unreadable(self, index: int, array: nd.NDArray) -> bool:
         return array.ndim > 1 if self.grouped is None else index in self.grouped
-
-    def _small(self, parameter) -> bool:
-        return (parameter.grad_req != 'null' and np.dtype(parameter.dtype) == np.float32
-                and parameter._stype == parameter._grad_stype == 'default'
-                and 0 < np.prod(parameter.shape) < SMALL)
 
     def _signature(self):
         """A value that changes when an array is replaced or a multiplier set."""
@@ -98,6 +93,13 @@ class GradientBuckets:
         for bucket in self.buckets:
             bucket.update(optimizer)
         _copy(self._results)
+
+
+def small(parameter: gluon.Parameter) -> bool:
+    """Whether a parameter is updated together with others: a dense one of float32 that is trained."""
+    return (parameter.grad_req != 'null' and np.dtype(parameter.dtype) == np.float32
+            and parameter._stype == parameter._grad_stype == 'default'
+            and 0 < np.prod(parameter.shape) < SMALL)
 
 
 class _Bucket:
@@ -145,9 +147,8 @@ class _Bucket:
     def _threshold(self, optimizer: APGNAG, lr: float) -> nd.NDArray:
         key = optimizer.changes, optimizer.gamma, lr
         if self._thresholds[0] != key:
-            each = [np.broadcast_to(optimizer.threshold(index, lr), size)
-                    for index, size in zip(self.indices, self.sizes)]
-            self._thresholds = key, nd.array(np.concatenate(each), ctx=self.weight.context)
+            values = optimizer.thresholds(self.indices, self.sizes, lr)
+            self._thresholds = key, nd.array(values, ctx=self.weight.context)
         return self._thresholds[1]
 
 

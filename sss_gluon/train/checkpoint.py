@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import defaultdict
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Dict, List, Optional, Tuple
@@ -101,6 +102,9 @@ def load_latest(folder: Path, net, trainer: Optional[FactorTrainer], log=print, 
                 method: Optional[Regularizer] = None) -> Optional[Position]:
     """Restore the newest intact checkpoint and return its position; None if there is no checkpoint.
 
+    Without a trainer, for evaluation and pruning, running statistics are the mean over all devices, which differ
+    within an epoch.
+
     Damaged checkpoints are skipped with a line in the log. It is an error if all are damaged, or if a worker does not
     see the checkpoint that the first worker sees.
     """
@@ -121,7 +125,7 @@ def _load_latest(folder, net, trainer, log, workers, method):
         except SSSError as error:
             log(f'{error}; trying the checkpoint before it')
             continue
-        restore(path, arrays, net, trainer, workers.rank, method)
+        restore(path, arrays if trainer else averaged(arrays), net, trainer, workers.rank, method)
         return position
     if found:
         raise SSSError(f'all {len(found)} checkpoints in {folder} are damaged or of another version; delete them to '
@@ -148,6 +152,18 @@ def read_checkpoint(path: Path) -> Tuple[Dict[str, np.ndarray], Position]:
     if arrays.get('state:num_update', np.array(0)).shape != ():
         raise SSSError(f'{path} is damaged: state:num_update is not a number')
     return arrays, position
+
+
+def averaged(arrays: Dict[str, np.ndarray]) -> Dict[str, np.ndarray]:
+    """The arrays of a checkpoint with the mean of the running statistics over all devices."""
+    copies: Dict[str, List[np.ndarray]] = defaultdict(list)
+    for key, array in arrays.items():
+        owner, _, name = key.partition(':')
+        if re.fullmatch(r'param|device\d+', owner):
+            copies[f'param:{name}'].append(array)
+    means = {key: np.mean(found, axis=0, dtype='float64').astype(found[0].dtype)
+             for key, found in copies.items() if len(found) > 1}
+    return {key: means.get(key, array) for key, array in arrays.items() if not key.startswith('device')}
 
 
 def restore(path: Path, arrays: Dict[str, np.ndarray], net, trainer: Optional[FactorTrainer], rank: int = 0,

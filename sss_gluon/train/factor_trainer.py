@@ -1,7 +1,7 @@
 """One gluon.Trainer for weights and factors, whose states are saved by structural name."""
 from __future__ import annotations
 
-from typing import Dict, List, Mapping, Optional, Set, Tuple
+from typing import Dict, List, Mapping, Optional, Sequence, Set, Tuple, Union
 
 import mxnet as mx
 import numpy as np
@@ -12,6 +12,7 @@ from ..files import read_npz, write_npz
 from ..structures.shrink import Index, Shrunk
 from .buckets import GradientBuckets, all_fresh, set_stale
 from .factor_control import FactorControl
+from .host_update import HostUpdate
 from .precision import LOSS_SCALE, LossScaler, overflow
 
 FOLDED = '@folded'              # is among the saved states after fold_factors
@@ -24,11 +25,11 @@ class FactorTrainer(FactorControl, gluon.Trainer):
 
     ``make_trainer`` makes it. Loading states keeps this trainer's optimizer: γ, learning rate and schedule come from
     the configuration, momenta and the number of updates from the file. ``gamma_multipliers`` maps factor names to
-    multipliers of γ. ``aggregate`` updates small parameters through ``GradientBuckets``, which get ``views`` and
-    ``grouped``. With a ``loss_scaler``, a step whose gradients overflow lowers the scale, sets ``overflowed`` and
-    changes nothing else, neither momenta nor the schedule. ``held`` maps factor names to masks of the structures that
-    ``hold`` pinned at zero, ``removed`` to masks of those that ``rebind`` removed, and
-    ``scales`` maps factor names to the names of the parameters that they multiply.
+    multipliers of γ. ``aggregate`` updates small parameters through ``HostUpdate`` on one CPU, else through
+    ``GradientBuckets``, which get ``views`` and ``grouped``. With a ``loss_scaler``, a step whose gradients overflow
+    lowers the scale, sets ``overflowed`` and changes nothing else, neither momenta nor the schedule. ``held`` maps
+    factor names to masks of the structures that ``hold`` pinned at zero, ``removed`` to masks of those that ``rebind``
+    removed, and ``scales`` maps factor names to the names of the parameters that they multiply.
     """
 
     def __init__(self, named_parameters, optimizer, factors: Dict[str, int], gamma_multipliers: Dict[str, float],
@@ -44,14 +45,17 @@ class FactorTrainer(FactorControl, gluon.Trainer):
         self.shrunk: Optional[Shrunk] = None    # the smaller network that ``shrink`` made, if any
         self._whole = [(p, p.grad_req != 'null') for p in self._params]
         self._kept: Dict[str, Index] = {}       # after rebind: the part of each parameter that remains
-        self._buckets: List[GradientBuckets] = []
+        self._buckets: Sequence[Union[GradientBuckets, HostUpdate]] = []
         self._keys: Dict[Tuple, int] = {}       # store keys of the buckets, and of parameters that replaced others
         self._stepping = self._gathered = False
         self._aggregate, self._views, self._grouped = aggregate, views, grouped
+        store = kwargs['kvstore']
+        # gluon.Trainer makes no store for one device unless it is distributed
+        self._alone = [context.device_type for context in self._contexts] == ['cpu'] and (
+            store is None or isinstance(store, str) and 'dist' not in store)
         self._make_buckets()
         # The store copies all parameters of the first device to the others. gluon.Trainer would do so in its first
         # step: a race with running statistics that are being written, and a loss of those that a checkpoint restored.
-        store = kwargs['kvstore']
         remote = kwargs.get('update_on_kvstore') and 'dist' in str(getattr(store, 'type', store))
         if not remote and not any(parameter._deferred_init for parameter in self._params):
             self._init_kvstore()
@@ -59,7 +63,9 @@ class FactorTrainer(FactorControl, gluon.Trainer):
             self._bind()
 
     def _make_buckets(self):
-        if self._aggregate:
+        if self._aggregate and self._alone:
+            self._buckets = [HostUpdate(dict(self._trained()), self._updaters[0])]
+        elif self._aggregate:
             self._buckets = [GradientBuckets(dict(self._trained()), device, updater, self._views, self._grouped)
                              for device, updater in enumerate(self._updaters)]
 
@@ -110,7 +116,8 @@ class FactorTrainer(FactorControl, gluon.Trainer):
         for position, copies in enumerate(zip(*(buckets.buckets for buckets in self._buckets))):
             arrays = [bucket.grad for bucket in copies]
             found[self._key(('bucket', position), arrays[0])] = arrays
-        found.update(self._single(set(self._buckets[0].served) if self._buckets else set()))
+        found.update(self._single({i for bucket in self._buckets[0].buckets for i in bucket.indices}
+                                  if self._buckets else set()))
         return found
 
     def _single(self, served: Set[int]) -> Dict[int, List[mx.nd.NDArray]]:

@@ -110,6 +110,7 @@ def _train(config: Config, method: Method, run: RunFolder, workers: Workers, log
             return
         if workers.chief:
             run.discard_results()
+            log(training.metrics.header(training.data, devices, workers.size))
         with catch_signals('SIGINT', 'SIGTERM', 'SIGUSR1', once=True) as stop:
             training.stop = stop
             for epoch in range(training.position.epoch, config.epochs):
@@ -211,7 +212,7 @@ class Training:
     def run_epoch(self, epoch: int) -> None:
         """Run the remaining steps of an epoch, with a progress bar."""
         steps, first, begin = len(self.batches), self.position.step, time.monotonic()
-        self.images = before = sum(map(self.batches.images_in, range(first)))       # of this epoch so far
+        self.images = before = first * self.config.batch_size       # of this epoch so far
         pending: Deque[Tuple[int, list]] = deque()
         batches = self.batches.epoch(epoch, first)
         with tqdm(total=steps, initial=first, disable=None if self.workers.chief else True, leave=False,
@@ -236,7 +237,6 @@ class Training:
         """Make one update from a global batch; return arrays of [loss sum, correct, stop], still being computed."""
         self.seed_operators(epoch, step)
         share = len(self.devices) * self.config.grad_accumulation
-        counting = self.batches.images_in(step)
         results = []
         parts = list(zip(np.split(x, share), np.split(y, share)))
         for first in range(0, share, len(self.devices)):
@@ -247,8 +247,6 @@ class Training:
                     loss = self.loss(output, labels)
                     for other in others:
                         loss = loss + AUXILIARY * self.loss(other, labels)
-                    if counting < self.config.batch_size:       # images that only fill the batch have label -1
-                        loss = loss * (labels >= 0)
                     scaled = self.trainer.scaled(loss)
                 scaled.backward()
                 guesses = precision.as_float32(output).argmax(axis=1)
@@ -257,8 +255,8 @@ class Training:
             sums = [result.as_in_context(mx.cpu()) for result in results]
             signal_number = mx.nd.array([self.stop[0] if self.stop else 0])
             results = [self.workers.allreduce('step', mx.nd.concat(mx.nd.add_n(*sums), signal_number, dim=0))]
-        self.regularizer.before_update(int((y >= 0).sum()) * self.trainer.loss_scale)
-        self.trainer.step(counting)
+        self.regularizer.before_update(self.share * self.trainer.loss_scale)
+        self.trainer.step(self.config.batch_size)
         if not self.trainer.overflowed:
             self.regularizer.after_update(self.trainer.learning_rate)
         if self.config.grad_accumulation > 1:
@@ -282,7 +280,7 @@ class Training:
             self.position.loss_sum += float(loss_sum)
             self.position.correct += float(correct)
         self.position.step = step + 1
-        self.images += self.batches.images_in(step)
+        self.images += self.config.batch_size
 
     def interrupted(self, epoch: int, step: int, pending) -> None:
         for item in pending:

@@ -1,16 +1,19 @@
-"""Logging after every epoch: metrics.csv, timing.csv, factors.csv, TensorBoard, and one line of text."""
+"""Logging: a line of text before the first epoch; after every epoch another, the tables of the run, TensorBoard."""
 from __future__ import annotations
 
 from functools import partial
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
+import mxnet as mx
 import numpy as np
 
+from ..data import DataSet
 from ..errors import SSSError
 from ..factors import ScalingFactor, factor_values
 from ..graph import Count, count, load
+from ..machine import threads
 from ..structures import collapse_now, remaining
-from ..terminal import WIDTH
+from ..terminal import WIDTH, duration, short_number, wrapped
 from .accuracy import Accuracy
 from .config import Config
 from .method import Regularizer
@@ -58,6 +61,16 @@ class MetricsLogger:
             self.left = '100% MACs' if left.macs == dense.macs else f'{min(left.macs / dense.macs, 0.999):.1%} MACs'
         return dense, left
 
+    def header(self, data: DataSet, devices: Sequence[mx.Context], workers: int = 1) -> str:
+        """'1,197 images of 1x16x16, 10 classes; 10.35 M MACs, 272,250 params; cpu, 2 threads'."""
+        _, left = remaining(self.net, self.input_shape)
+        images = f'{len(data.train):,} images of {"x".join(map(str, data.shape))}, {data.classes:,} classes'
+        where = ', '.join(f'{device.device_type}{device.device_id}' for device in devices)
+        if 'gpu' not in where:
+            where = f'{where if len(devices) > 1 else "cpu"}, {threads()} thread{"s" * (threads() != 1)}'
+        size = f'{short_number(left.macs)} MACs, {left.params:,} params'
+        return wrapped('; '.join([images, size, where] + [f'{workers} workers'] * (workers > 1)))
+
     def write(self, epoch: int, learning_rate: float, trained: Accuracy, part: str, result: Accuracy,
               train_seconds: float, images_per_second: float, evaluation_seconds: float) -> str:
         """Write one row into every table and return the line for the log."""
@@ -96,8 +109,9 @@ class MetricsLogger:
         line = '  '.join(filter(None, (
             f'epoch {epoch:3d}/{self.config.epochs}', f'loss {trained.loss:.3f}',
             f'{"val" if part == "validation" else part} {result.top1:.1%}', alive_text, self.left)))
-        rate = f'  lr {learning_rate:.2g}'
-        return (line + rate if len(line + rate) <= WIDTH else line) + scale + warning
+        took = f'  {duration(train_seconds + evaluation_seconds)}'
+        ends = (f'  lr {learning_rate:.2g}{took}', took, '')
+        return line + next(end for end in ends if len(line + end) <= WIDTH or not end) + scale + warning
 
     def close(self) -> None:
         if self._writer:

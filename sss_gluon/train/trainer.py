@@ -52,9 +52,11 @@ def make_trainer(net: gluon.Block, gamma: float = 0.01, learning_rate: Optional[
     no_decay : str
         Regular expression of parameter names whose ``wd_mult`` is set to 0.
     aggregate : bool
-        Update all small parameters at once: the same numbers in a fraction of the time (``train/buckets.py``). In
-        networks of ``get_model`` that have not run yet, gradients and the parameters of BatchNorm, biases and factors
-        move into common buckets, so fetch ``p.data()`` and ``p.grad()`` after this call.
+        Update all small parameters at once: the same numbers in a fraction of the time. On one CPU, the arrays of any
+        network are updated where they lie (``train/host_update.py``), and ``step`` returns when that is done. On GPUs
+        and several devices (``train/buckets.py``), in networks of ``get_model`` that have not run yet, gradients and
+        the parameters of BatchNorm, biases and factors move into common buckets, so fetch ``p.data()`` and
+        ``p.grad()`` after this call.
     loss_scaler : LossScaler, optional
         For float16 (``train/precision.py``): call ``backward`` on ``trainer.scaled(loss)``. An update whose gradients
         are not all finite is skipped on all devices and workers, for weights and factors.

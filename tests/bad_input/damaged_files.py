@@ -86,6 +86,8 @@ RUNS = [
     Row('export no run', (), 'export notes', 'notes…run folder…config.yaml'),
     Row('export of a run with data', (), f'export {MINE} --data img', f'{MINE}…data'),
     Row('export of no images', (), f'export {MINE} --int8 --calibration 0', 'calibration…0…1'),
+    Row('export for no images', (), f'export {MINE} --batch 0', 'batch 0…1'),
+    Row('export to no width', (), f'export {MINE} --align 0', 'align 0…1'),
     Row('other settings', (), f'train {MINE} gamma=1',
         f'{MINE}…(gamma: 0.1 -> 1.0)…run='),
     Row('another budget', (), f'train {ASKED} target_macs=0.7', f'{ASKED}…(target_macs: 0.6 -> 0.7)…run='),

@@ -43,6 +43,13 @@ class Asked:
             held[back][np.argmax(held[back])] = False
         return getattr(self.counter.share({name: ~mask for name, mask in held.items()}), which)
 
+    def counts(self, back):
+        """Whether one structure of a factor would be part of the network again: not inside of a block that is gone."""
+        masks = {name: ~mask for name, mask in self.held.items()}
+        masks[back] = masks[back].copy()
+        masks[back][np.argmin(masks[back])] = True
+        return back in self.counter.present(masks)
+
     def structure(self):
         """{factor: what is held} as lists, to be compared."""
         return {name: mask.tolist() for name, mask in self.held.items()}

@@ -4,6 +4,7 @@ import pytest
 from mxnet.lr_scheduler import CosineScheduler, MultiFactorScheduler
 from simulated import SimulatedTrainer, equal_costs, named
 
+import sss_gluon as sss
 from sss_gluon import SSSError
 from sss_gluon.budget import Budget
 
@@ -222,3 +223,19 @@ def test_a_search_that_ends_at_a_rate_of_almost_zero_is_refused():
 def test_all_of_it_is_met_at_once():
     trainer, budget = search(target=1)
     assert budget.met and budget.done and trainer.gamma == 0 and not budget.held.any()
+
+
+def test_what_would_fit_is_not_inside_of_a_block_that_is_gone():
+    net = sss.get_model('cifar_resnet20', classes=10, in_channels=1, factors=['neuron', 'block'], depths=[1, 1, 1],
+                        widths=[8, 8, 16])
+    net.initialize()
+    trainer = sss.make_trainer(net, gamma=0.1, learning_rate=0.1)
+    budget = sss.Budget(net, trainer, (1, 1, 16, 16), target=0.5, steps=100)
+    first = {name: int(np.flatnonzero(budget.layer == i)[0]) for i, name in enumerate(budget.names)}
+    budget.hold(np.array([first['stage1.0.norm2'], first['stage3.0.norm2'], first['stage1.0.conv2']]))
+    budget.target = budget.share        # the neuron inside costs nothing, so it is within the budget
+    assert budget.would_fit() is None
+    budget.target = budget.share + 0.05
+    assert budget.would_fit() == 'stage3.0.norm2'
+    budget.target = 1.0
+    assert budget.would_fit() == 'stage1.0.conv2'

@@ -73,21 +73,39 @@ def equal(left, right):
     (17, 4, 1), (16, 4, 1), (17, 17, 1), (1, 1, 1), (17, 4, 2), (17, 2, 2), (17, 16, 2), (16, 8, 2), (23, 6, 3),
     (23, 3, 3), (24, 6, 3), (22, 21, 3), (5, 4, 4), (17, 16, 4), (9, 8, 8), (140, 4, 1), (140, 6, 2),
     (300, 300, 3), (300, 258, 2)])
-def test_every_image_once_and_as_many_steps_on_every_worker(count, batch_size, workers, numbered_records):
+def test_every_image_and_as_many_steps_on_every_worker(count, batch_size, workers, numbered_records):
+    """Each once, but for those that fill the batches."""
     found = labels(numbered_records(count), batch_size, workers)
-    counting = found[found >= 0]
-    assert sorted(counting) == list(range(count))
-    assert ((found == -1) | (found == found.round())).all() and (found >= -1).all()
-    own = batches(numbered_records(count), batch_size, (0, workers))
-    assert found.shape == (workers, len(own), batch_size // workers)
-    assert len(own) == math.ceil(math.ceil(count / workers) / (batch_size // workers))
-    assert [own.images_in(step) for step in range(len(own))] == (found >= 0).sum(axis=(0, 2)).tolist()
+    share, steps = batch_size // workers, len(batches(numbered_records(count), batch_size, (0, workers)))
+    assert found.shape == (workers, steps, share)
+    assert steps == math.ceil(math.ceil(count / workers) / share)
+    assert sorted(set(found.ravel())) == list(range(count))
+    for i, part in enumerate(np.split(np.arange(count), np.arange(1, workers) * math.ceil(count / workers))):
+        times = np.bincount(found[i].ravel().astype(int), minlength=count)
+        assert (times[part] == 1).sum() >= 2 * len(part) - steps * share or not len(part)
+        assert times[part].sum() == steps * share or not len(part)
 
 
-def test_a_worker_that_has_no_images_takes_part_in_every_step(numbered_records):
+@pytest.mark.parametrize('count, batch_size, filling', [(5, 4, 3), (17, 4, 3), (140, 6, 4), (3, 2, 1), (1, 1, 0)])
+def test_the_next_images_fill_the_last_batch(count, batch_size, filling, numbered_records):
+    order = labels(numbered_records(count), batch_size, 1)[0].ravel()
+    assert sorted(order[:count]) == list(range(count))
+    assert len(order[count:]) == len(set(order[count:])) == filling and set(order[count:]) <= set(range(count))
+
+
+@pytest.mark.parametrize('shard', [(0, 1), (3, 4)])
+def test_what_fills_a_batch_is_the_same_again(shard, numbered_records, monkeypatch):
+    found = []
+    for threads in (1, 2, 4) * 4:
+        monkeypatch.setattr(record_batches, 'threads', lambda threads=threads: threads)
+        found.append(list(batches(numbered_records(140), 136, shard).epoch(1)))
+    assert all(equal(found[0], other) for other in found[1:])
+
+
+def test_workers_with_fewer_images(numbered_records):
     """5 images for 4 workers: 2, 2, 1 and none, for which MXNet's reader would read arbitrary data."""
-    found = labels(numbered_records(5), 4, 4)
-    assert (found >= 0).sum(axis=(1, 2)).tolist() == [2, 2, 1, 0]
+    found = labels(numbered_records(5), 4, 4)[..., 0].tolist()
+    assert [sorted(found[0]), sorted(found[1]), found[2]] == [[0, 1], [2, 3], [4, 4]] and sorted(found[3]) == [0, 1]
 
 
 def test_images_and_labels_belong_together(tmp_path, write_records):
@@ -98,7 +116,7 @@ def test_images_and_labels_belong_together(tmp_path, write_records):
         for x, y in batches(images, 6, (i, 3), CROP).epoch(1):
             assert x.dtype == y.dtype == np.float32 and x.shape == (2, 3, SIZE, SIZE)
             for image, label in zip(x, y):
-                assert label == -1 or (image == 10 * label).all()
+                assert (image == 10 * label).all()
 
 
 def test_normalised(tmp_path, write_records):
@@ -236,11 +254,6 @@ def test_an_unknown_kind():
         Augmentation([0], [1], kind='crop')
 
 
-def test_images_in_memory_fill_every_batch(numbered):
-    own = TrainBatches(numbered(50), 8, Augmentation([0], [1]), 0, shard=(1, 2))
-    assert [own.images_in(step) for step in range(len(own))] == [8] * 6
-
-
 @pytest.mark.parametrize('setting, message', [
     ({'batch_size': 24}, 'batch size 24 must be from 1 to the number of training images, 23'),
     ({'batch_size': 0}, 'batch size 0'), ({'shard': (0, 3)}, 'batch size 4 cannot be shared by 3 workers'),
@@ -254,7 +267,7 @@ def test_training_images_are_the_last_of_the_file(numbered_records):
     with pytest.raises(SSSError, match='end of the file'):
         batches(numbered_records(23).between(0, 20), 4)
     images = numbered_records(23).between(6)
-    found = [label for i in range(2) for _, y in batches(images, 4, (i, 2)).epoch(0) for label in y if label >= 0]
+    found = {label for i in range(2) for _, y in batches(images, 4, (i, 2)).epoch(0) for label in y}
     assert sorted(found) == list(range(6, 23))
 
 

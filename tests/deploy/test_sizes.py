@@ -1,5 +1,6 @@
 """Sizes of whatever a network is named by."""
 import shutil
+from dataclasses import replace
 
 import pytest
 
@@ -80,7 +81,10 @@ def test_a_structure_says_how_its_model_is_built(name, wanted, options, own_nets
     small = compact(zero(net), shape)
     small.structure.save(tmp_path / 'structure.json')
     before, after = sizes(name, str(tmp_path / 'structure.json'))
-    assert (before, after) == (small.before, small.after) and after.macs < before.macs
+    for found, expected in ((before, small.before), (after, small.after)):
+        layers = [layer._replace(name=layer.name.replace('.', '_')) for layer in found.layers]
+        assert replace(found, layers=layers) == expected
+    assert after.macs < before.macs
     larger, _ = sizes(name, str(tmp_path / 'structure.json'), size=8, classes=5)
     assert larger.params > before.params
 

@@ -103,7 +103,8 @@ def test_other_reasons(wrap, last, words, fill, set_factors):
     small = compact(set_factors(fill(Layer()), {'norm': 0 if last == 1 else [0, 0, 0, 1]}), SHAPE)
     stay = 1 if last == 1 else 3
     assert small.structure.removed() == {'neuron': 4 - stay if last == 1 else 0}
-    assert small.stays[0].startswith(f'{stay} of 4 neurons of norm') and words in small.stays[0]
+    begin = 'all 4 neurons of norm are zero; 1 stays' if last == 1 else '3 of 4 neurons of norm are zero but stay'
+    assert small.stays[0].startswith(begin) and words in small.stays[0]
 
 
 def test_every_macs_is_counted(stream):

@@ -30,6 +30,10 @@ KNOWN = {
     ('structures', 'ResNet-32'): ('params, FLOPs', None, 18_622_632, 2_817_523_712),
     ('structures', 'ResNet-26'): ('params, FLOPs', None, 15_591_592, 2_329_411_584),
     ('compared', 'ThiNet-Conv'): ('FLOPs', None, None, None),
+    ('structures', 'ResNet-164 for CIFAR-10'): ('params, FLOPs', None, 1_423_034, 132_565_504),
+    ('structures', 'ResNet-164 for CIFAR-100'): ('params, FLOPs', None, 1_476_628, 137_044_992),
+    ('cifar10', 'ResNet-164 SSS'): ('params, FLOPs', None, 1_423_034, 132_565_504),
+    ('cifar100', 'ResNet-164 SSS'): ('params, FLOPs', None, 1_476_628, 137_044_992),
 }
 
 
@@ -81,6 +85,9 @@ def test_the_table_says_published_counted_and_difference(counted):
     assert text['imagenet', 'VGG-16'][5:8] == ['30.97 G', '30,940,528,640', '-0.10 %']
     assert text['compared', 'ResNet-50-pruned-A'] == ['–'] * 5 + ['3.07 G', '–', '–', 'recalled',
                                                                   'structure not published']
+    assert text['cifar10', 'ResNet-164 SSS'][:7:3] + text['cifar10', 'ResNeXt-20 SSS'][:7] == [
+        '84.75 %', '1,423,034', '132,565,504'] + ['76.57 %'] + ['–'] * 4 + ['59.21 %', '–']
+    assert text['cifar10', 'ResNet-164 SSS'][5] == '53.53 %'
     assert [text['imagenet', name][0] for name in ('ResNeXt-50', 'PeleeNet')] == ['25.0 M', '2.8 M']
     data = {(row['table'], row['model']): row for row in table.data}['imagenet', 'ResNet-50']
     assert (data['params_published'], data['params_without_bn_difference'], data['flops_difference']) \

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from sss_gluon.report.published import COLUMNS, STATUSES, TABLE, Printed, comparable, flops_per_mac, load_published
-from sss_gluon.report.summary import stage_of
+from sss_gluon.report.summary import PAPER_DATA, stage_of
 from sss_gluon.structures import load_structure
 
 
@@ -18,15 +18,15 @@ def test_every_row_is_there(rows):
     tables = {}
     for row in rows:
         tables[row.table] = tables.get(row.table, 0) + 1
-    assert tables == {'imagenet': 14, 'structures': 3, 'scratch': 6, 'compared': 8}
+    assert tables == {'imagenet': 14, 'structures': 5, 'scratch': 6, 'compared': 8, 'cifar10': 11, 'cifar100': 8}
     assert len({(row.table, row.model) for row in rows}) == len(rows)
 
 
 def test_every_number_has_a_status_and_a_source(rows):
     for row in rows:
-        assert row.source and row.dataset == 'imagenet'
+        assert row.source and row.dataset in PAPER_DATA
         for value, status in ((row.top1_error, row.top1_status), (row.top5_error, row.top5_status),
-                              (row.params or row.macs, row.counts_status)):
+                              (row.params or row.macs or row.params_left or row.macs_left, row.counts_status)):
             assert (status in STATUSES) if value is not None else status == ''
 
 
@@ -39,6 +39,18 @@ def test_some_rows_by_hand(rows):
     assert (row.top1_status, row.top5_status, row.counts_status, row.structure) == ('plot', 'recalled', 'plot', '')
     row = by_name['compared', 'VGG16-pruned']
     assert row.top1_error is None and row.top5_error == 15.5 and row.params is None
+    row = by_name['cifar10', 'ResNet-164 SSS']
+    assert (row.top1_error, row.params_left, row.macs_left, row.params) == (5.78, 84.75, 53.53, None)
+    assert (row.top1_status, row.counts_status, row.structure) == ('cited', 'cited', 'cifar10_resnet86')
+    assert by_name['cifar100', 'ResNeXt-20 SSS'].structure == '' and by_name['cifar100', 'ResNeXt-20'].top1_error == 28
+
+
+def test_percentages_are_numbers_of_a_whole_network(rows):
+    row = next(row for row in rows if row.model == 'ResNet-164 SSS').sized(2000, 10_000)
+    assert (row.params, row.macs) == (pytest.approx(1695), pytest.approx(5353))
+    assert row.params.equals(1695.09) and not row.params.equals(1695.11)        # 0.005 % of 2000 is 0.1
+    other = next(row for row in rows if row.model == 'ResNet-32')
+    assert other.sized(2000, 10_000) == other
 
 
 def test_accuracies_of_the_later_project_are_errors_here(rows):
@@ -100,26 +112,26 @@ def cell(line, column, value):
     return change
 
 
-DAMAGE = {      # change of the table: what is said, how many rows are left of 31
-    'a word for a number': (cell(2, 'top1_error', 'abc'), "line 2: top1_error 'abc'", 30),
-    'code for a number': (cell(3, 'params', '__import__("os")'), 'line 3: params ', 30),
-    'unknown status': (cell(4, 'top1_status', 'guessed'), "line 4: top1_status 'guessed' .*code, derived", 30),
-    'a number without status': (cell(4, 'counts_status', ''), "line 4: counts_status ''", 30),
-    'options that are no JSON': (cell(5, 'options', '{'), 'line 5: options .*JSON', 30),
-    'options that are a list': (cell(5, 'options', '[1]'), r'line 5: options \[1\]', 30),
-    'no model': (cell(6, 'model', ''), 'line 6: model is empty', 30),
-    'a short row': (lambda rows: rows[:4] + [rows[4][:3]] + rows[5:], 'line 5 .*columns', 30),
-    'a long row': (lambda rows: rows[:4] + [rows[4] + ['x']] + rows[5:], 'line 5 .*columns', 30),
-    'no column source': (lambda rows: [row[:-2] + row[-1:] for row in rows], 'has no column source', 0),
-    'empty': (lambda rows: [], 'has no column table, ', 0),
+DAMAGE = {      # change of the table: what is said, whether the other rows are left
+    'a word for a number': (cell(2, 'top1_error', 'abc'), "line 2: top1_error 'abc'", True),
+    'code for a number': (cell(3, 'params', '__import__("os")'), 'line 3: params ', True),
+    'unknown status': (cell(4, 'top1_status', 'guessed'), "line 4: top1_status 'guessed' .*code, derived", True),
+    'a number without status': (cell(4, 'counts_status', ''), "line 4: counts_status ''", True),
+    'options that are no JSON': (cell(5, 'options', '{'), 'line 5: options .*JSON', True),
+    'options that are a list': (cell(5, 'options', '[1]'), r'line 5: options \[1\]', True),
+    'no model': (cell(6, 'model', ''), 'line 6: model is empty', True),
+    'a short row': (lambda rows: rows[:4] + [rows[4][:3]] + rows[5:], 'line 5 .*columns', True),
+    'a long row': (lambda rows: rows[:4] + [rows[4] + ['x']] + rows[5:], 'line 5 .*columns', True),
+    'no column source': (lambda rows: [row[:-2] + row[-1:] for row in rows], 'has no column source', False),
+    'empty': (lambda rows: [], 'has no column table, ', False),
 }
 
 
 @pytest.mark.parametrize('case', DAMAGE)
 def test_a_damaged_row_is_one_line_and_the_rest_is_read(tmp_path, case, notes):
-    change, message, left = DAMAGE[case]
+    change, message, others = DAMAGE[case]
     rows = load_published(rewrite(tmp_path / 'mine.csv', change), notes.append)
-    assert len(rows) == left and len(notes) == 1
+    assert len(rows) == (len(load_published()) - 1 if others else 0) and len(notes) == 1
     assert notes[0].startswith(str(tmp_path / 'mine.csv'))
     assert re.search(message, notes[0])
 
@@ -145,6 +157,9 @@ def test_a_table_that_cannot_be_read_is_one_line(tmp_path, content, message, not
     (('fashion-mnist', 'resnet50', 'none'), []),
     (('imagenet', 'resnet50', 'random'), []),
     (('imagenet', 'resnet50', 'scratch', None, 2.3e9), []),
+    (('cifar10', 'cifar_resnet20', 'none'), ['ResNet-20']),
+    (('cifar100', 'cifar_resnext164', 'sss', None, 1e8), ['ResNeXt-164 SSS']),
+    (('cifar10', 'cifar_vgg16', 'sss', None, 1e8), ['VGG-16 SSS']),
 ])
 def test_comparable_rows(rows, query, models):
     assert [row.model for row in comparable(rows, *query)] == models

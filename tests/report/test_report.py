@@ -113,6 +113,20 @@ def test_the_paper_is_beside_its_own_data_set(tmp_path, write_run):
     assert 'published' not in other and 'cited' not in other
 
 
+def test_published_percentages_are_those_of_our_network(tmp_path, write_run):
+    """5.78 % with 53.53 % of the MACs and 84.75 % of the parameters; ours 6.00 %, 132,565,504 and 1,440,282."""
+    write_run(tmp_path / 'runs/a', top1=0.94, params=(1_703_258, 1_440_282), macs=(247_646_720, 132_565_504),
+              factors=['block'], data='cifar10', model='cifar_resnet164')
+    report([tmp_path / 'runs'], log=pytest.fail)
+    row, = table(tmp_path / 'runs/report/paper.csv')
+    assert (row['published_row'], row['top1_status'], row['counts_status']) == ('ResNet-164 SSS', 'cited', 'cited')
+    assert [float(row[key]) for key in ('top1_error_published', 'top1_error_difference', 'params_published',
+                                        'macs_published', 'macs_difference')] == pytest.approx(
+        [5.78, 0.22, 0.8475 * 1_703_258, 0.5353 * 247_646_720, 132_565_504 - 0.5353 * 247_646_720])
+    svg = (tmp_path / 'runs/report/error-macs-cifar10-cifar-resnet164.svg').read_text('utf-8')
+    assert 'ResNet-164 SSS' in svg
+
+
 BAD = {         # what is done to the folder of four good runs: a part of the one line, how many runs are left
     'incomplete': (lambda runs: (runs / 'block-1/evaluation.csv').unlink(), 'is not evaluated', 3),
     'another version': (lambda runs: (runs / 'block-1/config.yaml').write_text('sparsity: 1\n'),

@@ -182,7 +182,9 @@ def test_the_paper_stands_beside_its_own_data_and_networks_only(summaries, setti
 
 
 def test_a_missing_published_row_is_one_line(summaries, notes):
-    summaries(a=dict(CUT, data='cifar10', seed=0), b=dict(CUT, data='cifar10', gamma=0.2))
-    assert len(notes) == 1 and 'no row for cifar_resnet20 on cifar10 (sss)' in notes[0]
-    summaries(**{'c/a': dict(CUT, data='cifar10'), 'c/b': dict(CUT, data='cifar10', method='l1', source='x')})
-    assert len(notes) == 2 and 'no row for cifar_resnet20 on cifar10 (sss, l1)' in notes[1]
+    summaries(a=dict(CUT, data='cifar100', model='cifar_vgg16'),
+              b=dict(CUT, data='cifar100', model='cifar_vgg16', gamma=0.2))
+    assert len(notes) == 1 and 'no row for cifar_vgg16 on cifar100 (sss)' in notes[0]
+    summaries(**{'c/a': dict(CUT, data='cifar10'), 'c/b': dict(CUT, data='cifar10', method='l1', source='x'),
+                 'c/c': dict(WHOLE, data='cifar10', structure='cifar10_resnet86')})
+    assert len(notes) == 2 and 'no row for cifar_resnet20 on cifar10 (l1, scratch)' in notes[1]

@@ -5,7 +5,7 @@ import pytest
 
 from sss_gluon.report.runs import read_runs
 from sss_gluon.report.summary import MeanStd, kept_in_stages, stage_of, summarize
-from sss_gluon.report.tables import Table, plus_minus, ranges, short_number
+from sss_gluon.report.tables import Table, plus_minus, ranges
 
 
 @pytest.mark.parametrize('value, form, text', [
@@ -13,12 +13,6 @@ from sss_gluon.report.tables import Table, plus_minus, ranges, short_number
     (MeanStd(1.5, 0.7, 2), '+.2f', '+1.50 ± 0.70'), (MeanStd(-1.5, 0.7, 2), '+.2f', '-1.50 ± 0.70')])
 def test_plus_minus(value, form, text):
     assert plus_minus(value, form) == text
-
-
-@pytest.mark.parametrize('number, text', [(0, '0'), (272_250, '272,250'), (2_549_376, '2.55 M'), (999_999, '999,999'),
-                                          (4_089_184_256, '4.09 G')])
-def test_short_number(number, text):
-    assert short_number(number) == text
 
 
 TABLE = Table('t', 'T', ['name', 'a', 'b', 'words'], [['x' * 20, '1' * 30, '2' * 30, 'word ' * 30],

@@ -7,6 +7,8 @@ from mxnet import autograd, gluon, nd
 from sss_gluon import apg
 from sss_gluon.factors import scaling_factors
 from sss_gluon.models import get_model
+from sss_gluon.placement import add_factors
+from sss_gluon.train import buckets
 from sss_gluon.train.parameters import named_parameters
 from sss_gluon.train.trainer import make_trainer
 
@@ -121,6 +123,7 @@ CASES = {       # (network, settings, what happens before each step, devices)
     'learning rate': ('cifar_resnet20', dict(gamma_mult={'stage1': 0.3}), learning_rate, 1),
     'gradients that add up': ('cifar_resnet20', {}, accumulate, 1),
     'states set': ('cifar_resnet20', {}, reload_states, 1),
+    'rates that MXNet misreads': ('cifar_resnet20', dict(learning_rate=1e-5 / 3), None, 1),
     'two devices': ('cifar_resnet20', {}, predict, 2),
     'two devices, update on the store': ('cifar_resnet20', dict(update_on_kvstore=True), None, 2),
 }
@@ -150,17 +153,18 @@ def test_equals_one_update_for_each(case, views, narrow, fill, monkeypatch):
     assert any((value == 0).any() for key, value in ends[0].items() if 'factor' in key) or settings
 
 
-def test_few_operators_serve_many_parameters(narrow, fill, monkeypatch):
-    net, size = build(narrow, fill)
+@pytest.mark.parametrize('devices, weights', [(1, 'update_weight_numpy'), (2, 'update_weight')])
+def test_few_operators_serve_many_parameters(devices, weights, narrow, fill, monkeypatch):
+    net, size = build(narrow, fill, devices=devices)
     trainer = make_trainer(net, **SETTINGS)
     calls = []
-    for method in ('update', 'update_weight', 'update_factor'):
+    for method in ('update', 'update_weight', 'update_weight_numpy', 'update_factor'):
         original = getattr(apg.APGNAG, method)
         monkeypatch.setattr(apg.APGNAG, method,
                             lambda *args, _of=original, _name=method: (calls.append(_name), _of(*args))[1])
     train(net, trainer, size)
-    assert sorted(set(calls)) == ['update_factor', 'update_weight']
-    assert len(calls) == 3 * STEPS          # decayed, not decayed, factors
+    assert sorted(set(calls)) == ['update_factor', weights]
+    assert len(calls) == 3 * STEPS * devices        # decayed, not decayed, factors
     assert len([p for p in net.collect_params().values() if p.grad_req != 'null']) == 40
 
 
@@ -177,17 +181,20 @@ def test_a_network_that_has_trained_gets_no_other_gradient_arrays(narrow, fill):
         assert expected.tobytes() == ends[1][key].tobytes(), key
 
 
+@pytest.mark.parametrize('devices', [1, 2])
 @pytest.mark.parametrize('ours', [True, False])
-def test_arrays_move_only_in_networks_that_are_ours(ours, narrow, fill):
+def test_arrays_move_only_in_networks_that_are_ours_on_several_devices(ours, devices, narrow, fill):
     """Who fetched arrays of another network before make_trainer goes on working with those that train."""
-    net, size = build(narrow, fill)
+    net, size = build(narrow, fill, devices=devices)
     if not ours:
         del net.spec
     parameters = [p for p in net.collect_params().values() if p.grad_req != 'null']
-    before = [(p.data(), p.grad()) for p in parameters]
+    before = [(p.list_data()[0], p.list_grad()[0]) for p in parameters]
     make_trainer(net, **SETTINGS)
-    moved = [(p.data() is not data, p.grad() is not grad) for p, (data, grad) in zip(parameters, before)]
-    expected = [(ours and len(p.shape) == 1, ours) for p in parameters]
+    moved = [(p.list_data()[0] is not data, p.list_grad()[0] is not grad)
+             for p, (data, grad) in zip(parameters, before)]
+    move = ours and devices > 1
+    expected = [(move and len(p.shape) == 1, move) for p in parameters]
     assert moved == expected
 
 
@@ -242,3 +249,25 @@ def test_few_messages_carry_all_gradients(views, narrow, fill, monkeypatch):
     assert len(messages) == 3 < len(trained)        # factors, decayed parameters, the others
     assert all(len(arrays) == 2 for arrays in messages.values())
     assert sum(arrays[0].size for arrays in messages.values()) == sum(np.prod(p.shape) for p in trained)
+
+
+def test_a_network_with_factors_of_ones_own_is_updated_in_place(fill):
+    """Other people's layers, after a prediction, with a layer too large for pieces: as parameter by parameter."""
+    ends = []
+    for aggregate in (False, True):
+        net = gluon.nn.HybridSequential()
+        for channels, inside in ((8, 3), (200, 8), (40, 200)):
+            net.add(gluon.nn.Conv2D(channels, 3, padding=1, in_channels=inside, use_bias=False),
+                    gluon.nn.BatchNorm(in_channels=channels), gluon.nn.Activation('relu'))
+        net.add(gluon.nn.GlobalAvgPool2D(), gluon.nn.Dense(4, in_units=40))
+        add_factors(fill(net), kinds=('neuron',), input_shape=(1, 3, 8, 8), log=None)
+        net.hybridize(static_alloc=True, static_shape=True)
+        net(nd.ones((2, 3, 8, 8))).wait_to_read()
+        before = [p.data() for p in net.collect_params().values()]
+        trainer = make_trainer(net, aggregate=aggregate, **SETTINGS)
+        train(net, trainer, 8, lambda step, net, trainer: net(nd.ones((2, 3, 8, 8))).wait_to_read())
+        assert all(p.data() is array for p, array in zip(net.collect_params().values(), before))
+        ends.append(outcome(net, trainer))
+    assert not trainer._buckets[0].buckets and max(p.data().size for p in trainer._params) > buckets.SMALL
+    for key, expected in ends[0].items():
+        assert expected.tobytes() == ends[1][key].tobytes(), key

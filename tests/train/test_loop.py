@@ -1,5 +1,6 @@
 """The training loop on the shipped digits: tables, seeds, accumulation, devices, and continued runs."""
 import os
+import re
 
 import mxnet as mx
 import numpy as np
@@ -46,7 +47,10 @@ def test_tables_of_a_run(configure):
     dense, left = remaining(trained.net, trained.input_shape)
     assert (int(metrics[0]['params']), int(metrics[0]['macs'])) == (dense.params, dense.macs)
     assert (int(metrics[-1]['params_left']), int(metrics[-1]['macs_left'])) == (left.params, left.macs)
-    assert len(said) == 3 and all(f'epoch   {i}/3' in line and 'neurons' in line for i, line in enumerate(said, 1))
+    assert all(f'epoch   {i}/3' in line and 'neurons' in line for i, line in enumerate(said[1:], 1)) and len(said) == 4
+    head = f'197 images of 1x8x8, 10 classes; {dense.macs:,} MACs, {dense.params:,} params; cpu, '
+    assert head in said[0] and max(map(len, said)) <= 80
+    assert all(re.search(r'  \d+(\.\d)? s$', line) for line in said[1:])
     assert float(metrics[0]['train_loss']) > float(metrics[2]['train_loss'])
 
 

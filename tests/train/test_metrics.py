@@ -40,7 +40,7 @@ def test_alive_counts_exact_zeros_per_kind():
 
 def test_rows_say_what_is_left(tmp_path):
     record, net = recorder(tmp_path / 'run')
-    assert '  12/12 neurons 2/2 blocks  100% MACs  lr 0.1' in write(record, 1)
+    assert '  12/12 neurons 2/2 blocks  100% MACs  3.0 s' in write(record, 1)
     factors = {f.name: f.parameter for f in scaling_factors(net)}
     factors['stage2.0.conv2'].set_data(factors['stage2.0.conv2'].data() * 0)
     assert '  12/12 neurons 1/2 blocks  ' in write(record, 2)
@@ -54,7 +54,7 @@ def test_rows_say_what_is_left(tmp_path):
 
 LARGE = {   # epoch, structures left in the middle of a long run of one of the paper's networks, loss, room for the rate
     'VGG-16 on ImageNet': (99, dict(neuron=(12001, 12416)), 2.345, False),
-    'VGG-16 on CIFAR': (240, dict(neuron=(1023, 4224)), 2.345, True),
+    'VGG-16 on CIFAR': (240, dict(neuron=(1023, 4224)), 2.345, False),
     'ResNeXt-164': (240, dict(group=(1403, 1728), block=(50, 54)), 0.123, False),
     'without factors': (7, {}, 0.0001, True),
 }
@@ -72,6 +72,7 @@ def test_the_longest_lines_fit_a_terminal(case, tmp_path, monkeypatch):
                         5.0, 1.0)
     assert len(line) <= 80 and line.startswith(f'epoch {epoch:3d}/240  loss {loss:.3f}  test 93.5%')
     assert ('54.3% MACs' in line) == bool(counts) and ('lr 0.0012' in line) == room
+    assert line.endswith('3.0 s') == (case != 'ResNeXt-164')
     assert all(f'{some}/{total} {kind}s' in line for kind, (some, total) in counts.items())
 
 

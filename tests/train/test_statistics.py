@@ -191,6 +191,7 @@ def test_what_was_logged_is_saved_and_pruned(runs, which, tmp_path):
 
 
 def test_two_devices_differ_within_an_epoch_and_agree_after_it(configure):
+    """What is evaluated or pruned within an epoch has the mean of both."""
     training = begun(configure(devices=['cpu0', 'cpu1'], epochs=1))
 
     def different():
@@ -203,6 +204,11 @@ def test_two_devices_differ_within_an_epoch_and_agree_after_it(configure):
     training.save()
     assert {name for name in newest(training.run) if name.startswith('device1:')} == {
         f'device1:{name}' for name in different()}
+    training.run.save_config(training.config)
+    read = load_run(training.run.path, log=quiet).net._collect_params_with_prefix()
+    for name, parameter in training.net._collect_params_with_prefix().items():
+        one, other = (array.asnumpy().astype('float64') for array in parameter.list_data())
+        np.testing.assert_array_equal(read[name].data().asnumpy(), ((one + other) / 2).astype('float32'))
     training.finish_epoch(0)
     assert not different()
 
