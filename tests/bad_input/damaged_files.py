@@ -155,7 +155,7 @@ RUNS = [
     Row('compact is a file', (drop(f'{MINE}/compact'), put(f'{MINE}/compact', 'x')), f'prune {MINE}', 'compact',
         out='all 32 neurons are gone'),
     Row('diverged', (), NEW + 'learning_rate=1e9', 'learning_rate…warmup_epochs…clip_gradient',
-        changed=('new', 'new/*')),
+        changed=('new', 'new/*'), out='images…MACs…params'),
 ]
 
 STRUCTURES = [

@@ -75,7 +75,7 @@ KEYS = settings(
     ('target_macs=0.5|target_params=0.5', 'target_macs…target_params…leave one'),
     ('target_macs=0.5|match=notes', 'target_macs…match…leave one'), ('match=nothing', 'nothing'),
     ('neuron_block=0', 'neuron_block=0…1'),
-    ('neuron_block=8', 'neuron_block=8…cifar_resnet20…neuron'),
+    ('neuron_block=8|factors=[block]', 'neuron_block=8…cifar_resnet20…neuron'),
     ('model_options={neuron_block: 8}', 'model_options…neuron_block'),
     ('target_macs=0.5|factors=[]', 'target_macs…factors=[]…cifar_resnet20…factors=block'),
     ('shrink=true|factors=[]', 'shrink…factors=[]'),

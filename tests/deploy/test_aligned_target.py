@@ -15,7 +15,8 @@ from sss_gluon.train import RunFolder
                                           (1, ['unpruned', 'compact'])])
 def test_evaluate_shows_what_export_would_choose(align, names, finished, tmp_path, monkeypatch, capsys):
     shutil.copytree(finished, tmp_path / 'run')
-    run = RunFolder.open(tmp_path / 'run')
+    monkeypatch.chdir(tmp_path)
+    run = RunFolder.open('run')
     prune(run.path, log=lambda line: None)
     monkeypatch.setattr(importlib.import_module('sss_gluon.deploy.evaluate'), 'fastest_alignment',
                         lambda *arguments: Alignment(align, {}))

@@ -254,4 +254,4 @@ def test_shared_layers_say_so(fill):
     net, shared = nn.HybridSequential(), nn.Conv2D(6, 3, padding=1, in_channels=6)
     net.add(Unit(6, 3), shared, nn.Activation('relu'), shared)
     told = sss.compact(fill(net), (1, 3, 8, 8)).unhandled
-    assert len(told) == 2 and all('shares 1_weight, 1_bias with another layer' in text for text in told)
+    assert len(told) == 2 and all('shares 1.weight, 1.bias with another layer' in text for text in told)
