@@ -107,7 +107,8 @@ def _holder(training) -> Optional[Holder]:
         latency = LatencyShare(net, shape, config.latency_batch, training.devices[0])
 
         def measured(masks) -> float:       # the first worker decides for all
-            return float(training.workers.allgather('latency', np.array([latency(masks)]))[0][0])
+            found = latency(masks) if training.workers.chief else 0.0       # the others leave it the machine
+            return float(training.workers.allgather('latency', np.array([found]))[0][0])
         return Budget(net, trainer, shape, config.target_latency, search, measured, 'latency', wait)
     if not config.shrink:
         return None

@@ -1,15 +1,16 @@
 """A budget of the latency: with a clock that counts convolutions, and once for real."""
 import json
 import re
+from types import SimpleNamespace
 
 import mxnet as mx
 import numpy as np
 import pytest
 
-from sss_gluon import get_model, scaling_factors, timing
+from sss_gluon import get_model, make_trainer, scaling_factors, timing
 from sss_gluon.budget import LatencyShare
 from sss_gluon.deploy import evaluate, prune
-from sss_gluon.methods import train
+from sss_gluon.methods import sss, train
 
 NET = dict(model_options=dict(depths=[3, 3, 3], widths=[8, 8, 8]), factors=['block'])
 DENSE = 2 * 9 + 3 + 1       # two convolutions in a block, shortcuts of three stages, the first
@@ -93,3 +94,16 @@ def test_for_real(configure, monkeypatch):
         rows = {row.name: row for row in evaluate(run.path)}
         shares.append(rows['compact'].seconds[1] / rows['unpruned'].seconds[1])
     assert min(shares) < 0.8 and rows['compact'].macs < 0.8 * rows['unpruned'].macs
+
+
+@pytest.mark.parametrize('chief', [True, False])
+def test_the_first_worker_measures_for_all(chief, clock, configure):
+    """The others measure nothing, so that they do not disturb it, and take what it found."""
+    _, measured = clock
+    net = get_model('cifar_resnet20', 10, ('block',), 1, **NET['model_options'])
+    net.initialize()
+    workers = SimpleNamespace(chief=chief, allgather=lambda name, values: [np.array([0.55]), values])
+    holder = sss._holder(SimpleNamespace(
+        config=configure(target_latency=0.6, epochs=4, search=0.5), network=SimpleNamespace(whole=net),
+        input_shape=(1, 1, 8, 8), trainer=make_trainer(net), batches=range(18), devices=[mx.cpu()], workers=workers))
+    assert (len(measured) > 0) == chief and holder.left(np.ones(9, bool)) == 0.55
