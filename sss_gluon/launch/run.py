@@ -156,7 +156,8 @@ def _over_ssh(host: str, rank: int, arguments: Sequence[str], job: Job, logs: Pa
                scheduler, '--workers', str(job.workers), '--servers', str(job.servers), '--logs', str(logs.resolve()),
                *arguments]
     forwarded = [f'{name}={os.environ[name]}' for name in _forwarded()]
-    words = ['env', *forwarded, *command] if forwarded else command
+    # ssh -tt makes a terminal there, but what is written to it goes to a log, whose lines are read: no line may wrap
+    words = ['env', 'COLUMNS=10000', *forwarded, *command]
     there = f'cd {shlex.quote(os.getcwd())} && exec {" ".join(map(shlex.quote, words))}'
     alive = ['-o', 'ServerAliveInterval=10', '-o', 'ServerAliveCountMax=3']     # a lost host is detected within 30 s
     return ['ssh', '-tt', '-o', 'BatchMode=yes', *alive, host, there]
