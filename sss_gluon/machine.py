@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Dict, List, Optional
 
 CPU_INFO = Path('/proc/cpuinfo')
+BUSY = 1.5      # load for each core; a training that has just ended leaves 1
 VISIBLE = 'CUDA_VISIBLE_DEVICES'        # which cards, and which numbers of nvidia-smi, are gpu0, gpu1, ... here
 # What nvidia-smi is asked for, by the name of the column that it fills
 CARD_QUERIES = {'card': 'name', 'driver': 'driver_version', 'card_memory': 'memory.total', 'card_clock': 'clocks.sm',
@@ -25,6 +26,16 @@ def threads() -> int:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
     asked = os.environ.get('OMP_NUM_THREADS', '')
     return max(1, min(cores, int(asked))) if asked.isdigit() else cores
+
+
+def busy() -> str:
+    """A sentence if other programs kept the cores busy in the last minute, to be asked before a measurement; or ''."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+    load = os.getloadavg()[0] if hasattr(os, 'getloadavg') else 0.0
+    if load <= BUSY * cores:
+        return ''
+    return f'other programs are running (a load of {load:.1f} on {cores} core{"s" * (cores != 1)}), so do not rely ' \
+           f'on these latencies'
 
 
 def describe(device: str) -> str:

@@ -1,4 +1,8 @@
 """What a process says of the machine it runs on."""
+import os
+
+import pytest
+
 from sss_gluon import machine
 
 
@@ -46,3 +50,11 @@ def test_cards_as_nvidia_smi_names_them(tmp_path, monkeypatch):
     assert [machine.card_memory(number) for number in (0, 1)] == [512 * 2 ** 20, 700 * 2 ** 20]
     program.write_text('#!/bin/sh\nexit 9\n')
     assert machine.cards() == {}
+
+
+@pytest.mark.parametrize('load, said', [(0.0, False), (3.0, False), (3.2, True)])
+def test_a_busy_machine(load, said, monkeypatch):
+    """From 1.5 for each core."""
+    monkeypatch.setattr(os, 'getloadavg', lambda: (load, 0.0, 0.0))
+    monkeypatch.setattr(os, 'sched_getaffinity', lambda process: {0, 1})
+    assert (f'{load:.1f} on 2 cores' in machine.busy()) == said and bool(machine.busy()) == said

@@ -85,6 +85,8 @@ class Subject:
         SSSError
             There is no such network or structure, they do not belong together, or nothing can be cut.
         """
+        if os.sep in self.model and not os.path.exists(self.model) and ':' not in self.model:
+            raise SSSError(f'there is no file or folder {self.model}')
         check_target(self.model, self.structure, self.size, self.channels, self.classes)
         mx.random.seed(0)
         np.random.seed(0)       # MXNet's initializers draw from both generators

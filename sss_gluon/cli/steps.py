@@ -7,6 +7,7 @@ from typing import Optional
 
 from .. import deploy
 from ..errors import SSSError
+from ..machine import busy
 from ..signals import Interrupted
 from ..terminal import fitted, wrapped
 from ..train import Config, RunFolder, load_config
@@ -28,8 +29,11 @@ def prune(run: str) -> None:
 def evaluate(path: str, against: Optional[str] = None, device: Optional[str] = None) -> None:
     run = RunFolder.open(path)
     pruned = Path(f'{run.compact}-symbol.json').exists()
+    noise = busy()
     rows = deploy.evaluate(run.path, against, device)
     print(describe_evaluation(rows, run.structure() if pruned else None, path))
+    if noise:
+        print(wrapped(noise))
     target = describe_target(run.config(), rows)
     if target:
         print(wrapped(target))

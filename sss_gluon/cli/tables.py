@@ -75,7 +75,8 @@ def removed(structure: Structure) -> str:
         empty = [name for name, row in rows.items() if not row['kept'] and not row.get('stay')
                  and name not in structure.gone_with]
         names = f' ({", ".join(empty)})' if 0 < len(empty) <= 12 else ''
-        parts.append(f'{count - others} of {sum(row["size"] for row in rows.values())} {kind}s{names}')
+        parts.append(f'{count - others} of {sum(row["size"] for row in rows.values())} {kind}s'
+                     f'{structure.of_channels(kind)}{names}')
     with_them = f', and with them {" and ".join(inside)} that were not zero' if inside else ''
     return ', '.join(parts) + with_them
 
@@ -191,6 +192,8 @@ def describe_export(rows: Sequence, folder) -> str:
         lines += ['', tabulate(compared, headers=['against float32 in MXNet', *(['accuracy'] if scored else [])]
                                + _batches('speed', batches), disable_numparse=True,
                                colalign=('left',) + ('right',) * (len(scored) + len(batches)))]
+    if not all(row.files for row in rows):
+        lines.append("'-' bytes: measured for comparison, not written")
     files = [file for row in rows for file in row.files]
     return '\n'.join(lines + [wrapped(f'written: {folder}/{", ".join(files)}')])
 

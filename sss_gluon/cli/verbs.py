@@ -137,12 +137,16 @@ _alignment.__name__ = 'number'      # argparse: invalid number value
 def _export(options):
     from ..deploy import export
     from ..deploy.source import deploy_folder
+    from ..machine import busy
     from ..terminal import wrapped
     from .tables import describe_export
+    noise = busy()
     rows = export(options.target, options.format, options.int8, options.calibration, options.max_drop / 100,
                   options.align, options.batch, lambda line: print(wrapped(line)), options.data, options.params,
                   options.size, options.channels)
     print(describe_export(rows, deploy_folder(options.target)))
+    if noise:
+        print(wrapped(noise))
 
 
 def _count_arguments(parser):

@@ -66,16 +66,16 @@ MEASURED = (
 KINDS: Dict[str, Kind] = {
     'training': Kind(
         'Training', 'A step is forward, backward and update, on random images that stay in memory; the batch is that '
-        'of all devices. MiB is the most that the process took, or that its first card did. Speed-ups are over the '
-        'network without factors.', 2, MEASURED[:-1]),
+        'of all devices. MiB is the most that the process took, or that its first card did. Speed-ups, over the '
+        'network without factors, are medians of the rounds, not quotients of the times shown.', 3, MEASURED[:-1]),
     'inference': Kind(
-        'Inference', 'Dense and compact are the files that export writes. Speed-ups are over dense in the same '
-        'runtime; gain is the speed-up divided by that of the MACs. On a card, ONNX Runtime copies the images to it '
-        'and the outputs back.', 2, MEASURED),
+        'Inference', 'Dense and compact are the files that export writes. Speed-ups, over dense in the same runtime, '
+        'are medians of the rounds; gain is the speed-up divided by that of the MACs. On a card, ONNX Runtime copies '
+        'the images to it and the outputs back.', 3, MEASURED),
     'scaling': Kind(
         'Scaling', 'Weak: each device has a batch of its own. Strong: all devices share one. Efficiency is images/s '
         'over those of one device, divided by the number of devices; predicted from the bytes of the gradients and '
-        'the bandwidth of a large sum, without overlap. Sums: the part of a step that workers spend on them.', 1, (
+        'the bandwidth of a large sum, without overlap. Sums: the part of a step that workers spend on them.', 2, (
             ('', _plain('form')), ('batch', _plain('batch')), ('workers', _plain('workers')),
             ('devices each', lambda row: str(len(row['devices'].split()))), ('ms', _ms('ms_p50')),
             ('images/s', _number('images_per_second', '{:,.0f}')), ('speed-up', _number('speedup', '{:.2f}')),

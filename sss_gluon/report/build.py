@@ -72,7 +72,7 @@ def report(runs: Sequence[Union[str, Path]] = (), out: Union[str, Path, None] = 
         table = counts_table(count_published(rows, note))
         chapters.append(Chapter(table.title, '', [], [table], []))
     if not chapters:
-        raise SSSError('nothing to report: ' + ('no run could be read' if runs else 'no published row could be read'))
+        raise SSSError('nothing to report: ' + ('no run could be used' if runs else 'no published row could be read'))
     title = title or _title(chapters)
     files: List[Path] = []
     if parts or out:

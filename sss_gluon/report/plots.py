@@ -50,7 +50,7 @@ def error_figure(section: Section, against: str) -> Optional[Figure]:
     batch = min((batch for s in section.summaries for result in s.runs for batch in result.final.ms), default=0)
 
     def sizes(summary: Summary) -> Optional[MeanStd]:
-        return summary.ms(batch) if against == 'ms' else getattr(summary, against)
+        return summary.latency_left(batch) if against == 'ms' else getattr(summary, against)
 
     lines: Dict[str, List[Summary]] = {}
     for summary in section.pruned:
@@ -63,7 +63,9 @@ def error_figure(section: Section, against: str) -> Optional[Figure]:
     shown = [sizes(summary).mean for summary in [*sum(lines.values(), []), *filter(None, [whole])]]   # type: ignore
     if not shown or against == 'ms' and not lines:
         return None
-    scale, unit = (1.0, 'ms') if against == 'ms' else _unit(max(shown + [size for size, _, _ in published]))
+    scale, unit = _unit(max(shown + [size for size, _, _ in published]))
+    if against == 'ms':
+        unit = '% of the unpruned'
     figure = Figure(figsize=(WIDTH, HEIGHT), dpi=DPI, layout='constrained')
     name = f'{AXES[against]} of a batch of {batch}' if against == 'ms' else AXES[against]
     axes = add_axes(figure, 1, 1, 1, x=name + (f', {unit}' if unit else ''), y='top-1 error, %', font=FONT)

@@ -156,15 +156,14 @@ def read_run(path: Path, log: Log = print) -> RunResult:
                        f'sss-gluon train {path}')
     file = path / 'evaluation.csv'
     if not os.path.isfile(file):
-        raise NotEvaluated(f'{path} is not evaluated (as --against of another run it was measured for that run '
-                           f'alone); sss-gluon report --evaluate prunes and evaluates what is trained')
+        raise NotEvaluated(f'{path} is trained but not evaluated; add --evaluate')
     rows = [row for _, row in read_csv(file)]
     networks = {row.get('network'): _network(row, file) for row in rows}
     if 'unpruned' not in networks:
         raise NotEvaluated(f'{file} has no row unpruned; run sss-gluon evaluate {path}')
     compact, counts = networks.get('compact'), []
     if not compact and expects_pruning(config):
-        raise NotEvaluated(f'{path} is not pruned; sss-gluon report --evaluate prunes and evaluates what is trained')
+        raise NotEvaluated(f'{path} is trained but not pruned; add --evaluate')
     if compact:
         try:
             counts = _structure_counts(run.structure())

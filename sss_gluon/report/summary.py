@@ -140,6 +140,17 @@ class Summary:
         removed = any(result.compact for result in self.runs) or self.macs.mean < self.reference_macs
         return self.method != 'none' and removed
 
+    def latency_left(self, batch: int) -> Optional[MeanStd]:
+        """Latency in % of that of the unpruned network, which was measured in turns with it.
+
+        Absolute latencies of different processes say little. None where what a run trained is smaller already.
+        """
+        if self.method == 'none':
+            return MeanStd(100.0, None, len(self.runs))
+        pairs = [(result.final.ms.get(batch), result.unpruned.ms.get(batch)) for result in self.runs
+                 if result.compact and result.unpruned.macs >= 0.99 * self.reference_macs]
+        return mean_std_of_known(100 * mine / whole if mine and whole else None for mine, whole in pairs)
+
     def ms(self, batch: int) -> Optional[MeanStd]:
         return mean_std_of_known(result.final.ms.get(batch) for result in self.runs)
 

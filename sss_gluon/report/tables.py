@@ -12,7 +12,7 @@ from tabulate import MIN_PADDING, tabulate
 
 from ..terminal import WIDTH, duration, short_number
 from .published import Counted, Printed, Published, flops_per_mac
-from .summary import CLOSE, MeanStd, Section, kept_in_stages, stage_of
+from .summary import CLOSE, MeanStd, Section, Summary, kept_in_stages, stage_of
 
 NOTHING = '–'
 LABEL = 36          # characters of a line of a label, in a terminal
@@ -24,7 +24,8 @@ RESULTS_NOTE = (
     'the trained network; for a method that prunes the network of another run, of that network. Difference: percentage '
     'points to the runs without factors, paired by seed. Params include the γ and β of BatchNorm. Left: share of the '
     'network without factors. One MAC is one multiply-accumulate; the paper counts 2 FLOPs per MAC for VGG and 1 '
-    'otherwise. Wall time is the time of one training.')
+    'otherwise. Speed: of the pruned network over the unpruned one, measured in turns with it. Wall time is the time '
+    'of one training.')
 PAPER_NOTE = (
     'If the paper has several rows for a method, the one with the nearest MACs is shown. Published percentages of the '
     f'whole network are those of ours here. Our params include the γ and β of BatchNorm. {STATUS_NOTE}')
@@ -124,7 +125,7 @@ def results_table(section: Section) -> Table:
             s.label, plus_minus(s.error), plus_minus(s.unpruned_error), plus_minus(s.difference, '+.2f'),
             short_number(s.params.mean), f'{s.params_left:.1%}', short_number(s.macs.mean), f'{s.macs_left:.1%}',
             *([short_number(s.flops)] if flops else []),
-            *(f'{value.mean:.2f}' if value else NOTHING for value in ms.values()), ', '.join(map(str, epochs)),
+            *(_speed(s, batch) for batch in batches), ', '.join(map(str, epochs)),
             ranges(s.seeds), duration(s.seconds.mean) if s.seconds else NOTHING])
         row = dict(**s.names, runs=len(s.runs), seeds=' '.join(map(str, s.seeds)), epochs=' '.join(map(str, epochs)))
         for name, value in dict(top1_error=s.error, top1_error_unpruned=s.unpruned_error, difference=s.difference,
@@ -136,7 +137,7 @@ def results_table(section: Section) -> Table:
             row.update(_columns(f'ms_batch_{batch}', value))
         data.append({**row, **_columns('seconds', s.seconds)})
     headers = [SETTING, 'error %', 'before pruning %', 'difference', 'params', 'left', 'MACs', 'left',
-               *(['FLOPs, paper'] if flops else []), *(f'ms, batch {batch}' for batch in batches), 'epochs', 'seeds',
+               *(['FLOPs, paper'] if flops else []), *(f'speed, batch {batch}' for batch in batches), 'epochs', 'seeds',
                'wall time']
     best = next((i for i, s in enumerate(section.summaries) if s is section.best), -1)
     return Table('results', 'Results', headers, text, data, RESULTS_NOTE, best=(best, 1))
@@ -157,6 +158,12 @@ def sentence(section: Section) -> str:
     elif whole and smallest is None:
         parts.append(f'None comes within {CLOSE:g} points of the network without factors.')
     return ' '.join(parts)
+
+
+def _speed(summary: Summary, batch: int) -> str:
+    """'1.81 ×'."""
+    left = summary.latency_left(batch)
+    return f'{100 / left.mean:.2f} ×' if left and summary.method != 'none' else NOTHING
 
 
 def _columns(name: str, value: Optional[MeanStd]) -> Dict[str, str]:

@@ -138,10 +138,13 @@ class Structure:
     def summary(self) -> str:
         """'3 of 9 blocks removed, 40 of 120 neurons of 8 channels removed'; '' without factors."""
         sizes = {kind: sum(row['size'] for row in self.factors.values() if row['kind'] == kind) for kind in KINDS}
-        each = sorted({row.get('channels', 1) for row in self.factors.values() if row['kind'] == 'neuron'} or {1})
-        several = '' if each[-1] == 1 else f' of {" to ".join(map(str, dict.fromkeys((each[0], each[-1]))))} channels'
-        return ', '.join(f'{gone} of {sizes[kind]} {kind}s{several if kind == "neuron" else ""} removed'
+        return ', '.join(f'{gone} of {sizes[kind]} {kind}s{self.of_channels(kind)} removed'
                          for kind, gone in self.removed().items())
+
+    def of_channels(self, kind: str) -> str:
+        """' of 8 channels' for neurons that have several, ' of 4 to 8 channels' where that differs; otherwise ''."""
+        each = sorted(row.get('channels', 1) for row in self.factors.values() if row['kind'] == kind) or [1]
+        return '' if each[-1] == 1 else f' of {" to ".join(map(str, dict.fromkeys((each[0], each[-1]))))} channels'
 
 
 def shipped() -> List[str]:

@@ -128,7 +128,7 @@ def test_published_percentages_are_those_of_our_network(tmp_path, write_run):
 
 
 BAD = {         # what is done to the folder of four good runs: a part of the one line, how many runs are left
-    'incomplete': (lambda runs: (runs / 'block-1/evaluation.csv').unlink(), 'is not evaluated', 3),
+    'incomplete': (lambda runs: (runs / 'block-1/evaluation.csv').unlink(), 'not evaluated', 3),
     'another version': (lambda runs: (runs / 'block-1/config.yaml').write_text('sparsity: 1\n'),
                         "setting 'sparsity'", 3),
     'no folder': (lambda runs: None, 'there is no folder', 4),
@@ -152,7 +152,7 @@ def test_bad_runs_cost_one_line_each(folder, case, capsys, parse_page):
 
 
 @pytest.mark.parametrize('arguments, message', [
-    ([], 'name run folders'), (['gone'], 'no run could be read'),
+    ([], 'name run folders'), (['gone'], 'no run could be used'),
     (['--counts', '--published', 'gone.csv'], 'no published row could be read'),
 ])
 def test_nothing_to_report_is_status_2(arguments, message, capsys, tmp_path, monkeypatch):
@@ -306,7 +306,7 @@ def test_real_runs(tmp_path, capsys):
             if seed:
                 evaluate(run, log=lambda line: None)
     assert main(['report', str(tmp_path / 'runs')]) == 0
-    assert capsys.readouterr().err.count('report --evaluate') == 2
+    assert capsys.readouterr().err.count('add --evaluate') == 2
     assert main(['report', '--evaluate', str(tmp_path / 'runs')]) == 0
     assert capsys.readouterr().err == ''
     found = {row['run'].rpartition('/')[2]: row for row in table(tmp_path / 'runs/report/runs.csv')}

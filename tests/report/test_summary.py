@@ -48,6 +48,7 @@ def test_runs_that_differ_in_their_seed_are_one_line(summaries, notes):
     assert cut.macs == pytest.approx((10.0, math.sqrt(3), 3)) and cut.macs_left == pytest.approx(0.5)
     assert cut.params_left == pytest.approx(0.6) and cut.seconds.mean == pytest.approx(10)
     assert cut.ms(64) == pytest.approx((10.0, 0.0, 3)) and cut.ms(8) is None
+    assert cut.latency_left(64) == pytest.approx((50.0, 0.0, 3)) and cut.latency_left(8) is None    # 10 of 20 ms
     assert notes == []
 
 
