@@ -15,6 +15,7 @@ AXES = {'macs': 'MACs', 'ms': 'latency', 'params': 'params'}
 WIDTH, HEIGHT, ROW = 3.5, 2.5, 0.15     # inches: a figure without its legend, in a column of a paper; a legend's row
 FONT, DPI = 8, 300
 ALIKE = 0.05        # relative difference up to which sizes count as equal
+LEAST_SPAN = 2.0    # points of error that the axis covers: one image more or less is no cliff
 STEP = 2.0          # points between the markers of methods with equal sizes
 # Places of a label: offset in points, horizontal and vertical alignment, in order of preference
 PLACES = ((0, 5, 'center', 'bottom'), (0, -5, 'center', 'top'), (6, 0, 'left', 'center'), (-6, 0, 'right', 'center'),
@@ -110,7 +111,10 @@ def error_figure(section: Section, against: str) -> Optional[Figure]:
     axes.margins(x=0.12, y=0.05)
     axes.autoscale_view()
     axes.set_xlim(max(0, axes.get_xlim()[0]))
-    axes.set_ylim(max(0, axes.get_ylim()[0]), top)
+    low = max(0, axes.get_ylim()[0])
+    if top - low < LEAST_SPAN:
+        low, top = max(0, low - LEAST_SPAN / 2), top + LEAST_SPAN / 2
+    axes.set_ylim(low, top)
     _write_legend(figure, axes)
     _write_labels(figure, axes, labels, busy)
     return figure
