@@ -50,9 +50,9 @@ class FactorTrainer(FactorControl, gluon.Trainer):
         self._stepping = self._gathered = False
         self._aggregate, self._views, self._grouped = aggregate, views, grouped
         store = kwargs['kvstore']
-        # gluon.Trainer makes no store for one device unless it is distributed
+        # gluon.Trainer makes no store for one device unless it joins several workers
         self._alone = [context.device_type for context in self._contexts] == ['cpu'] and (
-            store is None or isinstance(store, str) and 'dist' not in store)
+            store is None or isinstance(store, str) and store in ('device', 'local'))
         self._make_buckets()
         # The store copies all parameters of the first device to the others. gluon.Trainer would do so in its first
         # step: a race with running statistics that are being written, and a loss of those that a checkpoint restored.
