@@ -137,8 +137,8 @@ class Summary:
     @property
     def is_pruned(self) -> bool:
         """Whether it is a pruned network; runs that only train with a penalty, for others to prune, are not."""
-        removed = any(result.compact for result in self.runs) or self.macs.mean < self.reference_macs
-        return self.method != 'none' and removed
+        removed = any(result.compact or result.config.structure for result in self.runs)
+        return self.method != 'none' and (removed or self.macs.mean < self.reference_macs)
 
     def latency_left(self, batch: int) -> Optional[MeanStd]:
         """Latency in % of that of the unpruned network, which was measured in turns with it.

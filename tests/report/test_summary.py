@@ -189,3 +189,11 @@ def test_a_missing_published_row_is_one_line(summaries, notes):
     summaries(**{'c/a': dict(CUT, data='cifar10'), 'c/b': dict(CUT, data='cifar10', method='l1', source='x'),
                  'c/c': dict(WHOLE, data='cifar10', structure='cifar10_resnet86')})
     assert len(notes) == 2 and 'no row for cifar_resnet20 on cifar10 (l1, scratch)' in notes[1]
+
+
+def test_networks_of_a_given_structure_are_pruned_ones(summaries):
+    """Without a run of the whole network beside them, too; a run that trains for another one is none."""
+    scratch, = summaries(a=dict(WHOLE, structure='resnet26', macs=(12, 0)))
+    assert scratch.method == 'scratch' and scratch.is_pruned
+    whole, source = summaries(b=dict(WHOLE), c=dict(CUT, method='ssl', macs=(20_000, 20_000)))
+    assert not whole.is_pruned and source.is_pruned      # it was pruned, although nothing went
