@@ -15,7 +15,7 @@ AXES = {'macs': 'MACs', 'ms': 'latency', 'params': 'params'}
 WIDTH, HEIGHT, ROW = 3.5, 2.5, 0.15     # inches: a figure without its legend, in a column of a paper; a legend's row
 FONT, DPI = 8, 300
 ALIKE = 0.05        # relative difference up to which sizes count as equal
-LEAST_SPAN = 2.0    # points of error that the axis covers: one image more or less is no cliff
+LEAST_SPAN = 2.0    # points of error between the lowest one and the end of the axis: one image more is no cliff
 STEP = 2.0          # points between the markers of methods with equal sizes
 # Places of a label: offset in points, horizontal and vertical alignment, in order of preference
 PLACES = ((0, 5, 'center', 'bottom'), (0, -5, 'center', 'top'), (6, 0, 'left', 'center'), (-6, 0, 'right', 'center'),
@@ -43,7 +43,7 @@ def short_names(section: Section) -> Dict[str, str]:
 
 
 def error_figure(section: Section, against: str) -> Optional[Figure]:
-    """Top-1 error over ``params``, ``macs`` or ``ms``: a line joins the settings of a method.
+    """Top-1 error over ``params``, ``macs``, or ``ms`` in % of the unpruned network: a line joins a method's settings.
 
     Bars are one standard deviation over seeds. Markers stand a little apart where sizes are equal. The axis of errors
     follows the bulk of them; an arrow with its value stands for each error above. None where nothing was measured.
@@ -111,10 +111,7 @@ def error_figure(section: Section, against: str) -> Optional[Figure]:
     axes.margins(x=0.12, y=0.05)
     axes.autoscale_view()
     axes.set_xlim(max(0, axes.get_xlim()[0]))
-    low = max(0, axes.get_ylim()[0])
-    if top - low < LEAST_SPAN:
-        low, top = max(0, low - LEAST_SPAN / 2), top + LEAST_SPAN / 2
-    axes.set_ylim(low, top)
+    axes.set_ylim(max(0, axes.get_ylim()[0]), top)
     _write_legend(figure, axes)
     _write_labels(figure, axes, labels, busy)
     return figure
@@ -126,7 +123,7 @@ def _top(found: List[Tuple[float, float]], published: List[float]) -> float:
     low, high = np.percentile(errors, [25, 75])
     limit = high + 2 * max(high - low, 0.5)
     inside = [above for error, above in found if error <= limit]
-    return max([min(max(inside), 1.5 * limit)] + published) * 1.06
+    return max([1.06 * max([min(max(inside), 1.5 * limit)] + published), errors.min() + LEAST_SPAN])
 
 
 def _write_legend(figure: Figure, axes) -> None:
