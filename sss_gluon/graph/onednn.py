@@ -7,8 +7,9 @@ function is the same, and the products with zero cost less than they save.
 """
 from __future__ import annotations
 
+from functools import partial
 from math import gcd
-from typing import Callable, List, Mapping
+from typing import Callable, Dict, List, Mapping
 
 import mxnet as mx
 
@@ -35,12 +36,12 @@ def filled(symbol: mx.sym.Symbol, shapes: Mapping[str, Shape]) -> mx.sym.Symbol:
     convolutions = [node for node in Program(outputs, {}, {}).nodes() if node.op == 'Convolution'
                     and len(node.get('kernel', ())) == 2 and node.get('layout') in (None, 'NCHW')]
     weights = Program([node.inputs[1] for node in convolutions], {}, shapes)
-    fillings = {}
+    fillings: Dict[Node, Callable[[Node], None]] = {}
     for node in convolutions:
         inside = weights.shapes()[node.inputs[1]][1]        # input channels of a group
         merged = _merged(node, inside)
         if merged > 1:
-            fillings[node] = lambda new, merged=merged: _merge(new, merged)
+            fillings[node] = partial(_merge, merged=merged)
         elif inside % 2 and inside < BLOCK and node.get('num_group', 1) == 1 and _in_bfloat16(node):
             fillings[node] = _make_even
     if not fillings:
@@ -48,14 +49,11 @@ def filled(symbol: mx.sym.Symbol, shapes: Mapping[str, Shape]) -> mx.sym.Symbol:
 
     def replace(node: Node, inputs):
         new = Node(node.op, node.name, node.attrs, inputs, node.extra)
-        fillings.get(node, _leave)(new)
+        if node in fillings:
+            fillings[node](new)
         return new
 
     return mx.sym.load_json(to_json(rewritten(outputs, replace)))
-
-
-def _leave(node: Node) -> None:
-    pass
 
 
 def _merged(node: Node, inside: int) -> int:
