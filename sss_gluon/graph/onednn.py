@@ -1,7 +1,7 @@
 """Convolutions that oneDNN has no fast code for, written as convolutions that it has fast code for.
 
-On a CPU with AVX-512, oneDNN's fast code works on blocks of 16 channels. For groups of fewer channels it falls back on
-matrix products, or on blocks of 4 and 8 channels, for which the BatchNorm on either side has reference code only. In
+oneDNN's fast code works on blocks of channels, 16 with AVX-512 and 8 with AVX2. For groups of fewer channels it falls
+back on matrix products, or on smaller blocks, for which the BatchNorm on either side has reference code only. In
 bfloat16, an odd number of input channels, as an image has, has the same effect. Zeros among the weights avoid both: the
 function is the same, and the products with zero cost less than they save.
 """
@@ -15,11 +15,10 @@ import mxnet as mx
 
 from .ir import Entry, Node, Program, Shape, from_symbol, rewritten, to_json
 
-BLOCK = 16
-MOST = 8        # groups that become one; with more, the products with zero cost too much
+MOST = 8        # groups that become one; for more, the products with zero cost too much
 
 
-def filled(symbol: mx.sym.Symbol, shapes: Mapping[str, Shape]) -> mx.sym.Symbol:
+def filled(symbol: mx.sym.Symbol, shapes: Mapping[str, Shape], block: int) -> mx.sym.Symbol:
     """The same function of the same variables, with zeros among the weights of convolutions that get faster by them.
 
     Neighbouring groups become one, whose weights are block diagonal. In bfloat16, an odd number of input channels
@@ -31,6 +30,8 @@ def filled(symbol: mx.sym.Symbol, shapes: Mapping[str, Shape]) -> mx.sym.Symbol:
         It may hold the casts of MXNet's AMP. It is returned as it is if there is nothing to fill.
     shapes : dict of str to tuple of int
         Of its inputs and parameters.
+    block : int
+        Channels that the CPU's fast code computes together.
     """
     outputs = from_symbol(symbol)
     convolutions = [node for node in Program(outputs, {}, {}).nodes() if node.op == 'Convolution'
@@ -39,10 +40,10 @@ def filled(symbol: mx.sym.Symbol, shapes: Mapping[str, Shape]) -> mx.sym.Symbol:
     fillings: Dict[Node, Callable[[Node], None]] = {}
     for node in convolutions:
         inside = weights.shapes()[node.inputs[1]][1]        # input channels of a group
-        merged = _merged(node, inside)
+        merged = _merged(node, inside, block)
         if merged > 1:
             fillings[node] = partial(_merge, merged=merged)
-        elif inside % 2 and inside < BLOCK and node.get('num_group', 1) == 1 and _in_bfloat16(node):
+        elif inside % 2 and inside < block and node.get('num_group', 1) == 1 and _in_bfloat16(node):
             fillings[node] = _make_even
     if not fillings:
         return symbol
@@ -56,10 +57,10 @@ def filled(symbol: mx.sym.Symbol, shapes: Mapping[str, Shape]) -> mx.sym.Symbol:
     return mx.sym.load_json(to_json(rewritten(outputs, replace)))
 
 
-def _merged(node: Node, inside: int) -> int:
+def _merged(node: Node, inside: int, block: int) -> int:
     """How many groups become one, so that it has whole blocks of channels; 1: none."""
     groups = node.get('num_group', 1)
-    merged = BLOCK // gcd(BLOCK, inside, node.get('num_filter') // groups)
+    merged = block // gcd(block, inside, node.get('num_filter') // groups)
     return merged if merged <= MOST and groups % merged == 0 else 1
 
 

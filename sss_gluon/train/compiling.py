@@ -8,6 +8,7 @@ from mxnet import gluon
 from mxnet.gluon.block import _flatten
 
 from ..graph.onednn import filled
+from ..machine import channel_block
 
 
 def compile_for_cpu(net: gluon.Block) -> gluon.Block:
@@ -41,7 +42,7 @@ def _build_cache(block: gluon.HybridBlock, *args) -> None:
         shapes = {parameter.name: parameter.shape for parameter in parameters}
         arrays = [array for array in _flatten(args, 'input')[0] if array is not None]
         shapes.update((variable.name, array.shape) for variable, array in zip(inputs, arrays))
-        block._cached_graph = inputs, filled(symbol, shapes)
+        block._cached_graph = inputs, filled(symbol, shapes, channel_block())
     try:
         type(block)._build_cache(block, *args)
     finally:

@@ -7,7 +7,9 @@ import pytest
 from mxnet import autograd
 from mxnet.contrib.amp.amp import bfloat16
 
+from sss_gluon.errors import SSSError
 from sss_gluon.graph.onednn import filled
+from sss_gluon.train.precision import check_bfloat16
 
 S = mx.sym
 
@@ -53,7 +55,7 @@ def test_it_is_the_same_function_with_the_same_gradients(case):
     shapes = {'data': (2, inside) + (5, 6)[:len(kernel)], 'weight': (channels, inside // groups) + kernel,
               'bias': (channels,)}
     symbol = convolution(channels, groups, kernel, S.var('weight'), S.var('bias'))
-    new = filled(symbol, shapes)
+    new = filled(symbol, shapes, 16)
     if expected is None:
         assert new is symbol
         return
@@ -69,7 +71,16 @@ def test_weights_may_be_computed():
     """As those with a scaling factor are."""
     weight = S.broadcast_mul(S.var('weight'), S.reshape(S.var('factor'), (-1, 1, 1, 1)))
     shapes = {'data': (2, 32, 5, 5), 'weight': (32, 4, 3, 3), 'factor': (32,)}
-    assert groups_of(filled(convolution(32, 8, (3, 3), weight), shapes)) == [2]
+    for block, expected in ((16, 2), (8, 4), (1, 8)):
+        assert groups_of(filled(convolution(32, 8, (3, 3), weight), shapes, block)) == [expected]
+
+
+def works():
+    try:
+        check_bfloat16()
+    except SSSError:
+        return False
+    return True
 
 
 def cast(symbol):
@@ -80,12 +91,17 @@ def cast(symbol):
 def test_few_input_channels_become_even_in_bfloat16(inside):
     shapes = {'data': (2, inside, 5, 5), 'weight': (8, inside, 3, 3)}
     symbol = convolution(8, 1, (3, 3), cast(S.var('weight')), data=cast(S.var('data')))
-    new = filled(symbol, shapes)
+    new = filled(symbol, shapes, 16)
     if inside not in (1, 3):
         assert new is symbol
         return
     entering = new.get_internals()
     inputs = dict(zip(entering.list_outputs(), entering.infer_shape(**shapes)[1]))
     assert inputs['conv_concat_output'][1] == inside + 1
+    if works():
+        arrays = {name: np.random.RandomState(0).standard_normal(shape) for name, shape in shapes.items()}
+        found, expected = (values_and_gradients(S.amp_cast(one, dtype='float32'), arrays) for one in (new, symbol))
+        for one, other in zip(found, expected):
+            np.testing.assert_allclose(one, other, rtol=0.02, atol=0.02 * np.abs(other).max())
     wide = convolution(8, 1, (3, 3), S.var('weight'))
-    assert filled(wide, shapes) is wide
+    assert filled(wide, shapes, 16) is wide
