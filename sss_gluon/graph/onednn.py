@@ -15,7 +15,9 @@ import mxnet as mx
 
 from .ir import Entry, Node, Program, Shape, from_symbol, rewritten, to_json
 
-MOST = 8        # groups that become one; for more, the products with zero cost too much
+MOST = 8            # groups that become one; for more, the products with zero cost too much
+WORST = 16, 4       # AVX-512 with blocks of 4 channels, where BatchNorm takes most of the time
+WIDEST = 256        # channels for which no groups at all are faster than that
 
 
 def filled(symbol: mx.sym.Symbol, shapes: Mapping[str, Shape], block: int) -> mx.sym.Symbol:
@@ -60,8 +62,11 @@ def filled(symbol: mx.sym.Symbol, shapes: Mapping[str, Shape], block: int) -> mx
 def _merged(node: Node, inside: int, block: int) -> int:
     """How many groups become one, so that it has whole blocks of channels; 1: none."""
     groups = node.get('num_group', 1)
-    merged = block // gcd(block, inside, node.get('num_filter') // groups)
-    return merged if merged <= MOST and groups % merged == 0 else 1
+    common = gcd(block, inside, node.get('num_filter') // groups)
+    merged = block // common
+    if merged <= MOST and groups % merged == 0:
+        return merged
+    return groups if (block, common) == WORST and node.get('num_filter') <= WIDEST else 1
 
 
 def _in_bfloat16(node: Node) -> bool:

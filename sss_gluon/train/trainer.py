@@ -23,6 +23,8 @@ def make_trainer(net: gluon.Block, gamma: float = 0.01, learning_rate: Optional[
                  loss_scaler: Optional[LossScaler] = None) -> FactorTrainer:
     """A gluon.Trainer that trains weights with NAG and scaling factors with APG.
 
+    On CPUs, ``net`` is compiled in a form that oneDNN computes faster (``train/compiling.py``); nothing else changes.
+
     Parameters
     ----------
     net : mxnet.gluon.Block

@@ -21,7 +21,8 @@ CASES = {
     'half a block more': (48, 48, 2, (1, 1), 1),
     'whole blocks': (32, 32, 2, (3, 3), None),
     'depthwise': (16, 16, 16, (3, 3), None),
-    'groups that do not fit': (24, 24, 6, (3, 3), None),
+    'groups of four that do not fit': (24, 24, 6, (3, 3), 1),
+    'others that do not fit': (24, 24, 3, (3, 3), None),
     'no groups': (3, 8, 1, (3, 3), None),
     'one dimension': (32, 32, 8, (3,), None),
 }
