@@ -8,13 +8,12 @@ from tabulate import tabulate
 
 from ..graph import Count
 from ..structures import Compact, Structure
-from ..terminal import WIDTH, short_number, wrapped
+from ..terminal import WIDTH, room, short_number, wrapped
 from ..train.setting import sections
 
 COLUMN = 24         # of the words on a setting
 SHOWN = 4           # lines on structures that are zero but stay
 MANY = 20           # classes from which top-5 says something: five guesses of ten are right half of the time
-NARROW = 12         # columns that the name of a layer has at least
 FAST = 8            # widths that are multiples of it have fast convolutions on CPUs
 
 
@@ -211,9 +210,8 @@ def describe_count(before: Count, after: Optional[Count] = None) -> str:
                      short_number(layer.params), short_number(small.params) if small else '-',
                      short_number(layer.macs), short_number(small.macs) if small else '-'] if after else
                     [layer.op, output, f'{layer.params:,}', f'{layer.macs:,}'])
-    others = zip([f'{header}  ' for header in headers[1:]], *rows)
-    room = max(NARROW, WIDTH - sum(2 + max(map(len, column)) for column in others))
-    cells = [[_at_dots(layer.name, room), *row] for layer, row in zip(before.layers, rows)]
+    width = room(headers[1:], rows)
+    cells = [[_at_dots(layer.name, width), *row] for layer, row in zip(before.layers, rows)]
     words = 1 if after else 2
     lines = [tabulate(cells, headers=headers, disable_numparse=True,
                       colalign=('left',) * words + ('right',) * (len(headers) - words)), '', _total('total', before)]
