@@ -94,7 +94,7 @@ def test_rows_of_one_measurement_are_measured_once(values):
 @pytest.mark.parametrize('kwargs, rounds', [({}, 20), (dict(quick=True), 3), (dict(quick=True, rounds=7), 7)])
 def test_rounds(kwargs, rounds, values, monkeypatch):
     asked = []
-    monkeypatch.setattr(run, 'measure', lambda rows, settings: asked.append(settings) or [])
+    monkeypatch.setattr(run, 'measure', lambda rows, settings, begin: asked.append(settings) or [])
     run.bench(**kwargs)
     assert asked[0].rounds == rounds and len(asked[0].cores) == (1 if kwargs else len(own_cores()))
 
