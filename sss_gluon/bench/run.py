@@ -5,9 +5,10 @@ import subprocess
 from typing import Callable, Dict, List, NamedTuple, Optional
 
 from ..errors import SSSError
+from ..files import check_writable
 from .expected import Begin, nothing
 from .isolated import Result, measure, own_cores
-from .results import check_writable, machine, read_baseline, regressions, save
+from .results import machine, read_baseline, regressions, save
 from .settings import Settings
 from .table import select
 
