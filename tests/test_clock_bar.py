@@ -14,6 +14,8 @@ def clock(monkeypatch):
 
 def test_the_time_left_follows_the_pace_of_the_parts_that_are_done(clock):
     bar = clock_bar.ClockBar()
+    bar.begin('before anything is known', 0, 0)
+    clock.now += 60
     bar.begin('first', 10, 40)
     clock.now += 4
     assert bar.state() == (4 / 40, 36)

@@ -21,7 +21,7 @@ from ..machine import threads
 from ..structures import compact
 from ..timing import interleaved, ratio
 from .child import Child, python
-from .expected import START, Begin, nothing, scaling_seconds, turn_seconds
+from .expected import Begin, nothing, scaling_seconds, turn_seconds
 from .host import host
 from .isolated import own_cores
 from .matrix import CALLS, COMPACT, DENSE, ONNX, TRAINING, Cell, cells
@@ -136,7 +136,7 @@ def bench_model(plan: Plan, log: Log = lambda line: None, begin: Begin = nothing
     cores = own_cores(1 if plan.subject.quick else threads())
     several = len(plan.devices) > 1 and no_mxnet is None
     with tempfile.TemporaryDirectory() as folder:
-        begin('both networks are written', START, START)
+        begin('writing both networks', 0.0, 0.0)
         sizes = _export(plan, Path(folder), any(cell.runtime == ONNX for cell in matrix), log)
         log(f'{plan.subject.model}, {sizes.cut}: {sizes.macs[0]:,} to {sizes.macs[1]:,} MACs')
         where = host(cores)

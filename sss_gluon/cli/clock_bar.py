@@ -21,9 +21,14 @@ class ClockBar:
         self._what, self._done, self._seconds, self._later = 'starting', 0.0, 0.0, 0.0
 
     def begin(self, what: str, seconds: float, left: float) -> None:
-        """The part before has ended; this one is expected to take so many of the seconds that are left."""
+        """The part before has ended; this one is expected to take so many of the seconds that are left.
+
+        Parts of 0 seconds at the beginning are those before it is known what follows.
+        """
         self._what, self._began, self._done = what, time.monotonic(), self._done + self._seconds
         self._seconds, self._later = seconds, left - seconds
+        if not self._done:
+            self._start = self._began
 
     def state(self) -> tuple:
         """The share of the time that has passed, and the seconds left, by the pace of the parts that are done."""
@@ -39,9 +44,8 @@ class ClockBar:
 
     def _tick(self) -> None:
         while not self._over.wait(0.5):
-            if self._seconds:
-                self._bar.n, left = self.state()
-                self._bar.set_description_str(f'{self._what}  {time_left(left)}')
+            self._bar.n, left = self.state() if self._seconds else (0.0, 0.0)
+            self._bar.set_description_str(f'{self._what}  {time_left(left)}' if self._seconds else self._what)
 
     def __enter__(self) -> 'ClockBar':
         if not self._bar.disable:
