@@ -8,7 +8,8 @@ from .matrix import CALLS, ENOUGH, TRAINING, Cell
 
 Begin = Callable[[str, float, float], None]     # what begins, its expected seconds, and those of all that is left
 
-START = 6.0         # seconds in which a process starts, or prepares another batch size
+START = 6.0         # seconds in which a process starts
+PREPARE = 1.0       # ... and prepares for a batch size
 OVERHEAD = 0.012    # of a call, with the pause before it
 SPEED = 4e10        # MACs a second on two cores
 BACKWARD = 3        # MACs of a training step ÷ those of a prediction
@@ -19,9 +20,9 @@ def nothing(what: str, seconds: float, left: float) -> None:
     """Show no progress."""
 
 
-def turn_seconds(cells: Sequence[Cell], batch: int, rounds: int, macs: Tuple[int, int]) -> float:
+def turn_seconds(cells: Sequence[Cell], batch: int, rounds: int, macs: Tuple[int, int], first: bool) -> float:
     """For the turns of processes with a batch size; ``macs`` are those of the whole and of the compact network."""
-    total = START * len(cells)
+    total = (START * first + PREPARE) * len(cells)
     for cell in cells:
         call = OVERHEAD + (BACKWARD if cell.use == TRAINING else 1) * batch * macs[cell.less] / SPEED
         total += (1 + rounds) * min(CALLS[cell.use] * call, max(call, ENOUGH))

@@ -141,7 +141,7 @@ def bench_model(plan: Plan, log: Log = lambda line: None, begin: Begin = nothing
         log(f'{plan.subject.model}, {sizes.cut}: {sizes.macs[0]:,} to {sizes.macs[1]:,} MACs')
         where = host(cores)
         groups, batches = _groups(matrix), sorted(plan.batches)
-        left = {(use, batch): turn_seconds(group, batch, plan.rounds, sizes.macs)
+        left = {(use, batch): turn_seconds(group, batch, plan.rounds, sizes.macs, batch == batches[0])
                 for use, group in groups.items() for batch in batches}
         if several:
             left.update({('scaling', batch): scaling_seconds(len(plan.devices), batch, plan.rounds, sizes.macs[0])
@@ -153,9 +153,10 @@ def bench_model(plan: Plan, log: Log = lambda line: None, begin: Begin = nothing
 
         for use, group in groups.items():
             with ExitStack() as stack:
-                processes = _started(group, plan, sizes, cores, folder, stack)
+                processes: List[_Process] = []
                 for batch in batches:
                     note(use, batch)
+                    processes = processes or _started(group, plan, sizes, cores, folder, stack)
                     yield [{**row, **where} for row in _measure(processes, batch, plan, sizes)]
     if several:
         request = json.dumps(asdict(replace(plan, precisions=plan.precisions[:1])))
