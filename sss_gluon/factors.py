@@ -23,6 +23,7 @@ from mxnet.gluon import nn
 from .errors import SSSError
 
 KINDS = ('neuron', 'group', 'block')
+BLAS = ('float32', 'float64')       # types of matrix products on CPUs
 
 
 class ScalingFactor(NamedTuple):
@@ -158,11 +159,16 @@ def multiplied(F, values, parameters, factors, units: Sequence[str] = ()) -> dic
                 value = F.elemwise_mul(value, like)
             result[name] = value
             continue
+        axes = len(parameter.shape)
+        if axes > 1 and [parameters[key].shape for key in mine] == [(1,)] and dtype in BLAS:
+            # for the gradient of λ, which broadcast_mul would add up element by element
+            factor, = mine.values()
+            result[name] = F.dot(per_channel(F, factor, 1, 1, dtype), F.expand_dims(value, axis=0))
+            continue
         row = tuple((key, parameter.shape[0] // parameters[key].shape[0]) for key in mine), dtype
         if row not in scales:
             scales[row] = reduce(F.broadcast_mul, [per_channel(F, mine[key], parameters[key].shape[0], repeats, dtype)
                                                    for key, repeats in row[0]])
-        axes = len(parameter.shape)
         scale = scales[row] if axes == 1 else F.reshape(scales[row], (-1,) + (1,) * (axes - 1))
         result[name] = F.broadcast_mul(value, scale)
     return result

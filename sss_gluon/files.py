@@ -61,6 +61,19 @@ def write_text(path: Union[str, Path], text: str) -> None:
         Path(temporary).write_text(text, 'utf-8')
 
 
+def check_writable(path: Union[str, Path]) -> None:
+    """Raise an error before hours of measuring rather than after them."""
+    path = Path(path)
+    if path.is_dir():
+        raise SSSError(f'cannot write {path}: it is a folder')
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise SSSError(f'cannot write {path}: {error.strerror or error}') from error
+
+
 def sha256(path: Union[str, Path]) -> str:
     """SHA-256 of a file in hexadecimal."""
     with open(path, 'rb') as file:

@@ -3,9 +3,13 @@ from __future__ import annotations
 
 import shutil
 import textwrap
-from typing import TextIO
+from typing import Sequence, TextIO
+
+from tabulate import MIN_PADDING
 
 WIDTH = 80
+NARROW = 12     # columns that words have at least beside the numbers of a table
+BAR = '{desc}  {percentage:3.0f}%|{bar}|'       # of tqdm
 
 
 def wrapped(text: str, width: int = WIDTH) -> str:
@@ -16,6 +20,12 @@ def wrapped(text: str, width: int = WIDTH) -> str:
 def fitted(text: str, stream: TextIO) -> str:
     """A message wrapped to the width of the terminal that it goes to; in a file or a pipe it stays one line."""
     return wrapped(text, shutil.get_terminal_size((WIDTH, 24)).columns) if stream.isatty() else text
+
+
+def room(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
+    """Columns of text that ``tabulate`` leaves for one more column of words, beside those given."""
+    widths = (max(map(len, column)) for column in zip([f'{header}{" " * MIN_PADDING}' for header in headers], *rows))
+    return max(NARROW, WIDTH - sum(width + 2 for width in widths))
 
 
 def short_number(number: float) -> str:

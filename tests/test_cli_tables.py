@@ -13,7 +13,9 @@ from sss_gluon.cli.tables import (
 )
 from sss_gluon.deploy.evaluate import Row
 from sss_gluon.deploy.export import Exported
+from sss_gluon.deploy.sizes import sizes
 from sss_gluon.graph import Count, LayerCount
+from sss_gluon.models import ARCHITECTURES
 from sss_gluon.structures import Compact
 from sss_gluon.train import Config
 from sss_gluon.train.accuracy import Accuracy
@@ -193,11 +195,29 @@ def test_describe_count_before_and_after():
     rows = {line.split()[0]: line.split()[1:] for line in text.splitlines()[2:6]}
     assert rows == {'stem': ['16x32x32', '8', '432', '216', '442,368', '221,184'],
                     'norm': ['16x32x32', '8', '32', '16', '0', '0'],
-                    'gone': ['16x32x32', '-', '2,304', '-', '2,359,296', '-'],
+                    'gone': ['16x32x32', '-', '2,304', '-', '2.36', 'M', '-'],
                     'output': ['10', '10', '170', '90', '160', '80']}
     assert 'after: 250,000 params (200,000 without BatchNorm), 500,000,000 MACs (1.000 GFLOPs' in ' '.join(text.split())
     assert max(map(len, text.splitlines())) <= 80
     assert 'change: params -75.0 %, MACs -80.0 %' in text
+
+
+@pytest.mark.parametrize('name', sorted(ARCHITECTURES))
+def test_every_network_fits_a_terminal_before_and_after(name):
+    size, _ = sizes(name)
+    for text in (describe_count(size), describe_count(size, size)):
+        assert max(map(len, text.splitlines())) <= 80 and len(text.splitlines()) > len(size.layers)
+
+
+def test_long_names_of_layers_go_on_below_at_a_dot():
+    name = 'features.stages.3.blocks.11.downsample.body.conv1.weight_quantized'
+    layer = LayerCount(name, 'Convolution', (1, 2048, 224, 224), 102_760_448, 925_000_000)
+    whole = Count(102_760_448, 102_760_448, 1_849_688_064, [layer], {})
+    for text in (describe_count(whole), describe_count(whole, whole)):
+        lines = text.splitlines()
+        cells = [line.split()[0] for line in lines[2:lines.index('')]]
+        assert ''.join(cells) == name and all(cell.startswith('.') for cell in cells[1:]) and len(cells) > 1
+        assert max(map(len, lines)) <= 80
 
 
 def test_describe_export():

@@ -10,6 +10,7 @@ from typing import Dict, Iterator, NamedTuple, Optional, Sequence, Tuple
 from ..errors import SSSError
 from ..timing import Measurement
 from .child import BINDING, Child, python, serve
+from .expected import Begin, nothing
 from .settings import Settings, Skipped
 from .table import TABLE, Benchmark
 
@@ -43,12 +44,15 @@ def own_cores(limit: int = 2) -> Tuple[int, ...]:
     return tuple(sorted(os.sched_getaffinity(0))[:limit])
 
 
-def measure(rows: Sequence[Benchmark], settings: Settings) -> Iterator[Result]:
+def measure(rows: Sequence[Benchmark], settings: Settings, begin: Begin = nothing) -> Iterator[Result]:
     """Measure rows one after another; rows that share a measurement are measured once."""
+    left = {row.group: row.expected(settings) for row in rows}
     known: Dict[tuple, dict] = {}
     for row in rows:
         if row.group not in known:
+            begin(row.name, left[row.group], sum(left.values()))
             known[row.group] = _measure(row, settings)
+            del left[row.group]
         answer = known[row.group]
         if 'measured' in answer:
             yield Result(row, Measurement(*answer['measured'][row.key]))

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict, replace
-from typing import Callable, Dict, List, Tuple
+from typing import Dict, Iterator, List
 
 import numpy as np
 
@@ -19,43 +18,37 @@ from ..timing import ratio
 from ..train.devices import contexts
 from ..train.precision import check_devices, enable, loss_scaler
 from ..train.workers import Workers, init_workers
-from .child import Child, python, serve
+from .child import serve
+from .expected import Begin, nothing, scaling_seconds
 from .host import host
-from .isolated import own_cores
 from .matrix import MXNET
-from .model import Plan, Row, bench_model, plan_of, texts
+from .model import Log, Plan, Row, bench_model, plan_of, texts
 from .scaling import exchange
 from .workers import Kind, link, measure
 
 STRONG, WEAK = 'strong', 'weak'
 
 
-def measure_job(plan: Plan, log: Callable[[str], None]) -> Tuple[List[Row], bool]:
-    """The rows of a plan, or of a job how it scales; and whether this process is the one that writes."""
+def measure_job(plan: Plan, log: Log = lambda line: None, begin: Begin = nothing) -> Iterator[List[Row]]:
+    """The rows of a plan as soon as they are measured; of a job how it scales, from the worker that writes."""
     workers = init_workers('device')
-    if workers.size > 1:
-        try:
-            rows = scaling(plan, workers, log if workers.chief else lambda line: None)
-            workers.barrier()
-        except BaseException:
-            workers.abort()
-            raise
-        return rows, workers.chief
-    rows = bench_model(plan, log)
-    if len(plan.devices) > 1 and any(row['runtime'] == MXNET for row in rows):
-        cores = own_cores(1 if plan.subject.quick else threads())
-        with Child(python('job', json.dumps(asdict(replace(plan, precisions=plan.precisions[:1])))), cores) as child:
-            answer = child.ask()
-        if 'failed' in answer:
-            raise SSSError(answer['failed'])
-        rows = rows + answer['rows']
-    return rows, True
+    if workers.size == 1:
+        yield from bench_model(plan, log, begin)
+        return
+    try:
+        for rows in scaling(plan, workers, begin):
+            if workers.chief:
+                yield rows
+        workers.barrier()
+    except BaseException:
+        workers.abort()
+        raise
 
 
-def scaling(plan: Plan, workers: Workers, log: Callable[[str], None] = lambda line: None) -> List[Row]:
+def scaling(plan: Plan, workers: Workers, begin: Begin = nothing) -> Iterator[List[Row]]:
     """Training steps of the network with its factors, on one device and on all devices of all workers.
 
-    Every batch of the plan is that of a device, or of all devices together.
+    Every batch of the plan is that of a device, or of all devices together; its rows are yielded when it is measured.
     """
     precision, = plan.precisions if len(plan.precisions) == 1 else ('',)
     if not precision:
@@ -66,8 +59,10 @@ def scaling(plan: Plan, workers: Workers, log: Callable[[str], None] = lambda li
     size = count(networks.dense, networks.shape)
     enable(precision)
     total = workers.size * len(devices)
-    rows = []
+    left = {batch: scaling_seconds(len(devices), batch, plan.rounds, size.macs) for batch in sorted(plan.batches)}
     for batch in sorted(plan.batches):
+        begin(f'scaling, batch {batch}', left[batch], sum(left.values()))
+        del left[batch]
         each = batch * len(devices)
         kinds = {'single': Kind(batch, devices[:1], chief_only=True), 'alone': Kind(each, devices),
                  WEAK: Kind(each, devices, shared=True)}
@@ -82,13 +77,12 @@ def scaling(plan: Plan, workers: Workers, log: Callable[[str], None] = lambda li
             runtime=MXNET, provider='', precision=precision, devices=' '.join(map(_name, devices)), batch=batch,
             image='x'.join(map(str, networks.shape[1:])), params=size.params, macs=size.macs, workers=workers.size,
             rounds=plan.rounds, quick='yes' if plan.subject.quick else 'no', failed='')
-        where = host(range(threads()))
+        where, rows = host(range(threads())), []
         for form, images in ((WEAK, batch * total), (STRONG, batch)):
             if form in kinds:
                 found = _scaled(seconds, form, batch, images, total, workers.size, measured['traffic'][form]['bytes'])
                 rows.append({**texts(form=form, **shared, **found), **where})
-        log(f'scaling, batch {batch}: measured')
-    return rows
+        yield rows
 
 
 def _name(device) -> str:
@@ -116,12 +110,12 @@ def _scaled(seconds: Dict[str, np.ndarray], form: str, batch: int, images: int, 
 
 
 def main(request: str) -> None:
-    """A child that answers with the rows of several devices of one process."""
-    plan = plan_of(json.loads(request))
+    """A child that answers with the rows of several devices of one process, batch by batch."""
+    measured = scaling(plan_of(json.loads(request)), Workers())
 
     def work() -> dict:
         try:
-            return dict(rows=scaling(plan, Workers()))
+            return dict(rows=next(measured))
         except SSSError as error:
             return dict(failed=str(error))
 

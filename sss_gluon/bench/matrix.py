@@ -13,6 +13,8 @@ WITHOUT, WITH, CUT = 'without factors', 'with factors', 'with factors, cut'
 DENSE, COMPACT = 'dense', 'compact'
 FORMS = {TRAINING: (WITHOUT, WITH, CUT), INFERENCE: (DENSE, COMPACT)}
 MXNET, ONNX = 'MXNet', 'ONNX Runtime'
+CALLS = {TRAINING: 1, INFERENCE: 10}    # consecutive ones in a turn: a deployed network has the caches to itself
+ENOUGH = 0.3        # seconds after which no further call follows in a turn
 
 
 class Provider(NamedTuple):
@@ -45,10 +47,9 @@ class Cell(NamedTuple):
         return self._replace(form=FORMS[self.use][0])
 
     @property
-    def where(self) -> str:
-        """'ONNX Runtime CPU, float32'; 'MXNet on cpu0 and cpu1, bfloat16'."""
-        runtime = ' '.join(filter(None, (self.runtime, self.provider)))
-        return f'{runtime}{" on " + " and ".join(self.devices) if len(self.devices) > 1 else ""}, {self.precision}'
+    def less(self) -> bool:
+        """Whether it has only what is left after the cut."""
+        return self.form in (CUT, COMPACT)
 
 
 def cells(devices: Sequence[str], precisions: Sequence[str]) -> Tuple[List[Cell], Optional[str]]:

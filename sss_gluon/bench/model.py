@@ -4,9 +4,9 @@ from __future__ import annotations
 import json
 import tempfile
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -21,14 +21,14 @@ from ..machine import threads
 from ..structures import compact
 from ..timing import interleaved, ratio
 from .child import Child, python
+from .expected import Begin, nothing, scaling_seconds, turn_seconds
 from .host import host
 from .isolated import own_cores
-from .matrix import COMPACT, CUT, DENSE, INFERENCE, ONNX, TRAINING, Cell, cells
+from .matrix import CALLS, COMPACT, DENSE, ONNX, TRAINING, Cell, cells
 from .network import Subject, subject_of
 
 BATCHES = (1, 8, 64)
 ROUNDS, QUICK_ROUNDS = 20, 2
-CALLS = {TRAINING: 1, INFERENCE: 10}    # consecutive ones in a round: a deployed network has the caches to itself
 MIB = 2 ** 20
 
 # p50 and p95 of the seconds of single calls, their quartiles, and the ratio to the baseline in single rounds
@@ -91,7 +91,7 @@ class _Process:
         self.seconds: List[float] = []
         self.bytes: Optional[int] = None
 
-    def begin(self, batch: int, rounds: int) -> None:
+    def begin(self, batch: int) -> None:
         """Prepare for a batch size; what failed once fails with larger batches too."""
         self.batch, self.seconds = batch, []
         if not self.failed:
@@ -111,44 +111,71 @@ class _Process:
         return float(np.median(answer['seconds']))
 
 
-def bench_model(plan: Plan, log: Log = lambda line: None) -> List[Row]:
+def bench_model(plan: Plan, log: Log = lambda line: None, begin: Begin = nothing) -> Iterator[List[Row]]:
     """Measure a network: training with and without factors and after a cut, inference dense and compact.
 
     Every cell of the matrix is a process of its own. At each batch size those of one use take turns in interleaved
     rounds, after warm-up, with nothing left in MXNet's queue when a clock is read.
 
-    Returns
-    -------
+    Several devices are then compared with the first one (``job.scaling``).
+
+    Yields
+    ------
     list of dict
-        One for each cell and batch size, with the columns of ``host``. A cell that cannot be measured has ``failed``.
+        What was measured of one use with one batch size: a row for each cell, with the columns of ``host``. A cell that
+        cannot be measured has ``failed``.
 
     Raises
     ------
     SSSError
-        The plan cannot be carried out; nothing was measured.
+        The plan cannot be carried out.
     """
     matrix, no_mxnet = cells(plan.devices, plan.precisions)
     if no_mxnet:
         log(f'MXNet is not measured, only ONNX Runtime: {no_mxnet}')
     cores = own_cores(1 if plan.subject.quick else threads())
-    rows: List[Row] = []
+    several = len(plan.devices) > 1 and no_mxnet is None
     with tempfile.TemporaryDirectory() as folder:
+        begin('writing both networks', 0.0, 0.0)
         sizes = _export(plan, Path(folder), any(cell.runtime == ONNX for cell in matrix), log)
         log(f'{plan.subject.model}, {sizes.cut}: {sizes.macs[0]:,} to {sizes.macs[1]:,} MACs')
         where = host(cores)
-        for group in _groups(matrix):
-            for measured in _measure(group, plan, sizes, cores, folder):
-                rows += [{**row, **where} for row in measured]
-                log(f'{measured[0]["use"]}, batch {measured[0]["batch"]}: measured')
-    return rows
+        groups, batches = _groups(matrix), sorted(plan.batches)
+        left = {(use, batch): turn_seconds(group, batch, plan.rounds, sizes.macs, batch == batches[0])
+                for use, group in groups.items() for batch in batches}
+        if several:
+            left.update({('scaling', batch): scaling_seconds(len(plan.devices), batch, plan.rounds, sizes.macs[0])
+                         for batch in batches})
+
+        def note(use: str, batch: int) -> None:
+            begin(f'{use}, batch {batch}', left[use, batch], sum(left.values()))
+            del left[use, batch]
+
+        for use, group in groups.items():
+            with ExitStack() as stack:
+                processes: List[_Process] = []
+                for batch in batches:
+                    note(use, batch)
+                    processes = processes or _started(group, plan, sizes, cores, folder, stack)
+                    yield [{**row, **where} for row in _measure(processes, batch, plan, sizes)]
+    if several:
+        request = json.dumps(asdict(replace(plan, precisions=plan.precisions[:1])))
+        with Child(python('job', request), cores) as child:
+            for batch in batches:
+                note('scaling', batch)
+                answer = child.ask()
+                if 'failed' in answer:
+                    raise SSSError(answer['failed'])
+                yield answer['rows']
 
 
-def _groups(matrix: Iterable[Cell]) -> List[List[Cell]]:
+def _groups(matrix: Iterable[Cell]) -> Dict[str, List[Cell]]:
     """Cells that take turns: all of inference; of training those of one precision, because each holds its memory."""
-    found: Dict[tuple, List[Cell]] = {}
+    found: Dict[str, List[Cell]] = {}
     for cell in matrix:
-        found.setdefault((cell.use, cell.use == TRAINING and cell.precision), []).append(cell)
-    return list(found.values())
+        name = f'{cell.use} in {cell.precision}' if cell.use == TRAINING else cell.use
+        found.setdefault(name, []).append(cell)
+    return found
 
 
 def _export(plan: Plan, folder: Path, onnx: bool, log: Log) -> Sizes:
@@ -166,29 +193,31 @@ def _export(plan: Plan, folder: Path, onnx: bool, log: Log) -> Sizes:
                  networks.shape, networks.cut)
 
 
-def _measure(group: Sequence[Cell], plan: Plan, sizes: Sizes, cores, folder: str) -> Iterable[List[Row]]:
-    """The rows of every batch size."""
-    with ExitStack() as stack:
-        processes = []
-        for cell in group:
-            request = dict(cell=cell._asdict(), subject=asdict(plan.subject), folder=folder, shape=sizes.shape,
-                           cores=cores)
-            processes.append(_Process(cell, stack.enter_context(Child(python('turn', json.dumps(request)), cores))))
-        for batch in sorted(plan.batches):
-            for process in processes:
-                process.begin(batch, plan.rounds)
-            able: Dict[Cell, Callable[[], float]] = {}
-            for process in processes:
-                process.seconds = []        # without those of the preparation
-                if not process.failed:
-                    able[process.cell] = process
-            seconds = interleaved(able, plan.rounds, warm_up=0) if able else {}
-            yield [_row(process, seconds, plan, sizes) for process in processes]
+def _started(group: Sequence[Cell], plan: Plan, sizes: Sizes, cores, folder: str, stack: ExitStack) -> List[_Process]:
+    """A process for each cell, until the stack is closed."""
+    found = []
+    for cell in group:
+        request = dict(cell=cell._asdict(), subject=asdict(plan.subject), folder=folder, shape=sizes.shape, cores=cores)
+        found.append(_Process(cell, stack.enter_context(Child(python('turn', json.dumps(request)), cores))))
+    return found
+
+
+def _measure(processes: Sequence[_Process], batch: int, plan: Plan, sizes: Sizes) -> List[Row]:
+    """The rows of one batch size."""
+    for process in processes:
+        process.begin(batch)
+    able: Dict[Cell, Callable[[], float]] = {}
+    for process in processes:
+        process.seconds = []        # without those of the preparation
+        if not process.failed:
+            able[process.cell] = process
+    seconds = interleaved(able, plan.rounds, warm_up=0) if able else {}
+    return [_row(process, seconds, plan, sizes) for process in processes]
 
 
 def _row(process: _Process, rounds: Mapping[Cell, np.ndarray], plan: Plan, sizes: Sizes) -> Row:
     cell, subject = process.cell, plan.subject
-    less = cell.form in (CUT, COMPACT)
+    less = cell.less
     row = texts(
         model=subject.model, structure=subject.structure or '', cut=sizes.cut, use=cell.use, form=cell.form,
         runtime=cell.runtime, provider=cell.provider, precision=cell.precision, devices=' '.join(cell.devices),

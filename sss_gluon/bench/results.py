@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import math
-import tempfile
 from pathlib import Path
 from typing import Dict, List, Sequence, Union
 
@@ -21,19 +20,6 @@ NEEDED = ('name', 'value', 'cpu', 'quick')      # columns of a baseline
 def machine(settings: Settings) -> Dict[str, str]:
     """Columns for everything that the numbers depend on."""
     return dict(host(settings.cores), rounds=str(settings.rounds), quick='yes' if settings.quick else 'no')
-
-
-def check_writable(path: Union[str, Path]) -> None:
-    """Raise an error before hours of measuring rather than after them."""
-    path = Path(path)
-    if path.is_dir():
-        raise SSSError(f'cannot write {path}: it is a folder')
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path.parent):
-            pass
-    except OSError as error:
-        raise SSSError(f'cannot write {path}: {error.strerror or error}') from error
 
 
 def save(path: Union[str, Path], results: Sequence[Result], where: Dict[str, str]) -> None:

@@ -5,8 +5,10 @@ import subprocess
 from typing import Callable, Dict, List, NamedTuple, Optional
 
 from ..errors import SSSError
+from ..files import check_writable
+from .expected import Begin, nothing
 from .isolated import Result, measure, own_cores
-from .results import check_writable, machine, read_baseline, regressions, save
+from .results import machine, read_baseline, regressions, save
 from .settings import Settings
 from .table import select
 
@@ -22,7 +24,7 @@ class BenchReport(NamedTuple):
 
 def bench(only: Optional[str] = None, rounds: Optional[int] = None, csv=None, baseline=None, tolerance: float = 0.1,
           torch_python: Optional[str] = None, quick: bool = False, everything: bool = False,
-          log: Callable[[Result], None] = lambda result: None) -> BenchReport:
+          log: Callable[[Result], None] = lambda result: None, begin: Begin = nothing) -> BenchReport:
     """Measure speed and memory on the first two cores that this process may use (on one if quick).
 
     Parameters
@@ -45,6 +47,8 @@ def bench(only: Optional[str] = None, rounds: Optional[int] = None, csv=None, ba
         Measure those rows too that only maintainers need; ``only`` and ``torch_python`` imply it.
     log : callable
         Called with every Result as soon as it is measured.
+    begin : callable
+        Called before each measurement with its name, its expected seconds, and those of all that are left.
 
     Raises
     ------
@@ -64,7 +68,7 @@ def bench(only: Optional[str] = None, rounds: Optional[int] = None, csv=None, ba
     if csv is not None:
         check_writable(csv)
     results, where = [], machine(settings)
-    for result in measure(rows, settings):
+    for result in measure(rows, settings, begin):
         log(result)
         results.append(result)
         if csv is not None:

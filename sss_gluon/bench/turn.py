@@ -23,14 +23,13 @@ from ..train.devices import contexts
 from ..train.precision import enable, loss_scaler, mixed
 from .child import serve
 from .deployment import on_cores
-from .matrix import CUT, MXNET, TRAINING, WITH, Cell, provider_of
+from .matrix import CUT, ENOUGH, MXNET, TRAINING, WITH, Cell, provider_of
 from .memory import forget_peak, peak
 from .network import Subject, subject_of
 from .settings import Skipped
 from .shrinking import CutStep
 from .training import DECAY, GAMMA, MOMENTUM, RATE, Step
 
-ENOUGH = 0.3        # seconds after which no further call follows in one turn
 WARM_UP = 2         # calls before memory is read: the first compiles
 
 Call = Callable[[], object]

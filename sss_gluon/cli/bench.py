@@ -1,6 +1,7 @@
 """Benchmarks as text: single results while they are measured, and the table of all results."""
 from __future__ import annotations
 
+from textwrap import fill, indent
 from typing import Dict, Sequence
 
 from tabulate import tabulate
@@ -8,32 +9,38 @@ from tabulate import tabulate
 from ..bench.isolated import Result
 from ..bench.scaling import GIGABITS, GPUS, STEP
 from ..bench.soak import WARM_UP, Sample, slope
-from ..bench.table import Benchmark
+from ..bench.table import AT_LEAST, AT_MOST, Benchmark
+from ..terminal import WIDTH, room, wrapped
 
 MIB = 2 ** 20
+SIGNS = {AT_MOST: '≤', AT_LEAST: '≥'}
 BUSY = 0.5      # load average before the measurement
 
 
 def describe_rows(rows: Sequence[Benchmark]) -> str:
     """The list of benchmarks with their bounds."""
-    return tabulate([[row.name, row.what, _bound(row) + (', for maintainers' if row.maintainers else '')]
-                     for row in rows], headers=['name', 'what', 'bound'], disable_numparse=True)
+    return '\n'.join(f'{row.name}: {_bound(row)}{", for maintainers" if row.maintainers else ""}\n'
+                     f'{indent(fill(row.what, WIDTH - 4), "    ")}' for row in rows)
 
 
 def describe_result(result: Result) -> str:
-    """'step-cifar_resnet20: 1.01 (1.00 to 1.02), at most 1.03: met; with 23 ms, without 22 ms'."""
+    """'step-cifar_resnet20: 1.01 (1.00 to 1.02), ≤ 1.03: met; with 23 ms, without 22 ms'."""
     return (f'{result.row.name}: {_value(result)} {_spread(result)}, {_bound(result.row)}: {_mark(result)}'
             + (f'; {result.measured.note}' if result.measured else ''))
 
 
 def describe_results(results: Sequence[Result], machine: Dict[str, str]) -> str:
     """The table of results, and the machine."""
-    table = tabulate([[result.row.what, _value(result), _spread(result), _bound(result.row), _mark(result)]
-                      for result in results], headers=['what', 'measured', 'quartiles', 'bound', ''],
-                     disable_numparse=True, colalign=('left', 'right', 'right', 'left', 'left'))
+    headers, cells = ['measured', 'quartiles', 'bound', ''], [
+        [_value(result), _spread(result), _bound(result.row), result.mark] for result in results]
+    width = room(headers, cells)
+    table = tabulate([[fill(result.row.what, width), *row] for result, row in zip(results, cells)],
+                     headers=['what', *headers], disable_numparse=True,
+                     colalign=('left', 'right', 'right', 'left', 'left'))
     where = (f'cores: {machine["cores"]} of {machine["cpu"]}, MXNet {machine["mxnet"]}, {machine["rounds"]} rounds; '
              f'load before: {machine["load"]}')
-    lines = [table, where]
+    lines = [table, wrapped(where)]
+    lines += [wrapped(f'{result.row.name}: {_mark(result)}') for result in results if result.reason]
     if float(machine['load']) > BUSY:
         lines.append('other processes were running: measure again when the machine is idle')
     if machine['quick'] == 'yes':
@@ -80,7 +87,7 @@ def _spread(result: Result) -> str:
 
 
 def _bound(row: Benchmark) -> str:
-    return row.kind if row.bound is None else f'{row.kind} {row.bound:.2f}'
+    return row.kind if row.bound is None else f'{SIGNS[row.kind]} {row.bound:.2f}'
 
 
 def _mark(result: Result) -> str:

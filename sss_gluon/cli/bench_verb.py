@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import re
 import sys
+from contextlib import closing
 from pathlib import Path
 
 from ..errors import SSSError
@@ -34,7 +35,7 @@ def bench_arguments(parser):
     one.add_argument('--align', type=int, help='multiple to which the compact network pads its widths (default 1)')
     one.add_argument('--out', metavar='DIR', help='write CSV and figures there, and a page of all measurements in it')
     table = parser.add_argument_group('table of ratios', 'what factors cost and pruning gains, on two CPU cores, with '
-                                                         'bounds')
+                                                         'bounds; without options, 55 minutes on quiet cores')
     table.add_argument('--only', metavar='REGEX', help='measure only the benchmarks whose names match')
     table.add_argument('--all', action='store_true', help='measure those too that only maintainers need')
     table.add_argument('--list', action='store_true', help='list the benchmarks and stop')
@@ -67,15 +68,17 @@ def bench(options):
     from ..bench.scaling import prediction
     from ..bench.table import select
     from .bench import describe_result, describe_results, describe_rows, describe_scaling
+    from .clock_bar import ClockBar
     if options.distributed and options.only:
         raise SSSError('--distributed and --only both choose benchmarks; leave one of them out')
     options.only = '^workers-' if options.distributed else options.only
     if options.list:
         print(describe_rows(select(options.only, everything=True)))
         return
-    report = measure(options.only, options.rounds, options.csv, options.baseline, options.tolerance,
-                     options.torch_python, options.quick, options.all,
-                     log=lambda result: print(describe_result(result), file=sys.stderr, flush=True))
+    with ClockBar() as bar:
+        report = measure(options.only, options.rounds, options.csv, options.baseline, options.tolerance,
+                         options.torch_python, options.quick, options.all,
+                         log=lambda result: bar.say(describe_result(result)), begin=bar.begin)
     print(describe_results(report.results, report.machine))
     if options.distributed:
         print(describe_scaling(prediction()))
@@ -94,9 +97,10 @@ def _model(options):
     from ..bench.job import measure_job
     from ..bench.model import BATCHES, QUICK_ROUNDS, ROUNDS, Plan
     from ..bench.network import Subject
-    from ..bench.results import check_writable
     from ..csv_files import write_csv
-    from ..report.bench import bench_tables, title, write_bench
+    from ..files import check_writable
+    from ..report.bench import bench_tables, describe_row, title, write_bench
+    from .clock_bar import ClockBar
     subject = Subject(options.model, options.structure, options.size, options.channels, options.classes,
                       None if options.factors is None else _words(options.factors), options.neuron_block,
                       options.quick)
@@ -104,18 +108,27 @@ def _model(options):
     plan = Plan(subject, _words(options.devices or 'cpu'), _words(options.precision or 'float32'),
                 BATCHES if options.batch is None else _numbers(options.batch), rounds,
                 1 if options.align is None else options.align)
-    name = _name(options)
-    for file in filter(None, (options.csv, options.out and Path(options.out) / f'{name}.csv')):
-        check_writable(file)
-    rows, chief = measure_job(plan, log=lambda line: print(line, file=sys.stderr, flush=True))
-    if not chief:
-        return
-    print('\n\n'.join([title(rows), *(table.plain() for table in bench_tables(rows))]))
-    if options.csv:
-        write_csv(options.csv, rows)
-    if options.out:
-        if rows[0]['use'] == 'scaling':     # jobs of several sizes may share the folder
-            name += f'-{rows[0]["workers"]}x{len(rows[0]["devices"].split())}'
+
+    def tables(name):
+        return [Path(path) for path in (options.csv, options.out and f'{options.out}/{name}.csv') if path]
+
+    name, rows = _name(options), []
+    for path in tables(name):
+        check_writable(path)
+    try:
+        with ClockBar() as bar, closing(measure_job(plan, bar.say, bar.begin)) as measured:
+            for some in measured:
+                rows += some
+                if rows[0]['use'] == 'scaling':     # jobs of several sizes may share the folder
+                    name = f'{_name(options)}-{rows[0]["workers"]}x{len(rows[0]["devices"].split())}'
+                for path in tables(name):
+                    write_csv(path, rows)
+                for row in some:
+                    bar.say(describe_row(row))
+    finally:
+        if rows:        # all of them, or those that were measured before an error or Ctrl-C
+            print('\n\n'.join([title(rows), *(table.plain() for table in bench_tables(rows))]))
+    if options.out and rows:        # of a job, the first worker has them
         for path in write_bench(rows, options.out, name):
             print(f'written: {path}')
 

@@ -8,7 +8,7 @@ from tabulate import tabulate
 
 from ..graph import Count
 from ..structures import Compact, Structure
-from ..terminal import WIDTH, wrapped
+from ..terminal import WIDTH, room, short_number, wrapped
 from ..train.setting import sections
 
 COLUMN = 24         # of the words on a setting
@@ -201,25 +201,30 @@ def describe_export(rows: Sequence, folder) -> str:
 def describe_count(before: Count, after: Optional[Count] = None) -> str:
     """Table of layers; with ``after``, both networks side by side, the outputs that are left as their channels."""
     left = {layer.name: layer for layer in after.layers} if after else {}
+    headers = ['layer', *(['output', 'after', 'params', 'after', 'MACs', 'after'] if after else
+                          ['operator', 'output', 'params', 'MACs'])]
     rows: List[List[str]] = []
     for layer in before.layers:
-        output, params, macs = 'x'.join(map(str, layer.output_shape[1:])), f'{layer.params:,}', f'{layer.macs:,}'
-        if after:
-            small = left.get(layer.name)
-            rows.append([layer.name, output, f'{small.output_shape[1]}' if small else '-', params,
-                         f'{small.params:,}' if small else '-', macs, f'{small.macs:,}' if small else '-'])
-        else:
-            rows.append([layer.name, layer.op, output, params, macs])
-    headers = ['layer', 'output', 'after', 'params', 'after', 'MACs', 'after'] if after \
-        else ['layer', 'operator', 'output', 'params', 'MACs']
+        output, small = 'x'.join(map(str, layer.output_shape[1:])), left.get(layer.name)
+        rows.append([output, f'{small.output_shape[1]}' if small else '-',
+                     short_number(layer.params), short_number(small.params) if small else '-',
+                     short_number(layer.macs), short_number(small.macs) if small else '-'] if after else
+                    [layer.op, output, f'{layer.params:,}', f'{layer.macs:,}'])
+    width = room(headers[1:], rows)
+    cells = [[_at_dots(layer.name, width), *row] for layer, row in zip(before.layers, rows)]
     words = 1 if after else 2
-    lines = [tabulate(rows, headers=headers, disable_numparse=True,
+    lines = [tabulate(cells, headers=headers, disable_numparse=True,
                       colalign=('left',) * words + ('right',) * (len(headers) - words)), '', _total('total', before)]
     if after:
         lines += [_total('after', after), f'change: params {change(before.params, after.params)}, '
                                           f'MACs {change(before.macs, after.macs)}']
     lines.append(wrapped('not counted: ' + ', '.join(f'{n} {op}' for op, n in sorted(before.uncounted.items()))))
     return '\n'.join(lines)
+
+
+def _at_dots(name: str, width: int) -> str:
+    """The name of a layer on lines that fit, which begin with a dot after the first."""
+    return textwrap.fill(name.replace('.', ' .'), width).replace(' .', '.')
 
 
 def _total(name: str, size: Count) -> str:

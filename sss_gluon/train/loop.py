@@ -22,7 +22,7 @@ from ..files import write_text
 from ..graph.trace import trace
 from ..signals import Interrupted, catch_signals
 from ..structures import Shrunk
-from ..terminal import time_left
+from ..terminal import BAR, time_left
 from . import precision
 from .accuracy import Accuracy, evaluate_images, heads
 from .checkpoint import Position, checkpoints, load_latest, recovery_hint, save_checkpoint
@@ -42,7 +42,6 @@ from .workers import ALONE, Workers, init_workers
 ENDING = 30.0       # seconds that workers of an earlier job may need to end, if its launcher could not wait
 AUXILIARY = 0.3     # weight of the loss of auxiliary heads: Szegedy et al., "Going deeper with convolutions", section 5
 IN_FLIGHT = 2       # steps that may be queued before their results are read
-BAR = '{desc}  {percentage:3.0f}%|{bar}|'
 
 
 def run_training(config: Config, method: Method, log: Callable[[str], None] = print) -> RunFolder:

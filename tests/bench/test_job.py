@@ -40,12 +40,12 @@ def test_one_process_has_no_sums_to_predict():
 
 def test_a_job_has_one_precision():
     with pytest.raises(SSSError, match='one precision, not float32,bfloat16'):
-        scaling(Plan(QUICK, precisions=('float32', 'bfloat16')), Workers())
+        next(scaling(Plan(QUICK, precisions=('float32', 'bfloat16')), Workers()))
 
 
 def test_two_devices_of_one_process():
     """A batch of 3 cannot be shared by two devices."""
-    rows = scaling(Plan(QUICK, ('cpu0', 'cpu1'), batches=(4, 3), rounds=1), Workers())
+    rows = sum(scaling(Plan(QUICK, ('cpu0', 'cpu1'), batches=(4, 3), rounds=1), Workers()), [])
     assert [(row['form'], row['batch'], row['workers'], row['devices']) for row in rows] == [
         (WEAK, '3', '1', 'cpu0 cpu1'), (WEAK, '4', '1', 'cpu0 cpu1'), (STRONG, '4', '1', 'cpu0 cpu1')]
     assert all(float(row['efficiency']) > 0 and row['mxnet'] for row in rows)

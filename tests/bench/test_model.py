@@ -42,7 +42,7 @@ def answers(monkeypatch):
 
 
 def test_rows_by_hand(answers):
-    rows = bench_model(Plan(QUICK, batches=(8, 2), rounds=3))
+    rows = sum(bench_model(Plan(QUICK, batches=(8, 2), rounds=3)), [])
     assert [(row['batch'], row['form']) for row in rows if row['use'] == TRAINING] == [
         (batch, form) for batch in ('2', '8') for form in (WITHOUT, WITH, CUT)]
     by_form = {row['form']: row for row in rows if row['batch'] == '8' and row['runtime'] == MXNET}
@@ -61,7 +61,7 @@ def test_rows_by_hand(answers):
 @pytest.mark.parametrize('answer', [dict(failed='out of memory'), 'killed'])
 def test_what_fails_is_not_asked_again_and_stops_nothing(answer, answers):
     answers[WITH] = answer
-    rows = bench_model(Plan(QUICK, batches=(2, 8), rounds=2))
+    rows = sum(bench_model(Plan(QUICK, batches=(2, 8), rounds=2)), [])
     failed = [row for row in rows if row['failed']]
     assert [(row['form'], row['batch'], row['ms_p50']) for row in failed] == [(WITH, '2', ''), (WITH, '8', '')]
     assert [form for form, *_ in answers['asked']].count(WITH) == 1
@@ -70,8 +70,41 @@ def test_what_fails_is_not_asked_again_and_stops_nothing(answer, answers):
 
 def test_without_a_baseline_there_is_no_speed_up(answers):
     answers[WITHOUT] = 'killed'
-    rows = bench_model(Plan(QUICK, batches=(2,), rounds=1))
+    rows = sum(bench_model(Plan(QUICK, batches=(2,), rounds=1)), [])
     assert {row['speedup'] for row in rows if row['use'] == TRAINING} == {''}
+
+
+def test_rows_come_batch_by_batch_and_what_is_left_becomes_less(answers):
+    begun, seen = [], []
+    for rows in bench_model(Plan(QUICK, batches=(2, 8), rounds=2), begin=lambda *what: begun.append(what)):
+        assert {(row['use'], row['batch']) for row in rows} == {(rows[0]['use'], rows[0]['batch'])}
+        seen.append(f'{rows[0]["use"]}, batch {rows[0]["batch"]}')
+        assert len(begun) == 1 + len(seen)      # the next part begins after the rows of this one were taken
+    assert seen == ['training, batch 2', 'training, batch 8', 'inference, batch 2', 'inference, batch 8']
+    assert [what.replace(' in float32', '') for what, *_ in begun[1:]] == seen
+    lefts = [left for *_, left in begun[1:]]
+    assert lefts == pytest.approx([sum(seconds for _, seconds, _ in begun[i:]) for i in range(1, 5)])
+
+
+@pytest.mark.parametrize('stop', [KeyboardInterrupt, SSSError('the disk is gone')])
+def test_an_interruption_keeps_and_prints_what_was_measured(stop, answers, tmp_path, capsys, monkeypatch):
+    """A process that dies of something else fails its own rows alone; here the second batch never begins."""
+    measured = model._measure
+
+    def once(processes, batch, *rest):
+        if batch == 8:
+            raise stop
+        return measured(processes, batch, *rest)
+
+    monkeypatch.setattr(model, '_measure', once)
+    status = main(['bench', '--model', 'cifar_resnet20', '--quick', '--batch', '2,8', '--out', str(tmp_path)])
+    assert status == (130 if stop is KeyboardInterrupt else 2)
+    with open(tmp_path / 'cifar_resnet20.csv', newline='', encoding='utf-8') as file:
+        assert [(row['form'], row['batch']) for row in csv.DictReader(file)] == [
+            (form, '2') for form in (WITHOUT, WITH, CUT)]
+    out, err = capsys.readouterr()
+    assert 'with factors, cut' in out and 'training, with factors, MXNet, float32, batch 2: 1,000 ms' in err
+    assert [file.name for file in tmp_path.iterdir()] == ['cifar_resnet20.csv']
 
 
 @pytest.mark.parametrize('cell', [
