@@ -16,8 +16,6 @@ from sss_gluon.methods import train
 from sss_gluon.train import Config
 from sss_gluon.train.workers import Workers, init_workers
 
-pytestmark = pytest.mark.xdist_group('launch')      # jobs have the machine one after the other
-
 FROZEN = ('model=frozen:net', 'model_options={}', 'factors=null', 'gamma=0.1', 'weight_decay=0.001')
 
 

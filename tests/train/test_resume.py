@@ -33,8 +33,6 @@ sys.exit(main(['train'] + sys.argv[4:]))
 '''
 STEPS = 18      # of an epoch
 
-pytestmark = pytest.mark.xdist_group('resume')      # with what was not interrupted
-
 # 16 x 16 images and the paper's widths; some blocks and neurons reach zero
 RESNET = dict(model_options=dict(depths=[1, 1, 1]), image_size=16, factors=['neuron', 'block'], epochs=4, gamma=0.04,
               learning_rate=0.1, lr_mode='step', lr_decay_epochs=[3], warmup_epochs=0.5, checkpoint_every=2,
