@@ -33,10 +33,10 @@ sys.exit(main(['train'] + sys.argv[4:]))
 '''
 STEPS = 18      # of an epoch
 
-# 16 x 16 images and the paper's widths; some blocks and neurons reach zero
-RESNET = dict(model_options=dict(depths=[1, 1, 1]), image_size=16, factors=['neuron', 'block'], epochs=4, gamma=0.04,
-              learning_rate=0.1, lr_mode='step', lr_decay_epochs=[3], warmup_epochs=0.5, checkpoint_every=2,
-              augment_flip=True)
+# 16 x 16 images; some blocks and neurons reach zero
+RESNET = dict(model_options=dict(depths=[1, 1, 1], widths=[8, 16, 16]), image_size=16, factors=['neuron', 'block'],
+              epochs=4, gamma=0.04, learning_rate=0.1, lr_mode='step', lr_decay_epochs=[3], warmup_epochs=0.5,
+              checkpoint_every=2, augment_flip=True)
 # masks that are drawn in every step, by a layer and by an operator, on two devices and in two parts
 DROPOUT = dict(model='own_nets:dropout', model_options={}, epochs=2, devices=['cpu0', 'cpu1'], grad_accumulation=2,
                gamma=0.1, lr_mode='cosine', clip_gradient=1.0)
