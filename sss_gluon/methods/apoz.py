@@ -42,4 +42,4 @@ def score(case: Case) -> Scores:
     return {name: 1 - share for name, share in percentages(case).items()}
 
 
-METHOD = PruningMethod('apoz', ('neuron', 'group'), dict(images=512, scope='layer'), score=score)
+METHOD = PruningMethod('apoz', ('neuron', 'group'), dict(images=512, scope='layer'), score=score, title='APoZ')

@@ -56,4 +56,5 @@ def rescale(net, input_shape, alpha: float) -> None:
 
 METHOD = PruningMethod('ista', ('neuron', 'group'),
                        dict(strength=1e-3, rescale=1.0, scope='global', constants='approximate'),
-                       score=bn_gamma.score, adjust=absorb_constants, regularizer=SoftThreshold, prunes_zeros=True)
+                       score=bn_gamma.score, adjust=absorb_constants, regularizer=SoftThreshold, prunes_zeros=True,
+                       title='ISTA')

@@ -31,4 +31,4 @@ def score(case: Case) -> Scores:
     return scores
 
 
-METHOD = PruningMethod('l1', ('neuron', 'group', 'block'), dict(scope='layer'), score=score)
+METHOD = PruningMethod('l1', ('neuron', 'group', 'block'), dict(scope='layer'), score=score, title='L1')

@@ -105,4 +105,5 @@ def adjust(case: Case, masks: Masks) -> None:
         parameter.set_data(mx.nd.array(weight.reshape(parameter.shape)))
 
 
-METHOD = PruningMethod('lasso', ('neuron', 'group'), dict(images=256, positions=10), score=score, adjust=adjust)
+METHOD = PruningMethod('lasso', ('neuron', 'group'), dict(images=256, positions=10), score=score, adjust=adjust,
+                       title='LASSO')

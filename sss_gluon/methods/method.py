@@ -112,6 +112,8 @@ class PruningMethod:
         Without a budget, structures with score 0 are removed.
     trains_factors : bool
         The scaling factors are trained; otherwise they only mark where the structures are.
+    title : str
+        The method in tables and figures; default its name.
     """
     name: str
     kinds: Tuple[str, ...]
@@ -122,6 +124,7 @@ class PruningMethod:
     regularizer: Optional[Callable[[gluon.Block, Sequence[int], Dict[str, Any]], Regularizer]] = None
     prunes_zeros: bool = False
     trains_factors: bool = False
+    title: str = ''
 
     def settings(self, config: Config) -> Dict[str, Any]:
         """The options of a configuration, with defaults filled in; an unknown or wrong one is an error."""

@@ -57,4 +57,4 @@ def score(case: Case) -> Scores:
 
 
 METHOD = PruningMethod('ssl', ('group', 'block', 'neuron'), dict(strength=1e-3, scope='global'), score=score,
-                       regularizer=GroupLasso, prunes_zeros=True)
+                       regularizer=GroupLasso, prunes_zeros=True, title='SSL')

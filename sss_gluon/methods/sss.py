@@ -119,4 +119,4 @@ def _holder(training) -> Optional[Holder]:
     return Patience(net, trainer, shape, patience)
 
 
-METHOD = PruningMethod('sss', (), regularizer=ScalingFactors, trains_factors=True)
+METHOD = PruningMethod('sss', (), regularizer=ScalingFactors, trains_factors=True, title='SSS')

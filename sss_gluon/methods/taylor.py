@@ -108,4 +108,5 @@ def score(case: Case) -> Scores:
     return normalised({name: np.abs(values).mean(axis=0) for name, values in changes.items()}, case.units)
 
 
-METHOD = PruningMethod('taylor', ('neuron', 'group', 'block'), dict(images=256, scope='global'), score=score)
+METHOD = PruningMethod('taylor', ('neuron', 'group', 'block'), dict(images=256, scope='global'), score=score,
+                       title='Taylor')

@@ -67,4 +67,5 @@ def adjust(case: Case, masks: Masks) -> None:
         parameter.set_data(parameter.data() * mx.nd.array(each))
 
 
-METHOD = PruningMethod('thinet', ('neuron', 'group'), dict(images=256, positions=10), score=score, adjust=adjust)
+METHOD = PruningMethod('thinet', ('neuron', 'group'), dict(images=256, positions=10), score=score, adjust=adjust,
+                       title='ThiNet')

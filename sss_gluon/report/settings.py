@@ -36,6 +36,11 @@ def method_name(config: Config) -> str:
     return config.method
 
 
+def method_title(name: str) -> str:
+    """'L1' for 'l1'; the name itself where a method has no title."""
+    return METHODS[name].title or name if name in METHODS else name
+
+
 def variant(config: Config) -> str:
     """Tells apart series of one method: 'to a budget', 'fine-tuned' after training with its penalty, 'order odd'."""
     steered = config.method == 'sss' and any(getattr(config, key) is not None for key in TARGETS)

@@ -12,7 +12,7 @@ from ..structures import shipped
 from ..train import Config
 from .published import Published, comparable, flops_per_mac
 from .runs import Log, RunResult, StructureCount
-from .settings import data_name, identity, method_name, setting_names, variant
+from .settings import data_name, identity, method_name, method_title, setting_names, variant
 
 CLOSE = 0.5         # percentage points
 PAPER_DATA = ('imagenet', 'cifar10', 'cifar100')
@@ -89,13 +89,13 @@ class Summary:
 
     @property
     def series(self) -> str:
-        """Name of its line in a figure: 'sss block', 'ssl neuron, fine-tuned'."""
-        return self._with_variant(f'{self.method} {self.structures}'.strip())
+        """Name of its line in a figure: 'SSS block', 'SSL neuron, fine-tuned'."""
+        return self._with_variant(f'{method_title(self.method)} {self.structures}'.strip())
 
     @property
     def short(self) -> str:
-        """The same without structures: 'ssl, fine-tuned'."""
-        return self._with_variant(self.method)
+        """The same without structures: 'SSL, fine-tuned'."""
+        return self._with_variant(method_title(self.method))
 
     def _with_variant(self, name: str) -> str:
         return ', '.join(filter(None, ('without factors' if self.method == 'none' else name, self.variant)))
@@ -108,7 +108,7 @@ class Summary:
 
     @property
     def label(self) -> str:
-        """'sss block, γ 0.01'."""
+        """'SSS block, γ 0.01'."""
         return ', '.join(filter(None, (self.series, self.setting)))
 
     @property

@@ -23,7 +23,7 @@ def test_the_page_stands_alone(reported, parse_page):
     assert not page.tags & {'link', 'iframe', 'object', 'embed', 'img', 'metadata'} and 'svg' in page.tags
     assert page.links and all(link.startswith('#') for link in page.links)
     assert 'url(http' not in (reported / 'report.html').read_text('utf-8')
-    for text in ('cifar_resnet20 on digits', '11.00 ± 1.41', 'sss block, γ 0.1', '4 runs, 2 settings, seeds 0–1',
+    for text in ('cifar_resnet20 on digits', '11.00 ± 1.41', 'SSS block, γ 0.1', '4 runs, 2 settings, seeds 0–1',
                  'blocks: stage1 2/3, stage2 2.5/3, stage3 3/3'):
         assert text in page.texts
 
@@ -69,7 +69,7 @@ def test_names_and_notes_of_runs_are_escaped(tmp_path, write_run, parse_page):
     assert page.scripts == [SCRIPT] and not page.tags & {'img', 'i'}
     assert all(link.startswith('#') for link in page.links)
     assert page.texts.count(ATTACK) == 2 and notes[0] in page.texts          # in <title> and <h1>
-    assert 'l1 block, MACs 0.5, source <i>{{ 7*7 }}&amp;' in page.texts
+    assert 'L1 block, MACs 0.5, source <i>{{ 7*7 }}&amp;' in page.texts
     markdown = (tmp_path / 'out' / 'report.md').read_text('utf-8')
     assert '<' not in markdown and '{{ 7\\*7 }}' in markdown
     assert f'{name}0' in (tmp_path / 'out' / 'runs.csv').read_text('utf-8').replace('""', '"')

@@ -61,7 +61,7 @@ def test_the_text_and_the_markdown_say_the_same(reported):
     for part in ('11.00 ± 1.41', '+1.50 ± 0.71', '12.00 M', '60.0%', 'blocks: stage1 2/3, stage2 2.5/3, stage3 3/3',
                  '0–1'):
         assert part in text and part in markdown
-    assert markdown.startswith('# My\\_title\n') and '| sss block, γ 0.1 ' in markdown
+    assert markdown.startswith('# My\\_title\n') and '| SSS block, γ 0.1 ' in markdown
     for name in re.findall(r'!\[.*\]\((.*)\)', markdown):
         assert (reported / name).is_file()
 
@@ -98,7 +98,7 @@ def test_the_paper_is_beside_its_own_data_set(tmp_path, write_run):
     assert [float(row[key]) for key in ('top1_error_published', 'top1_error', 'top1_error_difference',
                                         'params_published', 'params_difference', 'macs_published', 'macs_difference')] \
         == pytest.approx([25.82, 26.0, 0.18, 18.6e6, 1e5, 2.82e9, 3e7])
-    lines = [line for line in result.text.splitlines() if 'sss block' in line and 'ResNet-32' in line]
+    lines = [line for line in result.text.splitlines() if 'SSS block' in line and 'ResNet-32' in line]
     assert ' '.join(line.split('ResNet-32')[1] for line in lines).split() \
         == '25.82 26.00 +0.18 18.60 M 18.70 M +0.5 % 2.82 G 2.85 G +1.1 % error cited, counts derived'.split()
     assert max(map(len, result.text.splitlines())) <= 80
@@ -205,7 +205,7 @@ def test_many_methods_and_settings_are_told_apart(tmp_path, write_run):
     report([tmp_path], log=pytest.fail)
     svg = (tmp_path / 'report/error-macs-digits-cifar-resnet20.svg').read_text('utf-8')
     drawn = set(words(tmp_path / 'report/error-macs-digits-cifar-resnet20.svg'))
-    assert {'sss', 'ssl, fine-tuned', 'uniform', 'scratch'} <= drawn
+    assert {'SSS', 'SSL, fine-tuned', 'uniform', 'scratch'} <= drawn
     looks = [*LOOKS.values(), OTHER]
     assert set(METHODS) < set(LOOKS) and all(len(set(part)) == len(looks) for part in zip(*looks))
     for method in METHODS:
@@ -227,7 +227,7 @@ def test_a_method_looks_the_same_in_every_figure(tmp_path, write_run):
     kept = {'stage1.0.conv2': 0}
     one, bars = lines('one', b=dict(method='taylor', kept=kept))
     two, both = lines('two', a=dict(method='l1', kept=kept), b=dict(method='taylor', kept=kept))
-    assert one['taylor'] == two['taylor'] == (*LOOKS['taylor'], 'full') and two['l1'] == (*LOOKS['l1'], 'full')
+    assert one['Taylor'] == two['Taylor'] == (*LOOKS['taylor'], 'full') and two['L1'] == (*LOOKS['l1'], 'full')
     assert bars == {LOOKS['taylor'][0]} and both == {LOOKS['taylor'][0], LOOKS['l1'][0]}
     three, _ = lines('three', a=dict(method='scratch', target_macs=None, method_options=dict(budget='epochs')),
                      b=dict(method='scratch', target_macs=None, method_options=dict(budget='compute')))
@@ -244,7 +244,7 @@ def test_what_the_axes_do_not_say_is_a_label(tmp_path, write_run):
     report([tmp_path], log=pytest.fail)
     drawn = words(tmp_path / 'report/error-macs-digits-cifar-resnet20.svg')
     assert {'γ 0.1', 'γ 0.2'} <= set(drawn) and 'MACs 0.5' not in drawn
-    assert drawn.count('l1 block') == drawn.count('taylor block') == drawn.count('sss neuron') == 1
+    assert drawn.count('L1 block') == drawn.count('Taylor block') == drawn.count('SSS neuron') == 1
 
 
 def test_one_failed_run_does_not_flatten_the_others(tmp_path, write_run):
@@ -267,7 +267,7 @@ def test_what_the_results_say(folder, write_run):
     for macs, top1 in ((10_000_000, 0.904), (8_000_000, 0.902)):
         write_run(folder / str(macs), top1=top1, macs=(20_000_000, macs), factors=['block'], gamma=macs / 1e7)
     second = said()
-    assert re.search(r'9\.60 %.*50\.0%.*\(sss block, γ 1\).*at most 0\.5.*40\.0%.*9\.80 %', second)
+    assert re.search(r'9\.60 %.*50\.0%.*\(SSS block, γ 1\).*at most 0\.5.*40\.0%.*9\.80 %', second)
     assert '11.00' not in second and 'None' not in second
 
 

@@ -41,7 +41,7 @@ def test_runs_that_differ_in_their_seed_are_one_line(summaries, notes):
         z=dict(WHOLE, seed=2, top1=0.94, macs=(20, 0)))
     assert (whole.method, whole.label, whole.difference) == ('none', 'without factors', None)
     assert whole.error == pytest.approx((8.0, 2.0, 3)) and whole.seeds == [0, 1, 2]
-    assert (cut.method, cut.structures, cut.label, cut.seeds) == ('sss', 'block', 'sss block, γ 0.1', [0, 1, 2])
+    assert (cut.method, cut.structures, cut.label, cut.seeds) == ('sss', 'block', 'SSS block, γ 0.1', [0, 1, 2])
     assert cut.error == pytest.approx((10.0, math.sqrt(3), 3))
     assert cut.unpruned_error == pytest.approx((9.0, 1.0, 3))
     assert cut.difference == pytest.approx((2.0, 1.0, 3))
@@ -109,7 +109,7 @@ def test_runs_matched_to_others_are_one_line_whatever_these_have_left(summaries)
     assert [s.setting for s in found] == [f'equal MACs, match γ {gamma}' for gamma in (0.1, 0.2)]
     assert all(s.macs == pytest.approx((50, math.sqrt(200), 2)) for s in found)
     found, = summaries(**{f'one-{seed}': dict(settings, seed=seed, match=f'runs/a-seed{seed}') for seed in (0, 1, 2)})
-    assert (found.label, found.seeds) == ('l1 block, equal MACs', [0, 1, 2])
+    assert (found.label, found.seeds) == ('L1 block, equal MACs', [0, 1, 2])
 
 
 def test_lines_of_the_same_strength_say_what_else_differs(summaries):
@@ -127,7 +127,7 @@ def test_a_default_is_the_same_when_it_is_named(summaries, one, other):
 def test_options_of_a_method_are_its_setting(summaries):
     found, = summaries(a=dict(model='cifar_vgg16', method='ssl', method_options=dict(strength=0.001, kinds='neuron'),
                               kind='neuron'))
-    assert found.label == 'ssl neuron, strength 0.001'
+    assert found.label == 'SSL neuron, strength 0.001'
     assert found.flops == 2 * found.macs.mean       # VGG
 
 
@@ -141,10 +141,10 @@ def test_what_is_fine_tuned_and_other_variants_are_lines_of_their_own(summaries)
                       f=dict(ssl, method='scratch', source='runs/s', method_options=dict(budget='compute')),
                       g=dict(ssl, method='l1', source='runs/d', target_macs=0.5))
     assert [(s.series, s.setting) for s in found] == [
-        ('l1 neuron', 'MACs 0.5'), ('scratch neuron, budget compute', ''), ('scratch neuron, budget epochs', ''),
-        ('ssl neuron', 'strength 0.001'), ('ssl neuron, fine-tuned', 'equal MACs'),
-        ('ssl neuron, fine-tuned', 'MACs 0.5')]
-    assert found[4].label == 'ssl neuron, fine-tuned, equal MACs'
+        ('L1 neuron', 'MACs 0.5'), ('scratch neuron, budget compute', ''), ('scratch neuron, budget epochs', ''),
+        ('SSL neuron', 'strength 0.001'), ('SSL neuron, fine-tuned', 'equal MACs'),
+        ('SSL neuron, fine-tuned', 'MACs 0.5')]
+    assert found[4].label == 'SSL neuron, fine-tuned, equal MACs'
 
 
 def test_the_same_run_twice_is_one_sample(summaries, notes, tmp_path):
