@@ -12,6 +12,8 @@ GROUPS = {
     'resumed budget': ('budget/test_resumed.py',),
     'bfloat16': ('train/test_bfloat16.py', 'budget/test_same_structure.py::test_bfloat16'),
     'counts': ('report/test_counts.py',),
+    'block': ('graph/test_block.py',),
+    'gamma': ('methods/test_gamma_range.py',),
     'configs': ('test_configs.py',),                        # plans are read once
 }
 
