@@ -21,6 +21,13 @@ def cpu_model() -> str:
     return next((line.split(':', 1)[1].strip() for line in lines if line.startswith('model name')), platform.machine())
 
 
+def channel_block() -> int:
+    """Channels that oneDNN computes together: 16 with AVX-512, 8 with AVX2, 1 where it has no such code."""
+    lines = CPU_INFO.read_text('utf-8').splitlines() if CPU_INFO.exists() else []
+    flags = next((line.split() for line in lines if line.startswith('flags')), [])
+    return 16 if 'avx512f' in flags else 8 if 'avx2' in flags else 1
+
+
 def threads() -> int:
     """Cores of this process, or OMP_NUM_THREADS if that is less: several workers may share a host."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1

@@ -20,6 +20,15 @@ def test_description(tmp_path, monkeypatch):
     assert machine.describe('cpu1') == 'A CPU: large, 1 thread' and machine.describe('gpu0') == 'gpu0'
 
 
+@pytest.mark.parametrize('text, expected', [('', 1), ('flags\t\t: sse avx2\n', 8), ('Features\t: fp asimd\n', 1),
+                                            ('flags\t: avx2 avx512f avx512bw\n', 16)])
+def test_channels_that_are_computed_together(text, expected, tmp_path, monkeypatch):
+    monkeypatch.setattr(machine, 'CPU_INFO', tmp_path / 'cpuinfo')
+    assert machine.channel_block() == 1
+    (tmp_path / 'cpuinfo').write_text(f'processor\t: 0\n{text}')
+    assert machine.channel_block() == expected
+
+
 SMI = """#!/bin/sh
 case "$*" in
     *memory.used*--id=1) echo '512 MiB' ;;

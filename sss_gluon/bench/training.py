@@ -12,6 +12,7 @@ from ..factors import scaling_factors
 from ..timing import Measurement, interleaved, ratio, timed
 from ..train import make_trainer
 from ..train.accuracy import heads
+from ..train.compiling import compile_for_cpu
 from ..train.loop import AUXILIARY
 from ..train.parameters import exempt_from_decay
 from ..train.precision import active, mixed
@@ -39,7 +40,7 @@ class Step:
     def __init__(self, net: gluon.HybridBlock, shape, trainer=None, devices: Optional[List[mx.Context]] = None):
         self.devices = devices or [mx.cpu()]
         self.trainer = trainer or make_trainer(net, GAMMA, RATE, MOMENTUM, DECAY)
-        self.net = mixed(net, active())
+        self.net = compile_for_cpu(mixed(net, active()))
         self._scaled = getattr(self.trainer, 'scaled', lambda loss: loss)       # in float16
         self._loss = gluon.loss.SoftmaxCrossEntropyLoss()
         self.feed(shape)

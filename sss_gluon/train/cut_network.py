@@ -8,6 +8,7 @@ from mxnet import gluon
 
 from ..structures.shrink import Shrunk, refuse_uncuttable
 from . import precision
+from .compiling import compile_for_cpu
 from .config import Config
 from .factor_trainer import FactorTrainer
 
@@ -60,7 +61,7 @@ def shrink(net: gluon.HybridBlock, trainer: FactorTrainer, input_shape: Sequence
     shrunk = before.without(trainer.held if removed is None else removed, align)
     if shrunk is not before:
         trainer.rebind(shrunk.parameters, shrunk.kept, shrunk.removed)
-        shrunk.net = precision.mixed(shrunk.net, precision.active())
+        shrunk.net = compile_for_cpu(precision.mixed(shrunk.net, precision.active()))
         if before.net._active:
             shrunk.net.hybridize(**dict(before.net._flags))
         before.net.apply(lambda block: block._clear_cached_op())        # frees what was compiled
