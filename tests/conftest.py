@@ -17,7 +17,9 @@ import numpy as np
 import pytest
 from claims import CLAIMS
 from filelock import FileLock
+from groups import group, scheduler
 
+from sss_gluon import timing
 from sss_gluon.factors import scaling_factors
 from sss_gluon.methods import train
 from sss_gluon.train import Config
@@ -153,7 +155,20 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if item.nodeid.partition('/')[2].startswith(CLAIMS):
             item.add_marker('claim')
-    items.sort(key=lambda item: [item.get_closest_marker(name) is None for name in ('xdist_group', 'slow')])
+    items.sort(key=lambda item: (group(item.nodeid) == item.nodeid, item.get_closest_marker('slow') is None))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    return scheduler(config, log) if config.getoption('dist') == 'loadgroup' else None
+
+
+@pytest.fixture(scope='session', autouse=True)
+def few_rounds():
+    """Latencies that nobody looks at are measured in as few rounds as slow networks are."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(timing, 'AT_MOST', 0.0)
+        yield
 
 
 @pytest.fixture(scope='session')

@@ -11,7 +11,7 @@ from sss_gluon.errors import SSSError
 
 SHAPES = {0: (6, 4, 3, 3), 1: (12,), 2: (5, 7), 3: (1,)}
 FACTORS = (1, 3)
-STEPS, DROP = 2000, 1000
+STEPS, FEW = 2000, 500
 
 NOISE = (0.05, 0.0)         # factors reach zero, stay there, and return
 OUTWARDS = (0.005, 0.012)   # every other factor crosses zero once: without projection each crossing magnifies rounding
@@ -30,9 +30,10 @@ CASES = {
     'gamma_mult': (dict(gamma=0.004, gamma_mult={1: 5.0, 3: 0.0}), {}, {}, NOISE),
 }
 HALF = ('weight decay', 'rescale, then clip')   # with float16 weights too
-QUICK = {('defaults', 'float32'), ('rescale, then clip', 'float32'), ('negative factors', 'float32'),
-         ('gamma_mult', 'float32'), ('weight decay', 'float16')}
 ALL = [(case, 'float32') for case in CASES] + [(case, 'float16') for case in HALF]
+QUICK = [('defaults', 'float32', STEPS), ('rescale, then clip', 'float32', FEW), ('negative factors', 'float32', FEW),
+         ('gamma_mult', 'float32', FEW), ('weight decay', 'float16', FEW)]
+LONG = [pytest.param(*each, STEPS, marks=pytest.mark.slow) for each in ALL if (*each, STEPS) not in QUICK]
 
 
 def soft(z, alpha):
@@ -118,9 +119,8 @@ def compare(updater, arrays, reference, dtype='float32'):
             np.testing.assert_array_equal(value.asnumpy() == 0, reference.values[i] == 0)
 
 
-@pytest.mark.parametrize('case, dtype', [pytest.param(*each, marks=() if each in QUICK else pytest.mark.slow)
-                                         for each in ALL])
-def test_equals_reference_over_2000_steps(case, dtype):
+@pytest.mark.parametrize('case, dtype, steps', QUICK + LONG)
+def test_equals_reference(case, dtype, steps):
     arguments, lr_mult, wd_mult, (noise, drift) = CASES[case]
     arguments = dict(dict(gamma=0.01), **arguments)
     optimizer = make(lr_mult=lr_mult, wd_mult=wd_mult, learning_rate=0.1, multi_precision=dtype == 'float16',
@@ -128,14 +128,14 @@ def test_equals_reference_over_2000_steps(case, dtype):
     updater = mx.optimizer.get_updater(optimizer)
     reference = Reference(start(dtype), lr_mult=lr_mult, wd_mult=wd_mult, **arguments)
     arrays = [nd.array(value, dtype=value.dtype) for value in start(dtype)]
-    zero = np.zeros((STEPS, 12), bool)
-    for step, (gradient, copies) in enumerate(gradients(dtype, noise, drift)):
-        if step == DROP:
+    zero, drop = np.zeros((steps, 12), bool), steps // 2
+    for step, (gradient, copies) in enumerate(gradients(dtype, noise, drift, steps)):
+        if step == drop:
             compare(updater, arrays, reference, dtype)
             optimizer.set_learning_rate(0.01)
         for i, g in enumerate(copies):
             updater(i, g, arrays[i])
-        reference.step(gradient, 0.1 if step < DROP else 0.01)
+        reference.step(gradient, 0.1 if step < drop else 0.01)
         zero[step] = reference.values[1] == 0
     compare(updater, arrays, reference, dtype)
     # The compared factors do reach zero, and return or cross it.
@@ -147,17 +147,17 @@ def test_equals_reference_over_2000_steps(case, dtype):
 
 
 @pytest.mark.parametrize('schedule, rate', [
-    (lambda: mx.lr_scheduler.MultiFactorScheduler([700, 1500], 0.1, 0.1),
-     lambda t: 0.1 * 0.1 ** ((t > 700) + (t > 1500))),
-    (lambda: mx.lr_scheduler.CosineScheduler(STEPS, 0.2, warmup_steps=100),
-     lambda t: 0.2 * t / 100 if t < 100 else 0.1 * (1 + np.cos(np.pi * (t - 100) / (STEPS - 100)))),
+    (lambda: mx.lr_scheduler.MultiFactorScheduler([150, 350], 0.1, 0.1),
+     lambda t: 0.1 * 0.1 ** ((t > 150) + (t > 350))),
+    (lambda: mx.lr_scheduler.CosineScheduler(FEW, 0.2, warmup_steps=100),
+     lambda t: 0.2 * t / 100 if t < 100 else 0.1 * (1 + np.cos(np.pi * (t - 100) / (FEW - 100)))),
 ], ids=['steps', 'cosine with warm-up'])
 def test_schedule_is_evaluated_every_step(schedule, rate):
     arguments = dict(gamma=0.01, wd=1e-3)
     optimizer = make(lr_scheduler=schedule(), **arguments)
     updater = mx.optimizer.get_updater(optimizer)
     reference, arrays = Reference(start(), **arguments), [nd.array(value) for value in start()]
-    for step, (gradient, copies) in enumerate(gradients(), 1):
+    for step, (gradient, copies) in enumerate(gradients(steps=FEW), 1):
         for i, g in enumerate(copies):
             updater(i, g, arrays[i])
         reference.step(gradient, rate(step))

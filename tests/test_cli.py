@@ -16,8 +16,6 @@ from sss_gluon.files import write_text
 ROOT = Path(__file__).resolve().parents[1]
 PROGRAM = Path(sys.executable).parent / 'sss-gluon'
 
-pytestmark = pytest.mark.xdist_group('chain')
-
 CONFIG = (ROOT / 'tests/small.yaml').read_text('utf-8')
 
 OWN_NET = '''

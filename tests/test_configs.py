@@ -1,5 +1,6 @@
 """The shipped configurations and plans: commands that name their file, the published recipes, networks that build."""
 import re
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,11 @@ CIFAR_SET = {'cifar_vgg16_neuron', 'cifar_resnet20_block', 'cifar_resnet164_bloc
 EXPERIMENTS = {'cifar10': CIFAR_SET, 'cifar100': CIFAR_SET, 'fashion-mnist': CIFAR_SET,
                'imagenet': {'vgg16_neuron', 'resnet50_block', 'resnext50_32x4d_group_block', 'peleenet_neuron',
                             'vgg16_dense', 'resnet50_dense', 'resnext50_32x4d_dense', 'peleenet_dense', 'base'}}
+
+
+@lru_cache(None)
+def plan_of(path, smoke=False):
+    return load_plan(ROOT / path, smoke=smoke, data_root='x' if smoke else None)
 
 
 def command(path):
@@ -85,7 +91,7 @@ def test_published_numbers_are_those_of_the_table():
 
 
 def test_the_share_of_a_plan_is_the_published_one():
-    plan = load_plan(ROOT / 'configs/plans/table_cifar.yaml')
+    plan = plan_of('configs/plans/table_cifar.yaml')
     rows = {(row.dataset, row.network): row for row in load_published() if row.method == 'sss'}
     asked = {(run.config.data, run.config.model): run.config.target_macs for run in plan.runs
              if run.config.target_macs is not None}
@@ -131,23 +137,21 @@ def test_networks_build_and_have_the_size_that_is_stated(path):
 
 @pytest.mark.parametrize('path', PLANS, ids=str)
 @pytest.mark.parametrize('smoke', [False, True])
-def test_plans_are_valid_and_begin_with_their_command(path, smoke, tmp_path, monkeypatch):
-    monkeypatch.chdir(ROOT)
+def test_plans_are_valid_and_begin_with_their_command(path, smoke):
     assert command(path) == ['sweep', path.as_posix()]
-    plan = load_plan(path, tmp_path, smoke)
+    plan = plan_of(path.as_posix(), smoke)
     names = [run.name for run in plan.runs]
     assert plan.runs and all(set(run.needs) <= set(names[:i]) for i, run in enumerate(plan.runs))
     if smoke:
         assert all(run.config.data == 'digits' and run.config.epochs == 1 and run.config.match is None
                    for run in plan.runs)
-        assert all('data_root' not in ' '.join(run.settings) for run in load_plan(path, tmp_path, smoke,
-                                                                                  data_root='x').runs)
+        assert all('data_root' not in ' '.join(run.settings) for run in plan.runs)
 
 
 def test_plans_that_share_a_folder_share_runs():
     for one, other, shared in (('table_comparison', 'table_imagenet', 4), ('comparison_cifar', 'figure_cifar_vgg', 2),
                                ('table_cifar', 'figure_cifar_resnet', 24), ('table_cifar', 'figure_cifar_resnext', 24)):
-        first, second = (load_plan(ROOT / f'configs/plans/{name}.yaml') for name in (one, other))
+        first, second = (plan_of(f'configs/plans/{name}.yaml') for name in (one, other))
         both = {run.name: run for run in first.runs}.keys() & {run.name for run in second.runs}
         assert first.folder == second.folder and len(both) == shared
         for name in both:

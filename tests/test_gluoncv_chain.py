@@ -8,7 +8,7 @@ from PIL import Image
 from sss_gluon.cli import main
 from sss_gluon.data import load
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group('chain')]
+pytestmark = pytest.mark.slow
 
 NAME, IMAGES = 'gluoncv:mobilenetv2_0.25', 24       # of each class
 

@@ -77,13 +77,12 @@ def test_a_network_of_gluoncv(fill):
 
 
 @pytest.mark.parametrize('method', ['l1', 'taylor', 'slimming'])
-def test_other_methods_rank_the_same_neurons(method, configure, tmp_path):
+def test_other_methods_rank_the_same_neurons(method, configure, trained):
     """A neuron counts once, whatever the number of its channels."""
     settings = dict(model='cifar_vgg16', image_size=32, epochs=1,
-                    model_options=dict(stages=[[4, 4], [8, 8], [8, 8, 8], [8, 8, 8], [8, 8, 8]]))
-    source = train(configure(factors=[], run=str(tmp_path / 'source'), **settings))
-    run = train(configure(method=method, source=str(source.path), target_macs=0.6, neuron_block=4, **settings,
-                          method_options=dict(kinds=['neuron'])))
+                    model_options=dict(stages=[[4, 4], [8, 8], [8], [8], [8]]))
+    run = train(configure(method=method, source=str(trained(factors=[], **settings)), target_macs=0.6, neuron_block=4,
+                          method_options=dict(kinds=['neuron']), **settings))
     rows = sss.Structure.load(f'{run.selection}-structure.json').factors
     assert {row['size'] for row in rows.values()} == {1, 2} and {row.get('channels') for row in rows.values()} == {4}
     assert any(len(row['kept']) < row['size'] for row in rows.values())

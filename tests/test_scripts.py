@@ -24,7 +24,26 @@ SET_UP = '''
 repo={root}
 set_up() {{ :; }}
 die() {{ echo "$*" >&2; exit 1; }}
-sss-gluon() {{ "{python}" -m sss_gluon.cli "$@"; }}
+sss-gluon() {{ "{python}" {program} "$@"; }}
+'''
+# Imports and figures take most of the time of a small run. So only the networks without factors get figures and a
+# process of their own here, as every run does in use; the others share the process of the sweep.
+ONE_PROCESS = '''
+import sys
+from sss_gluon import timing
+from sss_gluon.cli import main, steps
+from sss_gluon.report import figures
+from sss_gluon.sweep import execute
+
+process = execute._StepRunner.run
+
+
+def run(self, arguments):
+    return process(self, arguments) if '-dense' in arguments[-1] else (steps.main(*arguments), 'see above')
+
+
+timing.AT_MOST, execute._StepRunner.run, figures.draw = 0.0, run, str
+sys.exit(main(sys.argv[1:]))
 '''
 
 
@@ -65,7 +84,9 @@ def run_script(name, folder, *arguments):
     scripts.mkdir(parents=True, exist_ok=True)
     for part in (f'{name}.sh', 'reproduce.sh'):
         (scripts / part).write_text((ROOT / 'scripts' / part).read_text('utf-8'), 'utf-8')
-    (scripts / 'setup.sh').write_text(SET_UP.format(root=ROOT, python=sys.executable), 'utf-8')
+    (scripts / 'one_process.py').write_text(ONE_PROCESS, 'utf-8')
+    program = f'"{scripts}/one_process.py"' if '--smoke' in arguments else '-m sss_gluon.cli'
+    (scripts / 'setup.sh').write_text(SET_UP.format(root=ROOT, python=sys.executable, program=program), 'utf-8')
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get('PYTHONPATH', '')]))
     environment = dict(os.environ, PYTHONPATH=path, OMP_NUM_THREADS='1')
     return subprocess.run(['bash', str(scripts / f'{name}.sh'), *arguments],

@@ -134,7 +134,8 @@ def load(prefix, ctx=None, params=None) -> gluon.SymbolBlock:
                        f'{reason(error)})') from error
     params = params or f'{prefix}-0000.params'
     values = load_arrays(params)
-    names = [name for name in symbol.list_inputs() if name not in _called(symbol)[0]]
+    inputs, _ = _called(symbol)
+    names = [name for name in symbol.list_inputs() if name not in inputs]
     missing = [name for name in names if name not in values]
     if missing or len(names) != len(values):
         odd = missing[0] if missing else sorted(set(values) - set(names))[0]

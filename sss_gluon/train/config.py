@@ -4,8 +4,10 @@ from __future__ import annotations
 import json
 import os
 from contextlib import suppress
+from copy import deepcopy
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Union
 
@@ -132,7 +134,7 @@ def load_config(path: Union[str, Path, None], overrides: Sequence[str] = ()) -> 
         if '=' not in text:
             raise SSSError(f'override {text!r} is not of the form key=value')
     layers.append(('the command line', _parse('the command line', lambda: OmegaConf.from_dotlist(list(overrides)))))
-    merged = OmegaConf.structured(Config)
+    merged = deepcopy(_defaults())
     for source, layer in layers:
         _check_keys(layer, source)
         for key in layer:
@@ -147,6 +149,11 @@ def load_config(path: Union[str, Path, None], overrides: Sequence[str] = ()) -> 
     config = _parse(str(path or 'the command line'), lambda: OmegaConf.to_object(merged))
     check(config)
     return config
+
+
+@lru_cache(maxsize=None)
+def _defaults() -> Any:
+    return OmegaConf.structured(Config)
 
 
 def _merge(merged: Any, layer: DictConfig, source: str) -> Any:
@@ -253,7 +260,8 @@ def differences(old: Config, new: Config) -> List[str]:
 def load_yaml(path: Union[str, Path]):
     """``OmegaConf.load``, guarded against aliases, nine lines of which can expand to gigabytes."""
     with open(path, encoding='utf-8') as file:
-        root = yaml.compose(file, Loader=yaml.SafeLoader)
+        text = file.read()
+    root = yaml.compose(text, Loader=yaml.SafeLoader) if '*' in text else None      # an alias begins with it
     if root is not None:
         _expanded(root, {})
     return OmegaConf.load(path)

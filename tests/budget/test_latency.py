@@ -37,6 +37,7 @@ def clock(request, monkeypatch):
         return lambda: seconds * (1 + request.param * random.uniform(-1, 1))
     monkeypatch.setattr(timing, 'timed', timed)
     monkeypatch.setattr(timing, 'LASTING', 0.0)
+    monkeypatch.setattr(timing, 'AT_MOST', 5.0)
     return request.param, measured
 
 
@@ -57,6 +58,7 @@ def test_the_fastest_alignment_counts(monkeypatch):
     monkeypatch.setattr(timing, 'timed', lambda call, *rest: lambda: float(
         convolutions(call.func) + odd_widths(call.func)))
     monkeypatch.setattr(timing, 'LASTING', 0.0)
+    monkeypatch.setattr(timing, 'AT_MOST', 5.0)
     net = get_model('cifar_vgg16', 10, ('neuron',), 1, stages=((8,), (16,), (24,)))
     net.initialize()
     share = LatencyShare(net, (1, 1, 8, 8), 2, mx.cpu())
@@ -84,6 +86,7 @@ def test_the_budget_is_met_as_it_was_measured(clock, configure):
 def test_for_real(configure, monkeypatch):
     """Another program may be in the way of a measurement, so the best of some counts."""
     monkeypatch.setenv('OMP_NUM_THREADS', '1')
+    monkeypatch.setattr(timing, 'AT_MOST', 5.0)
     lines = []
     run = train(configure(**dict(NET, image_size=16, target_latency=0.6, epochs=6, search=0.4)), lines.append)
     assert float(run.metrics.rows()[-1]['held_left']) <= 0.6

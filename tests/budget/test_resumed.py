@@ -14,7 +14,7 @@ from sss_gluon.train.checkpoint import checkpoints
 from sss_gluon.train.config import save_config
 from sss_gluon.train.loop import Training
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group('resumed budget')]      # with what was not stopped
+pytestmark = pytest.mark.slow
 
 STEPS = 18      # of an epoch
 PATIENT = dict(factors=['neuron', 'block'], epochs=5, gamma=0.05, learning_rate=0.1, shrink=True, patience=12)

@@ -74,7 +74,6 @@ def test_batchnorm_and_mixed_kinds_shrink_without_a_difference(configure):
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group('launch')
 @pytest.mark.parametrize('workers', [2, 4])
 def test_workers_are_the_run_of_one(workers, alone, small, own_nets, command, tmp_path):
     (tmp_path / 'config.yaml').write_text(save_config(small('run', **PLAIN)), 'utf-8')
@@ -112,7 +111,6 @@ def bfloat16_works():
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group('bfloat16')
 @pytest.mark.skipif(not bfloat16_works(), reason='bfloat16 needs oneDNN and a CPU with AVX-512')
 @pytest.mark.parametrize('settings', [
     MIXED, dict(MIXED, target_macs=None, search=0.15, shrink=True, patience=12, gamma=0.1)],

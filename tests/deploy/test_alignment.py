@@ -39,6 +39,7 @@ def clock(monkeypatch):
             return lambda: mine * (1 + noise * random.uniform(-1, 1))
         monkeypatch.setattr(timing, 'timed', timed)
         monkeypatch.setattr(timing, 'LASTING', 0.0)
+        monkeypatch.setattr(timing, 'AT_MOST', 5.0)
         return made
     return set_seconds
 

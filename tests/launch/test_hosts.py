@@ -15,8 +15,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytestmark = pytest.mark.xdist_group('launch')      # jobs have the machine one after the other
-
 HOSTS = {'ann': ('10.77.0.1', '127.0.1.1 ann\n10.77.0.2 bob\n'), 'bob': ('10.77.0.2', '127.0.1.1 bob\n10.77.0.1 ann\n')}
 EPOCHS = 25         # enough for a job to be stopped and killed in the middle
 PROGRAMS = ('ip', 'ssh', 'ssh-keygen', 'sshd')

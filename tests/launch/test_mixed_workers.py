@@ -6,8 +6,6 @@ from sss_gluon.errors import SSSError
 from sss_gluon.train import precision
 from sss_gluon.train.precision import LOSS_SCALE
 
-pytestmark = pytest.mark.xdist_group('launch')      # jobs have the machine one after the other
-
 # Gives every run a loss scale, lets the second worker's loss be infinite in one step, and keeps how each worker ended.
 BROKEN = '''
 import numpy as np

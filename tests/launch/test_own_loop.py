@@ -4,8 +4,6 @@ import json
 import numpy as np
 import pytest
 
-pytestmark = pytest.mark.xdist_group('launch')      # jobs have the machine one after the other
-
 LOOP = '''
 import json, sys
 import sss_gluon as sss

@@ -16,8 +16,6 @@ from sss_gluon.methods import train
 from sss_gluon.train import Config
 from sss_gluon.train.workers import Workers, init_workers
 
-pytestmark = pytest.mark.xdist_group('launch')      # jobs have the machine one after the other
-
 FROZEN = ('model=frozen:net', 'model_options={}', 'factors=null', 'gamma=0.1', 'weight_decay=0.001')
 
 
@@ -114,7 +112,7 @@ def test_horovod_gives_the_run_of_one(backend, alone):
 @pytest.mark.parametrize('batches', [0, 3], ids=['averaged statistics', 'estimated statistics'])
 def test_a_stopped_job_ends_like_another(batches, folder):
     """Masks, running statistics and all: bit for bit, because a sum of two does not depend on who comes first."""
-    settings = ('factors=[block, neuron]', 'epochs=15', f'statistics_batches={batches}')
+    settings = ('factors=[block, neuron]', 'epochs=8', f'statistics_batches={batches}')
     assert folder.launch(2, *settings, 'run=whole')[0] == 0
     job = folder.start('launch', '--workers', 2, '--logs', 'logs', 'train', 'config.yaml', *settings)
     for line in job.stdout:
@@ -234,7 +232,7 @@ def processes(parent):
 @pytest.mark.slow
 @pytest.mark.parametrize('role', ['worker 0', 'worker 1', 'server 0', 'scheduler'])
 def test_when_one_dies_all_end_soon_and_the_same_command_continues(role, folder):
-    job = folder.start('launch', '--workers', 2, '--logs', 'logs', 'train', 'config.yaml', 'epochs=20')
+    job = folder.start('launch', '--workers', 2, '--logs', 'logs', 'train', 'config.yaml', 'epochs=10')
     for line in job.stdout:
         if line.startswith('epoch   1'):
             break
@@ -247,13 +245,13 @@ def test_when_one_dies_all_end_soon_and_the_same_command_continues(role, folder)
     assert job.returncode == 2 and f'{role} was ended by SIGKILL' in errors, errors
     assert 'The same command continues' in errors and 'Traceback' not in errors
     assert not any(Path(f'/proc/{number}').exists() for number in started.values())
-    status, output, errors = folder.launch(2, 'epochs=20')
+    status, output, errors = folder.launch(2, 'epochs=10')
     assert status == 0 and 'continuing after epoch' in output, errors
 
 
 @pytest.mark.slow
 def test_a_stopped_job_of_horovod_saves_and_continues(backend, folder):
-    command = ('launch', '--workers', 2, '--backend', backend, '--logs', 'logs', 'train', 'config.yaml', 'epochs=20')
+    command = ('launch', '--workers', 2, '--backend', backend, '--logs', 'logs', 'train', 'config.yaml', 'epochs=10')
     job = folder.start(*command)
     for line in job.stdout:
         if 'epoch   1/' in line:
@@ -270,7 +268,7 @@ def test_a_stopped_job_of_horovod_saves_and_continues(backend, folder):
 @pytest.mark.parametrize('rank', ['0', '1'])
 def test_when_a_worker_of_horovod_dies_all_end_soon_and_the_same_command_continues(rank, backend, folder):
     command = ('launch', '--workers', 2, '--backend', backend, '--logs', 'logs', 'train', 'config.yaml')
-    job = folder.start(*command, 'epochs=20')
+    job = folder.start(*command, 'epochs=10')
     for line in job.stdout:
         if 'epoch   1/' in line:
             break
@@ -282,7 +280,7 @@ def test_when_a_worker_of_horovod_dies_all_end_soon_and_the_same_command_continu
     _, errors = job.communicate(timeout=60)
     assert job.returncode == 2 and f'worker {rank} was ended by SIGKILL' in errors, errors
     assert not any(alive(number) for number in started.values())
-    status, output, errors = folder.run(*command, 'epochs=20')
+    status, output, errors = folder.run(*command, 'epochs=10')
     assert status == 0 and 'continuing after epoch' in output, errors
 
 

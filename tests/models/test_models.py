@@ -104,7 +104,8 @@ def test_runs_hybridized_with_all_factors(name, narrow, fill, zero, difference, 
         assert difference(expected, net(x)) < 1e-5
 
 
-@pytest.mark.parametrize('name', SIZES)
+@pytest.mark.parametrize('name', [pytest.param(name, marks=pytest.mark.slow if name == 'vgg16' else ())
+                                  for name in SIZES])
 def test_trains_hybridized(name, narrow, fill, batch):
     """One step of training: every parameter gets a gradient, statistics move, eager and static agree."""
     options, size = narrow[name]

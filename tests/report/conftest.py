@@ -4,6 +4,7 @@ from html.parser import HTMLParser
 
 import pytest
 
+from sss_gluon.report import build
 from sss_gluon.train.config import Config, save_config
 
 BLOCKS = {f'stage{s}.{b}.conv2': 1 for s in (1, 2, 3) for b in range(3)}
@@ -51,15 +52,36 @@ def notes():
     return []
 
 
-@pytest.fixture
-def folder(tmp_path, write_run):
-    """Two seeds with and without factors: errors 10 and 12, 9 and 10 %."""
-    runs = tmp_path / 'runs'
+@pytest.fixture(autouse=True)
+def without_pdf(monkeypatch):
+    """Half of the time of a report goes into the fonts of its PDFs, which only the tests of ``reported`` look into."""
+    save = build.save
+    monkeypatch.setattr(build, 'save', lambda figure, path: path if path.suffix == '.pdf' else save(figure, path))
+
+
+def _write_runs(runs):
     for seed, whole, cut in ((0, 0.91, 0.90), (1, 0.90, 0.88)):
-        write_run(runs / f'none-{seed}', top1=whole, macs=(20_000_000, 0), factors=[], seed=seed)
-        write_run(runs / f'block-{seed}', top1=cut, unpruned_top1=cut, macs=(20_000_000, 12_000_000), factors=['block'],
-                  gamma=0.1, seed=seed, kept={'stage1.0.conv2': 0, 'stage2.1.conv2': seed})
+        _write_run(runs / f'none-{seed}', top1=whole, macs=(20_000_000, 0), factors=[], seed=seed)
+        _write_run(runs / f'block-{seed}', top1=cut, unpruned_top1=cut, macs=(20_000_000, 12_000_000),
+                   factors=['block'], gamma=0.1, seed=seed, kept={'stage1.0.conv2': 0, 'stage2.1.conv2': seed})
     return runs
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two seeds with and without factors: errors 10 and 12, 9 and 10 %."""
+    return _write_runs(tmp_path / 'runs')
+
+
+@pytest.fixture(scope='session')
+def reported(once):
+    """Folder of the report of those runs, with all its files and the text; change nothing in it."""
+    def fill(folder):
+        result = build.report([_write_runs(folder / 'runs')], title='My_title', log=pytest.fail)
+        assert result.notes == [] and {path.name for path in result.files} \
+            == {path.name for path in (folder / 'runs/report').iterdir()}
+        (folder / 'text.txt').write_text(result.text, 'utf-8')
+    return once('reported', fill) / 'runs/report'
 
 
 class Page(HTMLParser):

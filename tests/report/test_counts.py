@@ -6,8 +6,6 @@ import pytest
 from sss_gluon.report.published import Published, count_published, load_published
 from sss_gluon.report.tables import counts_table
 
-pytestmark = pytest.mark.xdist_group('counts')
-
 
 @pytest.fixture(scope='module')
 def counted():

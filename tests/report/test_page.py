@@ -11,29 +11,26 @@ from sss_gluon.report.build import report
 SCRIPT = page_module.SCRIPT.read_text('utf-8').strip()
 
 
-def test_the_only_script_is_the_one_that_the_page_allows(folder, tmp_path, parse_page):
-    report([folder], tmp_path / 'out', log=pytest.fail)
-    text = (tmp_path / 'out' / 'report.html').read_text('utf-8')
+def test_the_only_script_is_the_one_that_the_page_allows(reported):
+    text = (reported / 'report.html').read_text('utf-8')
     allowed, = re.findall(r"script-src 'sha256-([^']+)'", text)
     script, = re.findall('<script>(.*?)</script>', text, re.DOTALL)
     assert base64.b64decode(allowed) == hashlib.sha256(script.encode()).digest()
 
 
-def test_the_page_stands_alone(folder, tmp_path, parse_page):
-    report([folder], tmp_path / 'out', log=pytest.fail)
-    page = parse_page(tmp_path / 'out' / 'report.html')
+def test_the_page_stands_alone(reported, parse_page):
+    page = parse_page(reported / 'report.html')
     assert not page.tags & {'link', 'iframe', 'object', 'embed', 'img', 'metadata'} and 'svg' in page.tags
     assert page.links and all(link.startswith('#') for link in page.links)
-    assert 'url(http' not in (tmp_path / 'out' / 'report.html').read_text('utf-8')
+    assert 'url(http' not in (reported / 'report.html').read_text('utf-8')
     for text in ('cifar_resnet20 on digits', '11.00 ± 1.41', 'SSS block, γ 0.1', '4 runs, 2 settings, seeds 0–1',
                  'blocks: stage1 2/3, stage2 2.5/3, stage3 3/3'):
         assert text in page.texts
 
 
-def test_every_id_of_an_inlined_figure_is_its_own_or_the_same(folder, tmp_path):
+def test_every_id_of_an_inlined_figure_is_its_own_or_the_same(reported):
     """Two figures in one page must not clip or draw with what the other defines."""
-    report([folder], tmp_path / 'out', log=pytest.fail)
-    text = (tmp_path / 'out' / 'report.html').read_text('utf-8')
+    text = (reported / 'report.html').read_text('utf-8')
     clips = re.findall(r'<clipPath id="([^"]+)">', text)
     assert clips and len(clips) == len(set(clips))
     markers = {}

@@ -1,5 +1,7 @@
 """runs.csv stands for the runs: a report made from it is the report that wrote it."""
 import csv
+import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,18 +10,32 @@ from sss_gluon.report.build import report
 from sss_gluon.report.runs_table import read_runs_table
 
 
+@pytest.fixture(scope='session')
+def first(write_run, once):
+    """A folder with two runs without factors, two with, one that was cut from another, and the report of all."""
+    def fill(folder):
+        for seed in (0, 1):
+            write_run(folder / f'runs/none-{seed}', (0.9079, 0.9034)[seed], seed=seed, factors=[])
+            write_run(folder / f'runs/block-{seed}', 0.89, seed=seed, factors=['block'], gamma=1e-05,
+                      kept={'stage1.0.conv2': 0, 'stage2.1.conv2': seed})
+        write_run(folder / 'runs/l1', 0.88, 0.9, method='l1', source=str(folder / 'runs/none-0'), target_macs=0.6,
+                  method_options={'kinds': ['block'], 'ignored_layers': ['it is', 'a, b']},
+                  model_options={'depths': [3, 3, 3]})
+        before = os.getcwd()
+        os.chdir(folder)
+        try:
+            report(['runs'], 'first', 'A title', log=pytest.fail)
+        finally:
+            os.chdir(before)
+    return once('a-report', fill)
+
+
 @pytest.fixture
-def table(write_run, tmp_path, monkeypatch):
-    """runs.csv of two runs without factors, two with, and one that was cut from another."""
+def table(first, tmp_path, monkeypatch):
+    """runs.csv of a copy of it, as the current folder."""
+    for name in ('runs', 'first'):
+        shutil.copytree(first / name, tmp_path / name)
     monkeypatch.chdir(tmp_path)
-    for seed in (0, 1):
-        write_run(tmp_path / f'runs/none-{seed}', (0.9079, 0.9034)[seed], seed=seed, factors=[])
-        write_run(tmp_path / f'runs/block-{seed}', 0.89, seed=seed, factors=['block'], gamma=1e-05,
-                  kept={'stage1.0.conv2': 0, 'stage2.1.conv2': seed})
-    write_run(tmp_path / 'runs/l1', 0.88, 0.9, method='l1', source=str(tmp_path / 'runs/none-0'), target_macs=0.6,
-              method_options={'kinds': ['block'], 'ignored_layers': ['it is', 'a, b']},
-              model_options={'depths': [3, 3, 3]})
-    report(['runs'], 'first', 'A title', log=pytest.fail)
     return tmp_path / 'first/runs.csv'
 
 
@@ -33,10 +49,10 @@ def test_a_report_of_it_is_the_same(table, tmp_path):
     assert both.text == again.text
 
 
-def test_its_commands_name_no_folder_of_the_machine(table, tmp_path):
+def test_its_commands_name_no_folder_of_the_machine(table, first):
     with open(table, newline='', encoding='utf-8') as file:
         rows = {row['run']: row for row in csv.DictReader(file)}
-    assert str(tmp_path) not in table.read_text('utf-8')
+    assert str(first) not in table.read_text('utf-8')
     assert rows['runs/block-1']['command'] == ('sss-gluon train run=runs/block-1 seed=1 \'factors=["block"]\' epochs=2 '
                                                'gamma=1e-05')
     assert 'source=runs/none-0' in rows['runs/l1']['command']

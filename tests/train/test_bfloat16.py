@@ -28,7 +28,7 @@ NEEDS_BFLOAT16 = pytest.mark.skipif(not works(), reason='bfloat16 needs oneDNN a
 NEEDS_GPU = pytest.mark.skipif(not mx.runtime.Features().is_enabled('CUDA') or not mx.context.num_gpus(),
                                reason='float16 needs a GPU and a build of MXNet for it')
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group('bfloat16')]       # which share two runs
+pytestmark = pytest.mark.slow
 
 SETTINGS = dict(model='cifar_resnet20', model_options=dict(depths=[1, 1, 1], widths=[8, 8, 16]), image_size=16,
                 augment_pad=1, augment_flip=False, epochs=5, lr_mode='step', lr_decay_epochs=[3], learning_rate=0.1,

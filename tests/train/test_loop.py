@@ -1,6 +1,7 @@
 """The training loop on the shipped digits: tables, seeds, accumulation, devices, and continued runs."""
 import os
 import re
+import shutil
 
 import mxnet as mx
 import numpy as np
@@ -118,8 +119,9 @@ def test_more_epochs_continue_a_run(configure):
     (dict(factors=['neuron']), 'factors'),
     (dict(model_options=dict(depths=[1, 1, 1], widths=[8, 8, 8])), 'model_options'),
 ])
-def test_a_run_keeps_its_settings(configure, changes, words):
-    run = train(configure(), quiet)
+def test_a_run_keeps_its_settings(configure, trained, changes, words):
+    run = RunFolder(configure().run)
+    shutil.copytree(trained(), run.path)
     before = {path: path.read_bytes() for path in run.path.rglob('*') if path.is_file()}
     with pytest.raises(SSSError, match=rf'was begun with other settings \(.*{words}'):
         train(configure(**changes), quiet)
@@ -145,11 +147,11 @@ def test_a_schedule_that_spreads_over_all_epochs_is_not_made_longer(configure, s
 
 
 @pytest.mark.parametrize('begun', [[1], [0.5]])
-def test_a_schedule_of_epochs_is_made_longer(configure, begun):
+def test_a_schedule_of_epochs_is_made_longer(configure, trained, begun):
     """Shares too, once they are written as the epochs that they were; the rates are those of one long run."""
     train(configure(epochs=2, lr_mode='step', lr_decay_epochs=begun), quiet)
     run = train(configure(epochs=3, lr_mode='step', lr_decay_epochs=[1]), quiet)
-    whole = train(configure('whole', epochs=3, lr_mode='step', lr_decay_epochs=[1]), quiet)
+    whole = RunFolder(trained(epochs=3, lr_mode='step', lr_decay_epochs=[1]))
     assert run.metrics.rows() == whole.metrics.rows() and run.config().lr_decay_epochs == [1]
 
 

@@ -15,8 +15,10 @@ from sss_gluon.train.config import save_config
 INTERRUPTED = '''
 import os, signal, sys
 from sss_gluon.cli import main
+from sss_gluon.report import figures
 from sss_gluon.train.loop import Training
 
+figures.draw = lambda run, *rest: []       # they take longer than the training
 number, epoch, step = map(int, sys.argv[1:4])
 once = Training.step
 
@@ -33,12 +35,10 @@ sys.exit(main(['train'] + sys.argv[4:]))
 '''
 STEPS = 18      # of an epoch
 
-pytestmark = pytest.mark.xdist_group('resume')      # with what was not interrupted
-
-# 16 x 16 images and the paper's widths; some blocks and neurons reach zero
-RESNET = dict(model_options=dict(depths=[1, 1, 1]), image_size=16, factors=['neuron', 'block'], epochs=4, gamma=0.04,
-              learning_rate=0.1, lr_mode='step', lr_decay_epochs=[3], warmup_epochs=0.5, checkpoint_every=2,
-              augment_flip=True)
+# 16 x 16 images; some blocks and neurons reach zero
+RESNET = dict(model_options=dict(depths=[1, 1, 1], widths=[8, 16, 16]), image_size=16, factors=['neuron', 'block'],
+              epochs=4, gamma=0.04, learning_rate=0.1, lr_mode='step', lr_decay_epochs=[3], warmup_epochs=0.5,
+              checkpoint_every=2, augment_flip=True)
 # masks that are drawn in every step, by a layer and by an operator, on two devices and in two parts
 DROPOUT = dict(model='own_nets:dropout', model_options={}, epochs=2, devices=['cpu0', 'cpu1'], grad_accumulation=2,
                gamma=0.1, lr_mode='cosine', clip_gradient=1.0)
@@ -85,14 +85,17 @@ def uninterrupted(tmp_path_factory, command, own_nets):
         if name not in made:
             folder = tmp_path_factory.mktemp(name) / 'whole'
             made[name] = start(folder, configure, settings)
-            done = command(['-m', 'sss_gluon.cli', 'train', 'config.yaml'], folder, own_nets)
+            done = interrupt(made[name], command, *NEVER, 'config.yaml', own_nets)
             assert done.returncode == 0, done.stderr
         return made[name]
     return make
 
 
-def interrupt(run, command, number, epoch, step, *paths):
-    done = command(['-c', INTERRUPTED, int(number), epoch, step, 'config.yaml'], run.path.parent, *paths)
+NEVER = (0, 0, -1)
+
+
+def interrupt(run, command, number, epoch, step, config='config.yaml', *paths):
+    done = command(['-c', INTERRUPTED, int(number), epoch, step, config], run.path.parent, *paths)
     assert 'Traceback' not in done.stderr
     return done
 
@@ -111,7 +114,7 @@ def test_continued_run_equals_an_uninterrupted_one(case, uninterrupted, configur
     line, = done.stderr.splitlines() or ['']
     assert said in line and (not said or line.startswith('sss-gluon train: '))
     assert [path.name for path in sorted(run.checkpoints.iterdir())] == left
-    done = command(['-m', 'sss_gluon.cli', 'train', 'run'], run.path.parent)
+    done = interrupt(run, command, *NEVER, 'run')
     assert done.returncode == 0 and 'continuing after epoch' in done.stdout, done.stderr
     assert_same(run, whole)
 
@@ -120,8 +123,8 @@ def test_continued_run_equals_an_uninterrupted_one(case, uninterrupted, configur
 def test_random_masks_several_devices_and_parts(uninterrupted, configure, command, own_nets, tmp_path):
     whole = uninterrupted('dropout', DROPOUT, configure)
     run = start(tmp_path / 'interrupted', configure, DROPOUT)
-    assert interrupt(run, command, signal.SIGINT, 0, 4, own_nets).returncode == 130
-    done = command(['-m', 'sss_gluon.cli', 'train', 'run'], run.path.parent, own_nets)
+    assert interrupt(run, command, signal.SIGINT, 0, 4, 'config.yaml', own_nets).returncode == 130
+    done = interrupt(run, command, *NEVER, 'run', own_nets)
     assert done.returncode == 0, done.stderr
     assert_same(run, whole)
 
@@ -138,6 +141,6 @@ def test_stopped_twice_and_a_damaged_checkpoint(uninterrupted, configure, comman
     assert done.returncode == 130
     assert f'run/checkpoints/{newest.name} is damaged' in done.stdout
     assert 'trying the checkpoint before it' in done.stdout and 'run: continuing after epoch 2\n' in done.stdout
-    done = command(['-m', 'sss_gluon.cli', 'train', 'run'], run.path.parent)
+    done = interrupt(run, command, *NEVER, 'run')
     assert done.returncode == 0 and 'continuing after epoch 3, step 1' in done.stdout
     assert_same(run, whole)
