@@ -38,7 +38,7 @@ def total_time(settings: Settings, name: str) -> Dict[str, Measurement]:
     SSSError
         The run ended with more than the budget.
     """
-    length: Dict[str, Any] = dict(epochs=3, batch_size=16, lr_mode='constant') if settings.quick else \
+    length: Dict[str, Any] = dict(epochs=5, batch_size=16, lr_mode='constant') if settings.quick else \
         dict(epochs=20, lr_mode='cosine')
     shared: Dict[str, Any] = dict(
         model=name, model_options=settings.options(name) or TRAINED[name], data='digits', augment_pad=2,
