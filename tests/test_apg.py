@@ -146,22 +146,23 @@ def test_equals_reference(case, dtype, steps):
         assert (reference.values[1][::2] < 0).all() and (reference.values[1][1::2] > 0).all()
 
 
+@pytest.mark.parametrize('steps', [FEW, pytest.param(STEPS, marks=pytest.mark.slow)])
 @pytest.mark.parametrize('schedule, rate', [
-    (lambda: mx.lr_scheduler.MultiFactorScheduler([150, 350], 0.1, 0.1),
-     lambda t: 0.1 * 0.1 ** ((t > 150) + (t > 350))),
-    (lambda: mx.lr_scheduler.CosineScheduler(FEW, 0.2, warmup_steps=100),
-     lambda t: 0.2 * t / 100 if t < 100 else 0.1 * (1 + np.cos(np.pi * (t - 100) / (FEW - 100)))),
+    (lambda steps: mx.lr_scheduler.MultiFactorScheduler([steps * 7 // 20, steps * 3 // 4], 0.1, 0.1),
+     lambda t, steps: 0.1 * 0.1 ** ((t > steps * 7 // 20) + (t > steps * 3 // 4))),
+    (lambda steps: mx.lr_scheduler.CosineScheduler(steps, 0.2, warmup_steps=100),
+     lambda t, steps: 0.2 * t / 100 if t < 100 else 0.1 * (1 + np.cos(np.pi * (t - 100) / (steps - 100)))),
 ], ids=['steps', 'cosine with warm-up'])
-def test_schedule_is_evaluated_every_step(schedule, rate):
+def test_schedule_is_evaluated_every_step(schedule, rate, steps):
     arguments = dict(gamma=0.01, wd=1e-3)
-    optimizer = make(lr_scheduler=schedule(), **arguments)
+    optimizer = make(lr_scheduler=schedule(steps), **arguments)
     updater = mx.optimizer.get_updater(optimizer)
     reference, arrays = Reference(start(), **arguments), [nd.array(value) for value in start()]
-    for step, (gradient, copies) in enumerate(gradients(steps=FEW), 1):
+    for step, (gradient, copies) in enumerate(gradients(steps=steps), 1):
         for i, g in enumerate(copies):
             updater(i, g, arrays[i])
-        reference.step(gradient, rate(step))
-        assert optimizer.learning_rate == pytest.approx(rate(step), rel=1e-12, abs=1e-12)
+        reference.step(gradient, rate(step, steps))
+        assert optimizer.learning_rate == pytest.approx(rate(step, steps), rel=1e-12, abs=1e-12)
     compare(updater, arrays, reference)
 
 
