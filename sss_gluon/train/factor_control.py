@@ -26,6 +26,7 @@ class FactorControl:
     _kvstore_params: Dict[str, Any]
     _whole: List[Tuple[gluon.Parameter, bool]]    # before rebind, and whether they are trained
     _kept: Dict[str, Index]
+    _aside: Dict[str, List[Any]]        # what ``probe`` took away
 
     @property
     def gamma(self) -> float:
@@ -59,6 +60,54 @@ class FactorControl:
                     if values is not None:
                         values *= keep
         self._instruct()
+
+    def probe(self, masks: Mapping[str, np.ndarray]) -> None:
+        """Set structures to zero for the next step alone; ``probed`` gives back their values and momenta.
+
+        Parameters
+        ----------
+        masks : dict of str to numpy.ndarray
+            {factor name: booleans, shape (size,)}.
+        """
+        self._refuse_on_kvstore('no structure can be probed')
+        for name, mask in masks.items():
+            index = self.factors[name]
+            if not self._present(name) or not self._part(index, mask).any():
+                continue
+            for device, updater in enumerate(self._updaters):
+                arrays = [self._params[index]._data[device], updater.states.get(index)]
+                if arrays[1] is None:       # before the first step
+                    continue
+                there = mx.nd.array(self._part(index, mask), ctx=arrays[0].context)
+                self._aside.setdefault(name, []).append((there, [(array, array * there) for array in arrays]))
+                for array in arrays:
+                    array *= 1 - there
+
+    def probed(self) -> Dict[str, np.ndarray]:
+        """Undo ``probe`` after the step; how much the loss wants each structure back, at zero.
+
+        Returns
+        -------
+        dict of str to numpy.ndarray
+            {factor name: the resistance −∂L/∂λ at λ = 0, shape (size,)}, NaN where nothing was probed, and 0 where it
+            is less than γ, so that equation 10 leaves the factor at zero.
+        """
+        found = {}
+        for name, devices in self._aside.items():
+            index = self.factors[name]
+            rate = self.optimizer._get_lr(index)
+            velocity = self._restored(index, devices[0][1][1][0]).astype('float64')
+            there = self._restored(index, devices[0][0]).astype(bool)
+            threshold = np.zeros(velocity.shape)
+            threshold[there] = np.broadcast_to(self.optimizer.threshold(index, rate),
+                                               devices[0][0].shape)[devices[0][0].asnumpy().astype(bool)]
+            found[name] = np.where(there, (velocity + np.sign(velocity) * threshold) / max(rate, 1e-12), np.nan)
+            for mask, arrays in devices:
+                for array, before in arrays:
+                    array *= 1 - mask
+                    array += before
+        self._aside.clear()
+        return found
 
     def press(self, pressure: Mapping[str, np.ndarray]) -> None:
         """Multiply γ for single structures, on top of ``gamma_multipliers``.
