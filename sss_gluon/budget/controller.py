@@ -5,16 +5,15 @@ from copy import deepcopy
 from typing import Dict, List, Optional, Sequence
 
 import numpy as np
-from mxnet import autograd, gluon
+from mxnet import gluon
 
 from ..errors import SSSError
-from .holder import Holder, Measure
+from .holder import Holder, Measure, restore
+from .probes import Probes
 
 POINTS = 200        # control points of a search
 PRESSES = 40        # a structure is pressed to zero within this part of the search,
 SETTLE = 5.0        # and within at least so many steps
-PROBED = 20181121   # seed of which structures are zero in which step
-REMEMBERED = 20.0   # probes of a structure
 STILL = 0.005       # below this part of the highest learning rate, no factor would move any more
 
 
@@ -62,7 +61,7 @@ class Budget(Holder):
         lowers the rate to almost 0 before the search ends.
     """
     SCALARS: List[str] = [*Holder.SCALARS, 'steps', 'passed', 'weight', 'due', 'deadline', 'met', 'highest', 'strength']
-    VECTORS: List[str] = [*Holder.VECTORS, 'values', 'moved', 'chosen', 'pressure', 'wanted', 'probes']
+    VECTORS: List[str] = [*Holder.VECTORS, 'values', 'moved', 'chosen', 'pressure']
 
     def __init__(self, net: gluon.HybridBlock, trainer, input_shape: Sequence[int], target: float, steps: int,
                  measure: Optional[Measure] = None, what: str = 'MACs', wait: int = 0):
@@ -73,7 +72,6 @@ class Budget(Holder):
         if steps < 1:
             raise SSSError(f'a search of {steps} steps is impossible; give it at least 1')
         self.target, self.steps, self.what, self.wait = target, steps, what, wait
-        self.net = net
         self._refuse_rates_of_almost_zero(trainer.optimizer)
         self._set_pace()
         self.multiplier = np.concatenate([np.full(part.size, trainer.gamma_multipliers[name])
@@ -93,8 +91,7 @@ class Budget(Holder):
         self.moved, self.pressure = np.zeros(self.held.size), np.ones(self.held.size)
         self.passed = self.weight = 0.0         # sums of learning rates: since the last control point, and remembered
         self.chosen = np.zeros(self.held.size, bool)
-        self.wanted, self.probes = np.zeros(self.held.size), np.zeros(self.held.size)
-        self._hooked: Dict[gluon.Block, object] = {}
+        self.probes = Probes(self, net, steps, lambda: self._may_go() & ~self.chosen)
         self.due = self.deadline = -1.0
         self.met = target == 1
         self.highest = self.strength = 0.0 if self.met else self.base
@@ -133,48 +130,15 @@ class Budget(Holder):
             if self.steps_done == self.wait:
                 self.values = self.read()
             return
-        self._learn()
+        self.probes.step()
         self.passed += self.trainer.learning_rate
         if self.steps_done % self.interval == 0:
             self._control()
 
-    def _learn(self) -> None:
-        """Take what the step has shown of the structures that were zero in it, and watch the network for the next."""
-        for name, found in self.trainer.probed().items():
-            inside = np.flatnonzero(self.layer == self.names.index(name))[~np.isnan(found)]
-            if not self.trainer.overflowed:
-                self.probes[inside] += 1
-                self.wanted[inside] += (found[~np.isnan(found)] - self.wanted[inside]) / \
-                    np.minimum(self.probes[inside], REMEMBERED)
-        net = self.trainer.shrunk.net if self.trainer.shrunk else self.net
-        if net not in self._hooked:
-            self._unhook()
-            self._hooked[net] = net.register_forward_pre_hook(self._probe)
-
-    def _probe(self, net, inputs) -> None:
-        """Before the network computes a batch to learn from: some structures are zero in this step."""
-        if not autograd.is_recording() or not autograd.is_training() or self.trainer._aside:
-            return
-        candidates = self._may_go() & ~self.chosen
-        draw = np.random.default_rng((PROBED, self.steps_done)).random(self.held.size)
-        least = np.zeros(self.held.size, bool)
-        blocks = np.flatnonzero(candidates & self.may_vanish)
-        if blocks.size:
-            least[blocks[np.argmin(self.probes[blocks] + draw[blocks])]] = True
-        share = min(0.1, max(0.02, 20 / self.steps))
-        with autograd.pause():
-            self.trainer.probe(self.split(least | candidates & ~self.may_vanish & (draw < share)))
-
-    def _unhook(self) -> None:
-        for handle in self._hooked.values():
-            handle.detach()
-        self._hooked.clear()
-
     def _by_loss(self, candidates: np.ndarray, force: np.ndarray) -> np.ndarray:
         """The candidates, those first whose removal costs the least loss for what it saves."""
-        gap = max(self.share - self.target, 1e-9)
-        loss = np.abs(self.values) * np.maximum(self.wanted, 0) / 2 / np.clip(self.cost, 1e-12, gap)
-        order = np.lexsort((force, np.where(self.probes > 0, loss, np.inf), ~candidates))
+        saved = np.clip(self.cost, 1e-12, max(self.share - self.target, 1e-9))
+        order = np.lexsort((force, self.probes.loss(self.values) / saved, ~candidates))
         return order[:candidates.sum()]
 
     def needed(self, alive: np.ndarray, size: Optional[np.ndarray] = None) -> np.ndarray:
@@ -294,12 +258,16 @@ class Budget(Holder):
     def _finish(self) -> None:
         self.strength, self.pressure = 0.0, np.ones(self.held.size)
         self.chosen[:] = False
-        self._unhook()
+        self.probes.stop()
         self._apply()
         self.trainer.fold_factors()
 
+    def states(self) -> Dict[str, np.ndarray]:
+        return {**super().states(), **{name: getattr(self.probes, name) for name in Probes.VECTORS}}
+
     def set_states(self, states, source: str = 'the state') -> None:
         super().set_states({'steps': np.array(self.steps), **states}, source)
+        restore(self.probes, Probes.VECTORS, states, source)
         self._set_pace()
         self._apply()
         self.trainer.optimizer.train_factors = not self.met

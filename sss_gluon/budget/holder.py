@@ -145,11 +145,16 @@ class Holder:
 
     def set_states(self, states: Dict[str, np.ndarray], source: str = 'the state') -> None:
         """Restore ``states()``; anything that does not fit is an error."""
-        for name in self.SCALARS + self.VECTORS:
-            own = getattr(self, name)
-            if name not in states or np.shape(states[name]) != np.shape(own):
-                raise SSSError(f'{source} has no {name} that fits this network: it belongs to a run without this '
-                               f'budget; name another run=')
-            value = np.asarray(states[name]).astype(np.asarray(own).dtype)
-            setattr(self, name, value.item() if np.ndim(own) == 0 else value)
+        restore(self, self.SCALARS + self.VECTORS, states, source)
         self._find_inside()
+
+
+def restore(of, names: Sequence[str], states: Dict[str, np.ndarray], source: str) -> None:
+    """Set attributes from saved arrays of the same shapes, each in its own type."""
+    for name in names:
+        own = getattr(of, name)
+        if name not in states or np.shape(states[name]) != np.shape(own):
+            raise SSSError(f'{source} has no {name} that fits this network: it belongs to a run without this '
+                           f'budget; name another run=')
+        value = np.asarray(states[name]).astype(np.asarray(own).dtype)
+        setattr(of, name, value.item() if np.ndim(own) == 0 else value)

@@ -83,6 +83,11 @@ class FactorControl:
                 for array in arrays:
                     array *= 1 - there
 
+    @property
+    def probing(self) -> bool:
+        """Whether structures are zero for the next step."""
+        return bool(self._aside)
+
     def probed(self) -> Dict[str, np.ndarray]:
         """Undo ``probe`` after the step; how much the loss wants each structure back, at zero.
 
