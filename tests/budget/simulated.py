@@ -44,6 +44,7 @@ class SimulatedTrainer:
         self.multiplier = self.flat({name: np.full(size, self.gamma_multipliers[name])
                                      for name, size in zip(self.names, self.sizes)})
         self.folded = False
+        self.shrunk, self.overflowed, self.probing = None, False, False
 
     def flat(self, table):
         return np.concatenate([table[name] for name in self.names])
@@ -65,6 +66,9 @@ class SimulatedTrainer:
     def hold(self, masks):
         self.held |= self.flat(masks)
         self.values[self.held] = self.velocity[self.held] = 0
+
+    def probed(self):
+        return {}           # a network without gradients is never computed, so nothing is probed
 
     def press(self, pressure):
         self.pressure = self.flat(pressure)
