@@ -23,8 +23,9 @@ class Budget(Holder):
     All structures feel the γ that the trainer starts with. The search removes one after the other, evenly over its
     steps: when the next is due, the structure that costs the least loss for what it saves (``Probes``) is pressed with
     the γ that it needs to reach zero in time, and is held once its factor is exactly zero. Where nothing was probed,
-    because the network is never called itself, it is the structure that needs the least γ. When the budget is met, γ becomes 0 and the factors are folded into the
-    weights: the structure is fixed, and the rest of the training trains it.
+    because the network is never called itself, it is the structure that needs the least γ. When the budget is met, γ
+    becomes 0 and the factors are folded into the weights: the structure is fixed, and the rest of the training trains
+    it.
 
     The force that a structure needs follows from how it moves. With momentum μ and rate η, equations 10 to 12 move a
     factor by −η(γ + g)/(1 − μ) a step once its velocity has settled; so its movement shows the resistance −g of the
