@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from typing import Callable, List
 
+import mxnet as mx
 import numpy as np
 from mxnet import autograd, gluon
 
@@ -77,7 +78,7 @@ class Probes:
         holder, candidates = self.holder, self.candidates()
         known = (self.seen[candidates] > 0).all()
         if known and holder.steps_done % EVERY or not autograd.is_recording() or not autograd.is_training() or \
-                self.trainer.probing:       # a step of several batches or devices
+                self.trainer.probing or isinstance(inputs[0], mx.sym.Symbol):   # several batches in a step; a trace
             return
         draw = np.random.default_rng((SEED, holder.steps_done)).random(candidates.size)
         chosen = candidates & ~holder.may_vanish & (draw < self.share)
