@@ -93,7 +93,7 @@ class Budget(Holder):
         self.moved, self.pressure = np.zeros(self.held.size), np.ones(self.held.size)
         self.passed = self.weight = 0.0         # sums of learning rates: since the last control point, and remembered
         self.chosen = np.zeros(self.held.size, bool)
-        self.probes = Probes(self, net, steps, lambda: self._may_go() & ~self.chosen)
+        self.probes = Probes(self, net, steps, self._to_probe)
         self.due = self.deadline = -1.0
         self.met = target == 1
         self.highest = self.strength = 0.0 if self.met else self.base
@@ -155,6 +155,10 @@ class Budget(Holder):
     def _may_go(self) -> np.ndarray:
         """Booleans: there, driven by γ, and not the last of its layer."""
         return ~self.held & ~self.inside & (self.multiplier > 0) & ~self.needed(~self.held)
+
+    def _to_probe(self) -> np.ndarray:
+        """Booleans: what may be chosen next."""
+        return self._may_go() & ~self.chosen & (self.steps_done >= self.wait)
 
     def _costs(self) -> np.ndarray:
         """The share that each structure costs while all others are there; those of a layer cost the same."""
@@ -265,11 +269,11 @@ class Budget(Holder):
         self.trainer.fold_factors()
 
     def states(self) -> Dict[str, np.ndarray]:
-        return {**super().states(), **{name: getattr(self.probes, name) for name in Probes.VECTORS}}
+        return {**super().states(), **self.probes.states()}
 
     def set_states(self, states, source: str = 'the state') -> None:
         super().set_states({'steps': np.array(self.steps), **states}, source)
-        restore(self.probes, Probes.VECTORS, states, source)
+        restore(self.probes, Probes.VECTORS, {**self.probes.states(), **states}, source)
         self._set_pace()
         self._apply()
         self.trainer.optimizer.train_factors = not self.met

@@ -1,7 +1,7 @@
 """What the loss says of structures that are zero, learnt from steps in which a few of them are."""
 from __future__ import annotations
 
-from typing import Callable, List
+from typing import Callable, Dict, List
 
 import mxnet as mx
 import numpy as np
@@ -45,10 +45,10 @@ class Probes:
     VECTORS: List[str] = ['resistance', 'seen']
 
     def __init__(self, holder: Holder, net: gluon.HybridBlock, steps: int, candidates: Callable[[], np.ndarray]):
-        self.holder, self.trainer, self.whole, self.candidates = holder, holder.trainer, net, candidates
+        self.holder, self.trainer, self.candidates = holder, holder.trainer, candidates
         self.share = float(np.clip(REMEMBERED * EVERY / steps, *SHARE))
         self.resistance, self.seen = np.zeros(holder.held.size), np.zeros(holder.held.size)
-        self._watched = self._hook = None
+        self._hook = net.register_forward_pre_hook(self._begin)
 
     def step(self) -> None:
         """Learn from the step, and be ready for the next."""
@@ -59,16 +59,14 @@ class Probes:
             if not self.trainer.overflowed:
                 self.seen[inside] += 1
                 self.resistance[inside] += (found - self.resistance[inside]) / np.minimum(self.seen[inside], REMEMBERED)
-        net = self.trainer.shrunk.net if self.trainer.shrunk else self.whole
-        if net is not self._watched:
-            self.stop()
-            self._watched, self._hook = net, net.register_forward_pre_hook(self._begin)
 
     def stop(self) -> None:
         """No more probes."""
-        if self._hook:
-            self._hook.detach()
-        self._watched = self._hook = None
+        self._hook.detach()
+
+    def states(self) -> Dict[str, np.ndarray]:
+        """What a checkpoint needs."""
+        return {name: getattr(self, name) for name in self.VECTORS}
 
     def loss(self, values: np.ndarray) -> np.ndarray:
         """What the removal of each structure costs, λ·r/2; infinite where nothing is known yet."""
@@ -78,7 +76,7 @@ class Probes:
         holder, candidates = self.holder, self.candidates()
         known = (self.seen[candidates] > 0).all()
         if known and holder.steps_done % EVERY or not autograd.is_recording() or not autograd.is_training() or \
-                self.trainer.probing or isinstance(inputs[0], mx.sym.Symbol):   # several batches in a step; a trace
+                self.trainer.probing or any(isinstance(x, mx.sym.Symbol) for x in inputs):  # parts of a batch; a trace
             return
         draw = np.random.default_rng((SEED, holder.steps_done)).random(candidates.size)
         chosen = candidates & ~holder.may_vanish & (draw < self.share)

@@ -41,6 +41,7 @@ def shrink(net: gluon.HybridBlock, trainer: FactorTrainer, input_shape: Sequence
     Shrunk
         Train with its ``net``, hybridized like the network before. ``net`` itself follows: ``compact``,
         ``save_parameters`` and whatever else reads its parameters gets what the smaller network has learnt by then.
+        Hooks of ``net`` itself are called for both.
 
     Raises
     ------
@@ -64,6 +65,7 @@ def shrink(net: gluon.HybridBlock, trainer: FactorTrainer, input_shape: Sequence
         shrunk.net = compile_for_cpu(precision.mixed(shrunk.net, precision.active()))
         if before.net._active:
             shrunk.net.hybridize(**dict(before.net._flags))
+        shrunk.net._forward_pre_hooks, shrunk.net._forward_hooks = net._forward_pre_hooks, net._forward_hooks
         before.net.apply(lambda block: block._clear_cached_op())        # frees what was compiled
         trainer.shrunk = shrunk
     return shrunk

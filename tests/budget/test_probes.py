@@ -104,7 +104,7 @@ def test_only_steps_of_training_are_probed():
         with autograd.train_mode():
             net(x)
         assert budget.read().all() and not trainer.probing
-    assert zeros == [0] + [1] * 4 + [int(i % EVERY == 0) for i in range(5, len(zeros))]
+    assert zeros == [1] * 4 + [int(i % EVERY == 0) for i in range(4, len(zeros))]
     assert sorted(budget.probes.seen) == [1] * (8 - sum(zeros)) + [2] * (sum(zeros) - 4)
     known = Probes(budget, net, 1000, lambda: np.ones(4, bool))
     known.resistance[:], known.seen[:] = [3, -1, 2, 5], [1, 1, 1, 0]

@@ -100,7 +100,7 @@ def test_what_the_smaller_network_learns_comes_back(loop, tmp_path, narrow):
 
 
 def test_a_loop_continues_in_another_process_bit_for_bit(loop, tmp_path):
-    first, files = loop(), [str(tmp_path / name) for name in ('net.params', 'trainer.npz', 'budget.npz')]
+    first, files = loop(target=0.5), [str(tmp_path / name) for name in ('net.params', 'trainer.npz', 'budget.npz')]
     for number in range(3):
         first.epoch(number)
         shrunk = first.shrink()
@@ -108,7 +108,7 @@ def test_a_loop_continues_in_another_process_bit_for_bit(loop, tmp_path):
     shrunk.restore().save_parameters(files[0])
     first.trainer.save_states(files[1])
     np.savez(files[2], **first.budget.states())
-    again = loop()
+    again = loop(target=0.5)
     again.net.load_parameters(files[0])
     again.trainer.load_states(files[1])
     again.budget.set_states(np.load(files[2]))

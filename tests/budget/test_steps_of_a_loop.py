@@ -15,7 +15,7 @@ def test_nothing_is_pressed_or_planned_before_the_search():
     trainer = sss.make_trainer(net, gamma=0.02, learning_rate=0.1)
     budget = Budget(net, trainer, (1, 1, 8, 8), target=0.6, steps=30, wait=20)
     loss, images = gluon.loss.SoftmaxCrossEntropyLoss(), mx.nd.random.normal(shape=(8, 1, 8, 8))
-    plan, gammas = [], []
+    plan, gammas, probed = [], [], []
     for _ in range(60):
         with autograd.record():
             error = loss(net(images), mx.nd.arange(8) % 3)
@@ -24,7 +24,11 @@ def test_nothing_is_pressed_or_planned_before_the_search():
         budget.step()
         plan.append(budget.planned)
         gammas.append(trainer.gamma)
-    assert plan[:20] == [1] * 20 and np.allclose(plan[20:50], 1 - 0.4 * np.arange(1, 31) / 30)
+        probed.append(int(budget.probes.seen.sum()))
+    count = budget.steps_done - 20
+    assert plan[:20] == [1] * 20 and count > 10
+    assert np.allclose(plan[20:20 + count], 1 - 0.4 * np.minimum(np.arange(1, count + 1), 30) / 30)
+    assert probed[19:21] == [0, 1]
     assert set(gammas[:20]) == {0.02} and max(gammas) > 0.02
 
 
