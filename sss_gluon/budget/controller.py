@@ -93,7 +93,7 @@ class Budget(Holder):
         self.moved, self.pressure = np.zeros(self.held.size), np.ones(self.held.size)
         self.passed = self.weight = 0.0         # sums of learning rates: since the last control point, and remembered
         self.chosen = np.zeros(self.held.size, bool)
-        self.probes = Probes(self, net, steps, self._to_probe)
+        self.probes = Probes(self, net, self._to_probe)
         self.due = self.deadline = -1.0
         self.met = target == 1
         self.highest = self.strength = 0.0 if self.met else self.base

@@ -11,17 +11,18 @@ from .holder import Holder
 
 SEED = 20181121
 EVERY = 2                   # steps; in the others the running statistics see the whole network
-REMEMBERED = 20             # probes of a structure
-SHARE = 0.02, 0.1           # of the neurons and groups in one probe, which must all have had their turns
+REMEMBERED = 20             # probes of a layer
 
 
 class Probes:
     """Learns what the removal of each structure would cost.
 
     While λ is where γ balances the loss, its gradient is −γ for every structure, whatever that is worth. What equation
-    10 compares with γ to keep a factor at zero is the resistance r = −∂L/∂λ at λ = 0. So a few structures are zero in
-    every second step, as in stochastic depth (Huang et al., ECCV 2016), and have their values back after it. Between
-    λ, where the loss does not change any more, and 0, where it rises by r, removal costs about λ·r/2.
+    10 compares with γ to keep a factor at zero is the resistance r = −∂L/∂λ at λ = 0. So in every second step one block,
+    and one neuron or group of each layer, is zero, as in stochastic depth (Huang et al., ECCV 2016), and has its value
+    back after it. Between λ, where the loss does not change any more, and 0, where it rises by r, removal costs about
+    λ·r/2. Within a layer r is taken as proportional to λ: the mean over a layer's neurons is known long before each
+    one's own.
 
     Parameters
     ----------
@@ -30,35 +31,34 @@ class Probes:
     net : mxnet.gluon.HybridBlock
         The whole network. A probe begins when it, or the smaller network in its place, is called while gradients are
         recorded.
-    steps : int
-        In which all structures should be probed several times.
     candidates : callable
         Returns booleans, (number of structures,): those that may be probed now.
 
     Attributes
     ----------
     resistance : numpy.ndarray
-        r of each structure, a mean of the last probes.
+        (number of layers,) r, a mean of the last probes.
+    size : numpy.ndarray
+        (number of layers,) the mean of λ in those probes.
     seen : numpy.ndarray
-        How often each was probed.
+        (number of layers,) how often each was probed.
     """
-    VECTORS: List[str] = ['resistance', 'seen']
+    VECTORS: List[str] = ['resistance', 'size', 'seen']
 
-    def __init__(self, holder: Holder, net: gluon.HybridBlock, steps: int, candidates: Callable[[], np.ndarray]):
+    def __init__(self, holder: Holder, net: gluon.HybridBlock, candidates: Callable[[], np.ndarray]):
         self.holder, self.trainer, self.candidates = holder, holder.trainer, candidates
-        self.share = float(np.clip(REMEMBERED * EVERY / steps, *SHARE))
-        self.resistance, self.seen = np.zeros(holder.held.size), np.zeros(holder.held.size)
+        self.resistance, self.size, self.seen = np.zeros((3, len(holder.names)))
         self._hook = net.register_forward_pre_hook(self._begin)
 
     def step(self) -> None:
         """Learn from the step, and be ready for the next."""
-        holder = self.holder
-        for name, found in self.trainer.probed().items():
-            inside = np.flatnonzero(holder.layer == holder.names.index(name))
-            inside, found = inside[~np.isnan(found)], found[~np.isnan(found)]
+        for name, (found, values) in self.trainer.probed().items():
+            layer, there = self.holder.names.index(name), ~np.isnan(found)
             if not self.trainer.overflowed:
-                self.seen[inside] += 1
-                self.resistance[inside] += (found - self.resistance[inside]) / np.minimum(self.seen[inside], REMEMBERED)
+                self.seen[layer] += 1
+                part = 1 / min(self.seen[layer], REMEMBERED)
+                self.resistance[layer] += part * (found[there].mean() - self.resistance[layer])
+                self.size[layer] += part * (np.abs(values[there]).mean() - self.size[layer])
 
     def stop(self) -> None:
         """No more probes."""
@@ -70,18 +70,21 @@ class Probes:
 
     def loss(self, values: np.ndarray) -> np.ndarray:
         """What the removal of each structure costs, λ·r/2; infinite where nothing is known yet."""
-        return np.where(self.seen > 0, np.abs(values) * np.maximum(self.resistance, 0) / 2, np.inf)
+        slope = np.maximum(self.resistance, 0) / np.maximum(self.size, 1e-12)
+        return np.where(self.seen > 0, slope, np.inf)[self.holder.layer] * values ** 2 / 2
 
     def _begin(self, net, inputs) -> None:
         holder, candidates = self.holder, self.candidates()
-        known = (self.seen[candidates] > 0).all()
+        seen = self.seen[holder.layer]
+        known = (seen[candidates] > 0).all()
         if known and holder.steps_done % EVERY or not autograd.is_recording() or not autograd.is_training() or \
                 self.trainer.probing or any(isinstance(x, mx.sym.Symbol) for x in inputs):  # parts of a batch; a trace
             return
-        draw = np.random.default_rng((SEED, holder.steps_done)).random(candidates.size)
-        chosen = candidates & ~holder.may_vanish & (draw < self.share)
+        draw = np.random.default_rng((SEED, holder.steps_done)).random(candidates.size) * candidates
+        first = np.maximum.reduceat(draw, np.append(0, holder.ends[:-1]))
+        chosen = candidates & ~holder.may_vanish & (draw == first[holder.layer])
         blocks = np.flatnonzero(candidates & holder.may_vanish)
         if blocks.size:
-            chosen[blocks[np.argmin(self.seen[blocks] + draw[blocks])]] = True
+            chosen[blocks[np.argmin(seen[blocks] + draw[blocks])]] = True
         with autograd.pause():
             self.trainer.probe(holder.split(chosen))

@@ -88,14 +88,14 @@ class FactorControl:
         """Whether structures are zero for the next step."""
         return bool(self._aside)
 
-    def probed(self) -> Dict[str, np.ndarray]:
+    def probed(self) -> Dict[str, Tuple[np.ndarray, np.ndarray]]:
         """Undo ``probe`` after the step; how much the loss wants each structure back, at zero.
 
         Returns
         -------
-        dict of str to numpy.ndarray
-            {factor name: the resistance −∂L/∂λ at λ = 0, shape (size,)}, NaN where nothing was probed, and 0 where it
-            is less than γ, so that equation 10 leaves the factor at zero.
+        dict of str to tuple
+            {factor name: (the resistance −∂L/∂λ at λ = 0, λ)}, both of shape (size,). The resistance is NaN where
+            nothing was probed, and 0 where it is less than γ, so that equation 10 leaves the factor at zero.
         """
         found = {}
         for name, devices in self._aside.items():
@@ -106,11 +106,12 @@ class FactorControl:
             threshold = np.zeros(velocity.shape)
             threshold[there] = np.broadcast_to(self.optimizer.threshold(index, rate),
                                                devices[0][0].shape)[devices[0][0].asnumpy().astype(bool)]
-            found[name] = np.where(there, (velocity + np.sign(velocity) * threshold) / max(rate, 1e-12), np.nan)
             for mask, arrays in devices:
                 for array, before in arrays:
                     array *= 1 - mask
                     array += before
+            resistance = (velocity + np.sign(velocity) * threshold) / max(rate, 1e-12)
+            found[name] = np.where(there, resistance, np.nan), self._restored(index, devices[0][1][0][0])
         self._aside.clear()
         return found
 

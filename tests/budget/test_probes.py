@@ -55,9 +55,9 @@ def test_a_probe_shows_the_gradient_at_zero(devices, gamma):
         trainer.probe({'conv': np.arange(4) == j})
         assert trainer.probing and trainer.factor_values()['conv'][j] == 0
         step(net, trainer, devices)
-        found = trainer.probed()['conv']
+        found, values = trainer.probed()['conv']
         expected = rest * W[j] * 3
-        assert not trainer.probing and np.isnan(np.delete(found, j)).all()
+        assert not trainer.probing and np.isnan(np.delete(found, j)).all() and values[j] == before[j]
         assert found[j] == pytest.approx(expected if abs(expected) > gamma else 0, rel=1e-4)
 
 
@@ -106,9 +106,41 @@ def test_only_steps_of_training_are_probed():
         assert budget.read().all() and not trainer.probing
     assert zeros == [1] * 4 + [int(i % EVERY == 0) for i in range(4, len(zeros))]
     assert sorted(budget.probes.seen) == [1] * (8 - sum(zeros)) + [2] * (sum(zeros) - 4)
-    known = Probes(budget, net, 1000, lambda: np.ones(4, bool))
-    known.resistance[:], known.seen[:] = [3, -1, 2, 5], [1, 1, 1, 0]
-    assert known.loss(np.array([0.5, 1, -2, 1])).tolist() == [0.75, 0, 2, np.inf]
+
+
+def test_one_neuron_of_each_layer_and_one_block():
+    """In every probe; each is back after it, and the layer is known by means over its neurons."""
+    net = sss.get_model('cifar_resnet20', 10, ['neuron', 'block'], depths=[1, 1, 1], widths=[4, 6, 8])
+    net.initialize()
+    trainer = sss.make_trainer(net, gamma=0.01, learning_rate=RATE)
+    budget = sss.Budget(net, trainer, (1, 3, 16, 16), 0.5, 1000)
+    block = np.array([budget.kinds[name] == 'block' for name in budget.names])
+    x, loss = mx.nd.random.uniform(shape=(2, 3, 16, 16)), mx.gluon.loss.SoftmaxCrossEntropyLoss()
+    probed = [set() for _ in block]
+    for count in range(1, 25):
+        with autograd.record():
+            error = loss(net(x), mx.nd.array([0, 1]))
+        zeros = [np.flatnonzero(part == 0) for part in budget.split(budget.read()).values()]
+        numbers = np.array([len(zero) for zero in zeros])
+        if numbers.any():
+            assert (numbers[~block] == 1).all() and numbers[block].sum() == 1
+        for known, zero in zip(probed, zeros):
+            known.update(zero)
+        error.backward()
+        trainer.step(2)
+        budget.step()
+        assert budget.read().all()
+    assert all(len(known) > part.size / 2 for known, part in zip(probed, budget.split(block[budget.layer]).values()))
+    assert set(budget.probes.seen[~block]) == {13} and sorted(budget.probes.seen[block]) == [4, 4, 5]
+
+
+def test_the_loss_of_a_removal():
+    """λ·r/2 with the r of the layer, which is in proportion to λ; nothing that helps costs less than nothing."""
+    net = sss.get_model('cifar_resnet20', 10, ['neuron'], depths=[1, 1, 1], widths=[2, 2, 2])
+    net.initialize()
+    budget = sss.Budget(net, sss.make_trainer(net, learning_rate=RATE), (1, 3, 16, 16), 0.9, 1000)
+    budget.probes.resistance[:], budget.probes.size[:], budget.probes.seen[:] = [3, -1, 5], [0.5, 1, 1], [1, 7, 0]
+    assert budget.probes.loss(np.array([0.5, 1, -2, 1, 1, 1])).tolist() == [0.75, 3, 0, 0, np.inf, np.inf]
 
 
 def test_what_costs_least_goes_first():
