@@ -104,7 +104,6 @@ def _fill(net, seed=0):
     random = np.random.default_rng(seed)
     for name, parameter in net._collect_params_with_prefix().items():
         shape = parameter.shape
-        parameter.initialize(mx.init.Zero())
         if name.endswith('weight'):
             drawn = random.standard_normal(min(np.prod(shape), 1_000_003), 'float32')   # a prime, where it repeats
             value = np.resize(drawn * np.float32(np.sqrt(2 / np.prod(shape[1:]))), shape)
@@ -114,7 +113,7 @@ def _fill(net, seed=0):
             value = np.ones(shape)
         else:
             value = random.standard_normal(shape) * 0.3
-        parameter.set_data(mx.nd.array(value))
+        parameter._load_init(mx.nd.array(value, dtype=parameter.dtype), mx.cpu())
     return net
 
 

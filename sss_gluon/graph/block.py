@@ -13,7 +13,7 @@ from mxnet import gluon
 
 from ..errors import SSSError, reason
 from ..files import atomic_write, write_text
-from .ir import Node, Program
+from .ir import Node, Program, to_ndarray
 from .trace import INPUTS, OUTPUTS
 
 MULTIPLIERS = (('lr_mult', '__lr_mult__'), ('wd_mult', '__wd_mult__'))
@@ -49,15 +49,14 @@ def _block(symbol, values: Dict[str, np.ndarray], ctx) -> gluon.SymbolBlock:
     block = as_block(symbol)
     attributes = symbol.attr_dict()
     for name, parameter in block.collect_params().items():
-        parameter.shape = values[name].shape
-        parameter.initialize(init=mx.init.Zero(), ctx=ctx or mx.cpu())
-        parameter.set_data(mx.nd.array(values[name], dtype=values[name].dtype))
         declared = attributes.get(name, {})     # SymbolBlock sets multipliers to 1 although the JSON holds them
         for field, key in MULTIPLIERS:
             if key in declared:
                 setattr(parameter, field, float(declared[key]))
         if declared.get('__grad_req__') == 'null':
             parameter.grad_req = 'null'
+        parameter.shape = values[name].shape
+        parameter._load_init(to_ndarray(values[name].astype(parameter.dtype, copy=False)), ctx)
     return block
 
 
