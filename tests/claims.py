@@ -8,8 +8,7 @@ CLAIMS = (
     'test_cli.py::test_prune_and_evaluate_agree',
     'test_cli.py::test_an_exported_network_is_evaluated_and_counted',
     'test_cli.py::test_export_writes_what_evaluate_reads',
-    # an interrupted or killed run continues bit for bit
-    'train/test_resume.py::test_continued_run_equals_an_uninterrupted_one[SIGINT in an epoch]',
+    # a killed run continues bit for bit
     'train/test_resume.py::test_continued_run_equals_an_uninterrupted_one[SIGKILL between checkpoints]',
     # two workers give the run of one
     'launch/test_workers.py::test_workers_give_the_run_of_one[2-settings1]',

@@ -33,7 +33,8 @@ def compared(table):
     return before[0]
 
 
-@pytest.mark.parametrize('name', ['detect_digits', pytest.param('segment_digits', marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize('name', PROGRAMS)
 def test_quick_examples_meet_their_budget_and_predict_the_same_after_removal(name, tmp_path):
     picture = tmp_path / 'found.png'
     compared(run(name, '--quick', *(['--picture', str(picture)] if name == 'detect_digits' else [])))

@@ -142,7 +142,8 @@ def load_config(path: Union[str, Path, None], overrides: Sequence[str] = ()) -> 
                 merged[key] = {}
         given: Any = OmegaConf.to_container(layer)
         if any(given.get(key) is not None for key in TARGETS):      # a target replaces that of the base
-            merged = OmegaConf.merge(merged, dict.fromkeys(TARGETS))
+            for key in TARGETS:
+                merged[key] = None
         merged = _merge(merged, layer, source)
     if path and not merged.run:
         merged.run = str(Path('runs') / Path(path).resolve().parent.name / Path(path).stem)
@@ -157,9 +158,9 @@ def _defaults() -> Any:
 
 
 def _merge(merged: Any, layer: DictConfig, source: str) -> Any:
-    """Merge a layer over those below it; after a failure key by key, to name the key that failed."""
+    """Merge a layer into those below it; after a failure key by key, to name the key that failed."""
     try:
-        return OmegaConf.merge(merged, layer)
+        return OmegaConf.unsafe_merge(merged, layer)        # without copies, which take most of the time
     except PROBLEMS:
         for key in map(str, layer):
             part = _parse(source, lambda key=key: OmegaConf.masked_copy(layer, [key]), key)

@@ -26,7 +26,7 @@ def odd_widths(net):
                if len(parameter.shape) == 4)
 
 
-@pytest.fixture(params=[0.0, 0.3], ids=['quiet', 'noisy'])
+@pytest.fixture(params=[0.0, pytest.param(0.3, marks=pytest.mark.slow)], ids=['quiet', 'noisy'])
 def clock(request, monkeypatch):
     """Every convolution takes a second, give or take the noise; a list of the networks that were measured."""
     random, measured = np.random.RandomState(0), []

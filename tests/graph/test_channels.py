@@ -55,7 +55,7 @@ def test_relu_of_relu_goes(fill):
     assert operators(small.program).count('Activation') == 1
 
 
-@pytest.mark.parametrize('chance', [0.4, 0.8])
+@pytest.mark.parametrize('chance', [0.4, pytest.param(0.8, marks=pytest.mark.slow)])
 @pytest.mark.parametrize('name', CASES)
 def test_random_zeros(name, chance, fill, batch):
     """The same networks with other channels at zero or constant: outputs and counts are right for any pruning."""

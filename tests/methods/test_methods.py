@@ -156,8 +156,9 @@ def test_resumes_identically(case, configure, source):
         np.testing.assert_array_equal(one[name], other[name], name)
 
 
-@pytest.mark.parametrize('method, options', [('ssl', dict(strength=0.5)), ('slimming', dict(strength=0.01)),
-                                             ('ista', dict(strength=0.2))])
+@pytest.mark.parametrize('method, options', [
+    ('ssl', dict(strength=0.5)), pytest.param('slimming', dict(strength=0.01), marks=pytest.mark.slow),
+    pytest.param('ista', dict(strength=0.2), marks=pytest.mark.slow)])
 def test_penalties_resume_identically(method, options, configure):
     settings = dict(method=method, method_options=options)
     whole = train(configure('whole', epochs=2, **settings), quiet)
@@ -205,7 +206,8 @@ def test_a_run_continues_without_its_source(configure, tmp_path):
     assert [row.name for row in evaluate(run.path)] == ['unpruned', 'compact']
 
 
-@pytest.mark.parametrize('method', ['l1', 'taylor', 'random', 'uniform', 'apoz', 'thinet', 'lasso', 'slimming'])
+@pytest.mark.parametrize('method', ['l1', 'lasso', *(pytest.param(method, marks=pytest.mark.slow) for method in
+                                                     ('taylor', 'random', 'uniform', 'apoz', 'thinet', 'slimming'))])
 def test_warns_when_nothing_changed(method, configure, emptied):
     """All blocks of the source are already zero."""
     said = []

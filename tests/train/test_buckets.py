@@ -129,7 +129,7 @@ CASES = {       # (network, settings, what happens before each step, devices)
 }
 
 
-@pytest.mark.parametrize('views', [True, False], ids=['views', 'copies'])
+@pytest.mark.parametrize('views', [True, pytest.param(False, marks=pytest.mark.slow)], ids=['views', 'copies'])
 @pytest.mark.parametrize('case', CASES)
 def test_equals_one_update_for_each(case, views, narrow, fill, monkeypatch):
     name, settings, between, devices = CASES[case]
