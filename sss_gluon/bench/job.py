@@ -21,10 +21,10 @@ from ..train.workers import Workers, init_workers
 from .child import serve
 from .expected import Begin, nothing, scaling_seconds
 from .host import host
+from .interconnect import exchange
 from .matrix import MXNET
 from .model import Log, Plan, Row, bench_model, plan_of, texts
-from .scaling import exchange
-from .workers import Kind, link, measure
+from .workers import StepKind, link, measure
 
 STRONG, WEAK = 'strong', 'weak'
 
@@ -64,11 +64,11 @@ def scaling(plan: Plan, workers: Workers, begin: Begin = nothing) -> Iterator[Li
         begin(f'scaling, batch {batch}', left[batch], sum(left.values()))
         del left[batch]
         each = batch * len(devices)
-        kinds = {'single': Kind(batch, devices[:1], chief_only=True), 'alone': Kind(each, devices),
-                 WEAK: Kind(each, devices, shared=True)}
+        kinds = {'single': StepKind(batch, devices[:1], chief_only=True), 'alone': StepKind(each, devices),
+                 WEAK: StepKind(each, devices, shared=True)}
         if batch % total == 0:
-            kinds.update({'alone strong': Kind(batch // workers.size, devices),
-                          STRONG: Kind(batch // workers.size, devices, shared=True)})
+            kinds.update({'alone strong': StepKind(batch // workers.size, devices),
+                          STRONG: StepKind(batch // workers.size, devices, shared=True)})
         measured = measure(lambda where: plan.subject.open(where).whole, networks.shape[1:], kinds, workers,
                            plan.rounds, lambda: loss_scaler(precision))
         seconds = {key: np.array(values) for key, values in measured['seconds'].items()}

@@ -26,7 +26,7 @@ from ..timing import Measurement, interleaved, median, ratio, timed
 from ..train import make_trainer
 from ..train.precision import LossScaler
 from ..train.workers import Workers, init_workers
-from .scaling import Cluster, exchange
+from .interconnect import Cluster, exchange
 from .settings import Settings, Skipped
 from .training import DECAY, GAMMA, MOMENTUM, RATE, Step
 
@@ -39,7 +39,7 @@ def workers(settings: Settings, name: str) -> Dict[str, Measurement]:
 
     ``weak``: images/s of two ÷ one. ``strong``: the same, with the batch of one shared by both. ``share``: part of a
     step that is spent on allreduce. ``keys``: a step ÷ one that sends every parameter by itself. ``model``: allreduce
-    ÷ the prediction of ``scaling.exchange``.
+    ÷ the prediction of ``interconnect.exchange``.
     """
     if len(settings.cores) < COUNT and not settings.quick:
         raise Skipped(f'needs {COUNT} cores')
@@ -64,7 +64,7 @@ def workers(settings: Settings, name: str) -> Dict[str, Measurement]:
 
 
 def _model(seconds: Mapping[str, np.ndarray], size: int) -> Measurement:
-    """The allreduce of a step ÷ the prediction of ``scaling.exchange`` with the bandwidth of a large array."""
+    """The allreduce of a step ÷ the prediction of ``interconnect.exchange`` with the bandwidth of a large array."""
     cluster = link(seconds, size, COUNT)
     predicted = exchange(cluster, COUNT)
     note = (f'predicted {1000 * predicted:.3g} ms, {cluster.bandwidth / 1e9:.2f} GB/s, {1000 * cluster.latency:.2g} ms '
@@ -83,7 +83,7 @@ def link(seconds: Mapping[str, np.ndarray], size: int, workers: int) -> Cluster:
     return Cluster(0.0, size, bandwidth, tiny)
 
 
-class Kind(NamedTuple):
+class StepKind(NamedTuple):
     """A kind of step.
 
     Attributes
@@ -106,7 +106,7 @@ class Kind(NamedTuple):
     aggregate: bool = True
 
 
-def measure(net: Callable[[List[mx.Context]], gluon.HybridBlock], image: Sequence[int], kinds: Mapping[str, Kind],
+def measure(net: Callable[[List[mx.Context]], gluon.HybridBlock], image: Sequence[int], kinds: Mapping[str, StepKind],
             workers: Workers, rounds: int, scaler: Callable[[], Optional[LossScaler]] = lambda: None) -> dict:
     """Called in every worker: seconds of every kind of step, which all workers take at the same time.
 
@@ -170,9 +170,9 @@ def main(name: str, settings: str, file: str) -> None:
     os.sched_setaffinity(0, {fields['cores'][workers.rank % len(fields['cores'])]})
     chosen = Settings(**fields)
     batch = chosen.batch
-    kinds = {'single': Kind(batch, chief_only=True), 'alone': Kind(batch), 'buckets': Kind(batch, shared=True),
-             'half': Kind(max(1, batch // workers.size), shared=True),
-             'each': Kind(batch, shared=True, aggregate=False)}
+    kinds = {'single': StepKind(batch, chief_only=True), 'alone': StepKind(batch),
+             'buckets': StepKind(batch, shared=True), 'half': StepKind(max(1, batch // workers.size), shared=True),
+             'each': StepKind(batch, shared=True, aggregate=False)}
     measured = measure(lambda devices: chosen.net(name), chosen.image_shape(name), kinds, workers, chosen.rounds)
     if workers.chief:
         write_text(file, json.dumps(measured))

@@ -18,11 +18,11 @@ class Probes:
     """Learns what the removal of each structure would cost.
 
     While λ is where γ balances the loss, its gradient is −γ for every structure, whatever that is worth. What equation
-    10 compares with γ to keep a factor at zero is the resistance r = −∂L/∂λ at λ = 0. So in every second step one block,
-    and one neuron or group of each layer, is zero, as in stochastic depth (Huang et al., ECCV 2016), and has its value
-    back after it. Between λ, where the loss does not change any more, and 0, where it rises by r, removal costs about
-    λ·r/2. Within a layer r is taken as proportional to λ: the mean over a layer's neurons is known long before each
-    one's own.
+    10 compares with γ to keep a factor at zero is the resistance r = −∂L/∂λ at λ = 0. So in every second step one
+    block, and one neuron or group of each layer, is zero, as in stochastic depth (Huang et al., ECCV 2016), and has its
+    value back after it. Between λ, where the loss does not change any more, and 0, where it rises by r, removal costs
+    about λ·r/2. Within a layer r is taken as proportional to λ: the mean over a layer's neurons is known long before
+    each one's own.
 
     Parameters
     ----------

@@ -6,8 +6,8 @@ from typing import Dict, Sequence
 
 from tabulate import tabulate
 
+from ..bench.interconnect import GIGABITS, GPUS, STEP
 from ..bench.isolated import Result
-from ..bench.scaling import GIGABITS, GPUS, STEP
 from ..bench.soak import WARM_UP, Sample, slope
 from ..bench.table import AT_LEAST, AT_MOST, Benchmark
 from ..terminal import WIDTH, room, wrapped
@@ -49,7 +49,7 @@ def describe_results(results: Sequence[Result], machine: Dict[str, str]) -> str:
 
 
 def describe_scaling(rows: Sequence[tuple]) -> str:
-    """``bench.scaling.prediction`` as a table of worst and best efficiencies."""
+    """``bench.interconnect.prediction`` as a table of worst and best efficiencies."""
     cells = [[gpus, *(f'{worst:.0%} to {best:.0%}' for worst, best in pairs)] for gpus, *pairs in rows]
     return (f'resnet50, predicted efficiency: images/s ÷ images/s of one host ÷ number of hosts; {GPUS} GPUs per host, '
             f'{1000 * STEP:.0f} ms per step;\nat worst allreduce waits for the last gradient, at best it overlaps with '

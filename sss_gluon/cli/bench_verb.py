@@ -64,8 +64,8 @@ def bench(options):
         return _model(options)
     if options.soak is not None:
         return _soak(options.soak)
+    from ..bench.interconnect import prediction
     from ..bench.run import bench as measure
-    from ..bench.scaling import prediction
     from ..bench.table import select
     from .bench import describe_result, describe_results, describe_rows, describe_scaling
     from .clock_bar import ClockBar

@@ -6,7 +6,7 @@ from mxnet import autograd
 from mxnet.gluon import nn
 
 import sss_gluon as sss
-from sss_gluon.budget.probes import EVERY, Probes
+from sss_gluon.budget.probes import EVERY
 
 RATE, FRICTION = 0.1, 0.9
 DEVICES = {'one device': (mx.cpu(0),), 'two devices': (mx.cpu(0), mx.cpu(1))}
@@ -117,7 +117,7 @@ def test_one_neuron_of_each_layer_and_one_block():
     block = np.array([budget.kinds[name] == 'block' for name in budget.names])
     x, loss = mx.nd.random.uniform(shape=(2, 3, 16, 16)), mx.gluon.loss.SoftmaxCrossEntropyLoss()
     probed = [set() for _ in block]
-    for count in range(1, 25):
+    for _ in range(24):
         with autograd.record():
             error = loss(net(x), mx.nd.array([0, 1]))
         zeros = [np.flatnonzero(part == 0) for part in budget.split(budget.read()).values()]

@@ -1,7 +1,7 @@
 """The model of scaling, by hand."""
 import pytest
 
-from sss_gluon.bench.scaling import Cluster, efficiency, exchange, gradient_bytes, prediction
+from sss_gluon.bench.interconnect import Cluster, efficiency, exchange, gradient_bytes, prediction
 
 CLUSTER = Cluster(step=0.1, bytes=100e6, bandwidth=1e9, latency=0.001)
 
