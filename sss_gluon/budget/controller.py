@@ -62,7 +62,7 @@ class Budget(Holder):
         The budget is smaller than what remains without all structures that can go, or the schedule of the trainer
         lowers the rate to almost 0 before the search ends.
     """
-    SCALARS: List[str] = [*Holder.SCALARS, 'steps', 'passed', 'weight', 'due', 'deadline', 'met', 'highest', 'strength']
+    SCALARS: List[str] = [*Holder.SCALARS, 'steps', 'passed', 'weight', 'due', 'deadline', 'met', 'highest', 'strength', 'base']
     VECTORS: List[str] = [*Holder.VECTORS, 'values', 'moved', 'chosen', 'pressure']
 
     def __init__(self, net: gluon.HybridBlock, trainer, input_shape: Sequence[int], target: float, steps: int,
@@ -88,7 +88,7 @@ class Budget(Holder):
             raise SSSError(f'a budget of {target:g} of the {what} cannot be met: without all structures that can be '
                            f'removed, {np.ceil(1000 * floor) / 1000:.3f} remain; raise it, or give more kinds of '
                            f'structures a factor')
-        self.base = trainer.gamma
+        self.most = self.base = trainer.gamma
         self.values = self.read()
         self.moved, self.pressure = np.zeros(self.held.size), np.ones(self.held.size)
         self.passed = self.weight = 0.0         # sums of learning rates: since the last control point, and remembered
@@ -136,6 +136,15 @@ class Budget(Holder):
         self.passed += self.trainer.learning_rate
         if self.steps_done % self.interval == 0:
             self._control()
+
+    def _count(self, order: np.ndarray) -> int:
+        """How many structures have to go in this order to meet the budget."""
+        return 1 + int(np.searchsorted(np.cumsum(self.cost[order]) + 1e-9, self.share - self.target))
+
+    def _balance(self, needed: np.ndarray) -> float:
+        """γ for all structures: the first one, or less if more than the budget asks for would be zero after the search."""
+        order = np.argsort(needed, kind='stable')[:np.isfinite(needed).sum()]
+        return float(np.clip(needed[order[:self._count(order)]].max(initial=0), 0, self.most)) if order.size else self.most
 
     def _by_loss(self, candidates: np.ndarray, force: np.ndarray) -> np.ndarray:
         """The candidates, those first whose removal costs the least loss for what it saves."""
@@ -191,8 +200,10 @@ class Budget(Holder):
             return np.where(candidates, needed, np.inf)
 
         left = max(self.wait + self.steps - self.steps_done, self.press_steps)
-        order = self._by_loss(candidates, force(left))
-        going = 1 + int(np.searchsorted(np.cumsum(self.cost[order]) + 1e-9, self.share - self.target))
+        needed = force(left)
+        self.base = self._balance(needed)
+        order = self._by_loss(candidates, needed)
+        going = self._count(order)
         if held or self.due < 0:
             self.due = self.steps_done + left / going
         self.chosen &= candidates
@@ -272,7 +283,7 @@ class Budget(Holder):
         return {**super().states(), **self.probes.states()}
 
     def set_states(self, states, source: str = 'the state') -> None:
-        super().set_states({'steps': np.array(self.steps), **states}, source)
+        super().set_states({'steps': np.array(self.steps), 'base': np.array(self.base), **states}, source)
         restore(self.probes, Probes.VECTORS, {**self.probes.states(), **states}, source)
         self._set_pace()
         self._apply()

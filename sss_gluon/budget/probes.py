@@ -70,8 +70,8 @@ class Probes:
 
     def loss(self, values: np.ndarray) -> np.ndarray:
         """What the removal of each structure costs, λ·r/2; infinite where nothing is known yet."""
-        slope = np.maximum(self.resistance, 0) / np.maximum(self.size, 1e-12)
-        return np.where(self.seen > 0, slope, np.inf)[self.holder.layer] * values ** 2 / 2
+        layer, slope = self.holder.layer, np.maximum(self.resistance, 0) / np.maximum(self.size, 1e-12)
+        return np.where(self.seen[layer] > 0, slope[layer] * values ** 2 / 2, np.inf)
 
     def _begin(self, net, inputs) -> None:
         holder, candidates = self.holder, self.candidates()
