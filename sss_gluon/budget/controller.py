@@ -20,12 +20,12 @@ STILL = 0.005       # below this part of the highest learning rate, no factor wo
 class Budget(Holder):
     """Steers γ until what is left of a network meets a budget; step it after every step of the trainer.
 
-    All structures feel the γ that the trainer starts with. The search removes one after the other, evenly over its
-    steps: when the next is due, the structure that costs the least loss for what it saves (``Probes``) is pressed with
-    the γ that it needs to reach zero in time, and is held once its factor is exactly zero. Where nothing was probed,
-    because the network is never called itself, it is the structure that needs the least γ. When the budget is met, γ
-    becomes 0 and the factors are folded into the weights: the structure is fixed, and the rest of the training trains
-    it.
+    All structures feel the γ that the trainer starts with, or less if more than the budget asks for would then be zero
+    when the search ends. The search removes one after the other, evenly over its steps: when the next is due, the
+    structure that costs the least loss for what it saves (``Probes``) is pressed with the γ that it needs to reach zero
+    in time, and is held once its factor is exactly zero. Where nothing was probed, because the network is never called
+    itself, it is the structure that needs the least γ. When the budget is met, γ becomes 0 and the factors are folded
+    into the weights: the structure is fixed, and the rest of the training trains it.
 
     The force that a structure needs follows from how it moves. With momentum μ and rate η, equations 10 to 12 move a
     factor by −η(γ + g)/(1 − μ) a step once its velocity has settled; so its movement shows the resistance −g of the
@@ -62,7 +62,8 @@ class Budget(Holder):
         The budget is smaller than what remains without all structures that can go, or the schedule of the trainer
         lowers the rate to almost 0 before the search ends.
     """
-    SCALARS: List[str] = [*Holder.SCALARS, 'steps', 'passed', 'weight', 'due', 'deadline', 'met', 'highest', 'strength', 'base']
+    SCALARS: List[str] = [*Holder.SCALARS, 'steps', 'passed', 'weight', 'due', 'deadline', 'met', 'highest', 'strength',
+                          'base']
     VECTORS: List[str] = [*Holder.VECTORS, 'values', 'moved', 'chosen', 'pressure']
 
     def __init__(self, net: gluon.HybridBlock, trainer, input_shape: Sequence[int], target: float, steps: int,
@@ -142,9 +143,10 @@ class Budget(Holder):
         return 1 + int(np.searchsorted(np.cumsum(self.cost[order]) + 1e-9, self.share - self.target))
 
     def _balance(self, needed: np.ndarray) -> float:
-        """γ for all structures: the first one, or less if more than the budget asks for would be zero after the search."""
+        """γ for all structures: the first one, or that which brings as many to zero as the budget asks for."""
         order = np.argsort(needed, kind='stable')[:np.isfinite(needed).sum()]
-        return float(np.clip(needed[order[:self._count(order)]].max(initial=0), 0, self.most)) if order.size else self.most
+        enough = needed[order[:self._count(order)][-1:]]
+        return float(np.clip(enough, 0, self.most).min(initial=self.most))
 
     def _by_loss(self, candidates: np.ndarray, force: np.ndarray) -> np.ndarray:
         """The candidates, those first whose removal costs the least loss for what it saves."""
