@@ -74,12 +74,12 @@ class FactorControl:
             index = self.factors[name]
             if not self._present(name) or not self._part(index, mask).any():
                 continue
-            for device, updater in enumerate(self._updaters):
-                arrays = [self._params[index]._data[device], updater.states.get(index)]
+            for device in range(len(self._updaters)):
+                arrays = self._value_and_momentum(index, device)
                 if arrays[1] is None:       # before the first step
                     continue
                 there = mx.nd.array(self._part(index, mask), ctx=arrays[0].context)
-                self._aside.setdefault(name, []).append((there, [(array, array * there) for array in arrays]))
+                self._aside.setdefault(name, []).append((there, [array * there for array in arrays]))
                 for array in arrays:
                     array *= 1 - there
 
@@ -101,19 +101,23 @@ class FactorControl:
         for name, devices in self._aside.items():
             index = self.factors[name]
             rate = self.optimizer._get_lr(index)
-            velocity = self._restored(index, devices[0][1][1][0]).astype('float64')
-            there = self._restored(index, devices[0][0]).astype(bool)
-            threshold = np.zeros(velocity.shape)
-            threshold[there] = np.broadcast_to(self.optimizer.threshold(index, rate),
-                                               devices[0][0].shape)[devices[0][0].asnumpy().astype(bool)]
-            for mask, arrays in devices:
-                for array, before in arrays:
+            there = devices[0][0].asnumpy().astype(bool)
+            velocity = self._value_and_momentum(index, 0)[1].asnumpy()[there].astype('float64')
+            threshold = np.broadcast_to(self.optimizer.threshold(index, rate), there.shape)[there]
+            resistance = np.full(there.shape, np.nan)
+            resistance[there] = (velocity + np.sign(velocity) * threshold) / max(rate, 1e-12)
+            for device, (mask, before) in enumerate(devices):
+                for array, part in zip(self._value_and_momentum(index, device), before):   # perhaps others by now
                     array *= 1 - mask
-                    array += before
-            resistance = (velocity + np.sign(velocity) * threshold) / max(rate, 1e-12)
-            found[name] = np.where(there, resistance, np.nan), self._restored(index, devices[0][1][0][0])
+                    array += part
+            whole = np.full(self._whole[index][0].shape, np.nan)
+            whole[self._kept[self.names[index]] if self._kept else ...] = resistance
+            found[name] = whole, self._restored(index, devices[0][1][0])
         self._aside.clear()
         return found
+
+    def _value_and_momentum(self, index: int, device: int) -> Tuple[Any, Any]:
+        return self._params[index]._data[device], self._updaters[device].states.get(index)
 
     def press(self, pressure: Mapping[str, np.ndarray]) -> None:
         """Multiply γ for single structures, on top of ``gamma_multipliers``.

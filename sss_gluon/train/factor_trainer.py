@@ -214,6 +214,7 @@ class FactorTrainer(FactorControl, gluon.Trainer):
         That is the loss scale if any, what is held and removed, and whether the factors are folded.
         """
         self._refuse_on_kvstore()
+        self.probed()       # what is aside belongs to the state
         mx.nd.waitall()
         arrays = {'num_update': np.asarray(self.optimizer.num_update)}
         if not self.optimizer.train_factors:

@@ -78,6 +78,16 @@ def test_the_structure_comes_back_with_its_momentum(devices):
     assert trainer.states()['conv.factor'][1] == momentum[1]
 
 
+def test_states_hold_what_was_taken_away():
+    """Also those that are saved between a step and the controller's."""
+    net, trainer = network()
+    step(net, trainer, DEVICES['one device'])
+    expected = trainer.states()['conv.factor'][1]
+    trainer.probe({'conv': np.arange(4) == 1})
+    step(net, trainer, DEVICES['one device'])
+    assert trainer.states()['conv.factor'][1] == expected != 0 and trainer.factor_values()['conv'][1]
+
+
 def blocks(count):
     """A network of which each block is a structure."""
     net = sss.get_model('cifar_resnet20', 10, ['block'], depths=[count, 1, 1], widths=[4, 4, 4])
