@@ -47,6 +47,17 @@ def test_structures_go_one_after_the_other_as_planned(steps, rate):
     assert budget.share == 0.5 and budget.planned == max(0.5, 1 - times[-1] / steps * 0.5)
 
 
+@pytest.mark.parametrize('rate', [0.003, 0.01, 0.03])
+def test_a_gamma_that_is_too_large_ends_no_search_early(rate):
+    """0.15 is more than any of them resists: all would be zero at once, long before their turn."""
+    trainer, budget = search(steps=1000, rate=rate, gamma=0.15)
+    trace = run(budget, trainer, 2000)
+    counts = [held.sum() for _, _, held in trace]
+    assert counts[-1] == 3 and trace[-1][2].nonzero()[0].tolist() == [0, 1, 3]
+    assert abs(len(trace) - 1000) <= 10 and all(counts.count(n) for n in (1, 2))
+    assert max(gamma for _, gamma, _ in trace[50:900]) < 0.15
+
+
 def test_the_strength_rests_between_two_structures():
     trainer, budget = search()
     trace = run(budget, trainer, 600)
