@@ -169,7 +169,7 @@ class Budget(Holder):
 
     def _to_probe(self) -> np.ndarray:
         """Booleans: what may be chosen next."""
-        return self._may_go() & ~self.chosen & (self.steps_done >= self.wait)
+        return self._may_go() & ~self.chosen & (self.steps_done >= max(1, self.wait))   # not before it is stepped
 
     def _costs(self) -> np.ndarray:
         """The share that each structure costs while all others are there; those of a layer cost the same."""

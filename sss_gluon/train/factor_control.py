@@ -27,6 +27,7 @@ class FactorControl:
     _whole: List[Tuple[gluon.Parameter, bool]]    # before rebind, and whether they are trained
     _kept: Dict[str, Index]
     _aside: Dict[str, List[Any]]        # what ``probe`` took away
+    _found: Dict[str, Tuple[np.ndarray, np.ndarray]]    # and what it showed
 
     @property
     def gamma(self) -> float:
@@ -62,7 +63,8 @@ class FactorControl:
         self._instruct()
 
     def probe(self, masks: Mapping[str, np.ndarray]) -> None:
-        """Set structures to zero for the next step alone; ``probed`` gives back their values and momenta.
+        """Set structures to zero for the next step alone, and learn what ``probed`` tells; they have their values and
+        momenta back after it.
 
         Parameters
         ----------
@@ -89,15 +91,21 @@ class FactorControl:
         return bool(self._aside)
 
     def probed(self) -> Dict[str, Tuple[np.ndarray, np.ndarray]]:
-        """Undo ``probe`` after the step; how much the loss wants each structure back, at zero.
+        """How much the loss wanted each structure back in the last step, at zero.
 
         Returns
         -------
         dict of str to tuple
-            {factor name: (the resistance −∂L/∂λ at λ = 0, λ)}, both of shape (size,). The resistance is NaN where
-            nothing was probed, and 0 where it is less than γ, so that equation 10 leaves the factor at zero.
+            {factor name: (the resistance −∂L/∂λ at λ = 0, λ)}, both of shape (size,), for factors that were probed. The
+            resistance is NaN where nothing was probed, and 0 where it is less than γ, so that equation 10 leaves the
+            factor at zero.
         """
-        found = {}
+        found, self._found = self._found, {}
+        return found
+
+    def _end_probe(self) -> None:
+        """After the step: learn the resistances, and give back what ``probe`` took away."""
+        self._found = {}
         for name, devices in self._aside.items():
             index = self.factors[name]
             rate = self.optimizer._get_lr(index)
@@ -112,9 +120,8 @@ class FactorControl:
                     array += part
             whole = np.full(self._whole[index][0].shape, np.nan)
             whole[self._kept[self.names[index]] if self._kept else ...] = resistance
-            found[name] = whole, self._restored(index, devices[0][1][0])
+            self._found[name] = whole, self._restored(index, devices[0][1][0])
         self._aside.clear()
-        return found
 
     def _value_and_momentum(self, index: int, device: int) -> Tuple[Any, Any]:
         return self._params[index]._data[device], self._updaters[device].states.get(index)

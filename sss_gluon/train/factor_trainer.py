@@ -45,6 +45,7 @@ class FactorTrainer(FactorControl, gluon.Trainer):
         self.shrunk: Optional[Shrunk] = None    # the smaller network that ``shrink`` made, if any
         self._whole = [(p, p.grad_req != 'null') for p in self._params]
         self._aside: Dict[str, List] = {}
+        self._found: Dict[str, Tuple[np.ndarray, np.ndarray]] = {}
         self._kept: Dict[str, Index] = {}       # after rebind: the part of each parameter that remains
         self._buckets: Sequence[Union[GradientBuckets, HostUpdate]] = []
         self._keys: Dict[Tuple, int] = {}       # store keys of the buckets, and of parameters that replaced others
@@ -149,6 +150,10 @@ class FactorTrainer(FactorControl, gluon.Trainer):
         return all_fresh(array for _, p in self._trained() for array in p._data)
 
     def _update(self, ignore_stale_grad=False):
+        self._update_all(ignore_stale_grad)
+        self._end_probe()
+
+    def _update_all(self, ignore_stale_grad: bool) -> None:
         if hasattr(self, '_amp_loss_scaler'):
             raise SSSError('amp.init_trainer gives this trainer a loss scale that sees the gradients of one device and '
                            'one worker only; use make_trainer(loss_scaler=LossScaler()) and trainer.scaled(loss)')
@@ -214,7 +219,6 @@ class FactorTrainer(FactorControl, gluon.Trainer):
         That is the loss scale if any, what is held and removed, and whether the factors are folded.
         """
         self._refuse_on_kvstore()
-        self.probed()       # what is aside belongs to the state
         mx.nd.waitall()
         arrays = {'num_update': np.asarray(self.optimizer.num_update)}
         if not self.optimizer.train_factors:

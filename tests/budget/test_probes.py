@@ -78,14 +78,18 @@ def test_the_structure_comes_back_with_its_momentum(devices):
     assert trainer.states()['conv.factor'][1] == momentum[1]
 
 
-def test_states_hold_what_was_taken_away():
-    """Also those that are saved between a step and the controller's."""
-    net, trainer = network()
-    step(net, trainer, DEVICES['one device'])
-    expected = trainer.states()['conv.factor'][1]
-    trainer.probe({'conv': np.arange(4) == 1})
-    step(net, trainer, DEVICES['one device'])
-    assert trainer.states()['conv.factor'][1] == expected != 0 and trainer.factor_values()['conv'][1]
+def test_a_budget_that_is_not_stepped_probes_nothing():
+    net = blocks(1)
+    trainer = sss.make_trainer(net, learning_rate=RATE)
+    budgets = [sss.Budget(net, trainer, (1, 3, 16, 16), 0.8, 1000) for _ in range(2)]
+    for step in range(4):
+        with autograd.record():
+            error = net(mx.nd.ones((1, 3, 16, 16))).sum()
+        assert (budgets[0].read() == 0).sum() == min(step, 1)
+        error.backward()
+        trainer.step(1)
+        assert budgets[0].read().all() and trainer.states()['stage1.0.conv2.factor'].all()
+        budgets[0].step()
 
 
 def blocks(count):
@@ -114,7 +118,7 @@ def test_only_steps_of_training_are_probed():
         with autograd.train_mode():
             net(x)
         assert budget.read().all() and not trainer.probing
-    assert zeros == [1] * 4 + [int(i % EVERY == 0) for i in range(4, len(zeros))]
+    assert zeros == [0] + [1] * 4 + [int(i % EVERY == 0) for i in range(5, len(zeros))]
     assert sorted(budget.probes.seen) == [1] * (8 - sum(zeros)) + [2] * (sum(zeros) - 4)
 
 
