@@ -2,6 +2,7 @@
 import sss_gluon  # noqa: F401  (first: MXNet needs names that NumPy removed)
 
 # isort: split
+import gc
 import hashlib
 import http.server
 import json
@@ -155,6 +156,13 @@ def pytest_collection_modifyitems(items):
         if item.nodeid.partition('/')[2].startswith(CLAIMS):
             item.add_marker('claim')
     items.sort(key=lambda item: (group(item.nodeid) == item.nodeid, item.get_closest_marker('slow') is None))
+
+
+def pytest_collection_finish():
+    """What was imported and collected stays, so the garbage collector need not look at it again and again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 10, 10)
 
 
 @pytest.hookimpl(optionalhook=True)
