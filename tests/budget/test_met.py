@@ -69,7 +69,7 @@ def check_table(asked, left, target, met):
         assert float(row['gamma']) >= 0
     values = [float(row['gamma']) for row in asked.rows]
     last = -(-met // 18)                # the epoch in which it was met
-    assert min(values[:last]) >= asked.config.gamma > max(values[last:], default=0) == 0
+    assert min(values[:last]) > max(values[last:], default=0) == 0
     held, shares = ([float(row[key]) for row in asked.rows] for key in ('held', 'held_left'))
     assert held == sorted(held) and shares == sorted(shares, reverse=True)
     assert held[-1] == sum(mask.sum() for mask in asked.held.values()) and shares[-1] == pytest.approx(left, abs=1e-6)
