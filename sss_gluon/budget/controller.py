@@ -22,10 +22,10 @@ class Budget(Holder):
 
     All structures feel the γ that the trainer starts with, or less if more than the budget asks for would then be zero
     when the search ends. The search removes one after the other, evenly over its steps: when the next is due, the
-    structure that costs the least loss for what it saves (``Probes``) is pressed with the γ that it needs to reach zero
-    in time, and is held once its factor is exactly zero. Where nothing was probed, because the network is never called
-    itself, it is the structure that needs the least γ. When the budget is met, γ becomes 0 and the factors are folded
-    into the weights: the structure is fixed, and the rest of the training trains it.
+    structure that needs the least γ to reach zero in time is pressed with it, and is held once its factor is exactly
+    zero. Among blocks, it is the one whose removal costs the least loss for what it saves (``Probes``). When the budget
+    is met, γ becomes 0 and the factors are folded into the weights: the structure is fixed, and the rest of the
+    training trains it.
 
     The force that a structure needs follows from how it moves. With momentum μ and rate η, equations 10 to 12 move a
     factor by −η(γ + g)/(1 − μ) a step once its velocity has settled; so its movement shows the resistance −g of the
@@ -148,11 +148,15 @@ class Budget(Holder):
         enough = needed[order[:self._count(order)][-1:]]
         return float(np.clip(enough, 0, self.most).min(initial=self.most))
 
-    def _by_loss(self, candidates: np.ndarray, force: np.ndarray) -> np.ndarray:
-        """The candidates, those first whose removal costs the least loss for what it saves."""
-        saved = np.clip(self.cost, 1e-12, max(self.share - self.target, 1e-9))
-        order = np.lexsort((force, self.probes.loss(self.values) / saved, ~candidates))
-        return order[:candidates.sum()]
+    def _order(self, candidates: np.ndarray, force: np.ndarray) -> np.ndarray:
+        """The candidates, that first which needs the least γ; among blocks, that whose removal costs the least loss for
+        what it saves."""
+        order = np.argsort(np.where(candidates, force, np.inf), kind='stable')[:candidates.sum()]
+        turns = self.may_vanish[order]
+        blocks = order[turns]
+        saved = np.clip(self.cost[blocks], 1e-12, max(self.share - self.target, 1e-9))
+        order[turns] = blocks[np.argsort(self.probes.loss(self.values)[blocks] / saved, kind='stable')]
+        return order
 
     def needed(self, alive: np.ndarray, size: Optional[np.ndarray] = None) -> np.ndarray:
         """Also the last block: without any, hardly more than shortcuts is left of a network."""
@@ -204,7 +208,7 @@ class Budget(Holder):
         left = max(self.wait + self.steps - self.steps_done, self.press_steps)
         needed = force(left)
         self.base = self._balance(needed)
-        order = self._by_loss(candidates, needed)
+        order = self._order(candidates, needed)
         going = self._count(order)
         if held or self.due < 0:
             self.due = self.steps_done + left / going
@@ -268,7 +272,7 @@ class Budget(Holder):
     def _choose(self, force: np.ndarray, count: int) -> None:
         """Press that many structures, those chosen before first: near zero, noise would have others chosen again and
         again."""
-        order = self._by_loss(np.isfinite(force), force)
+        order = self._order(np.isfinite(force), force)
         missing = count - self.chosen.sum()
         if missing > 0:
             self.chosen[order[~self.chosen[order]][:missing]] = True

@@ -27,7 +27,7 @@ class FactorControl:
     _whole: List[Tuple[gluon.Parameter, bool]]    # before rebind, and whether they are trained
     _kept: Dict[str, Index]
     _aside: Dict[str, List[Any]]        # what ``probe`` took away
-    _found: Dict[str, Tuple[np.ndarray, np.ndarray]]    # and what it showed
+    _found: Dict[str, np.ndarray]       # and what it showed
 
     @property
     def gamma(self) -> float:
@@ -90,15 +90,14 @@ class FactorControl:
         """Whether structures are zero for the next step."""
         return bool(self._aside)
 
-    def probed(self) -> Dict[str, Tuple[np.ndarray, np.ndarray]]:
+    def probed(self) -> Dict[str, np.ndarray]:
         """How much the loss wanted each structure back in the last step, at zero.
 
         Returns
         -------
-        dict of str to tuple
-            {factor name: (the resistance −∂L/∂λ at λ = 0, λ)}, both of shape (size,), for factors that were probed. The
-            resistance is NaN where nothing was probed, and 0 where it is less than γ, so that equation 10 leaves the
-            factor at zero.
+        dict of str to numpy.ndarray
+            {factor name: the resistance −∂L/∂λ at λ = 0, shape (size,)} of the factors that were probed: NaN where
+            nothing was probed, and 0 where it is less than γ, so that equation 10 leaves the factor at zero.
         """
         found, self._found = self._found, {}
         return found
@@ -120,7 +119,7 @@ class FactorControl:
                     array += part
             whole = np.full(self._whole[index][0].shape, np.nan)
             whole[self._kept[self.names[index]] if self._kept else ...] = resistance
-            self._found[name] = whole, self._restored(index, devices[0][1][0])
+            self._found[name] = whole
         self._aside.clear()
 
     def _value_and_momentum(self, index: int, device: int) -> Tuple[Any, Any]:

@@ -45,7 +45,7 @@ class FactorTrainer(FactorControl, gluon.Trainer):
         self.shrunk: Optional[Shrunk] = None    # the smaller network that ``shrink`` made, if any
         self._whole = [(p, p.grad_req != 'null') for p in self._params]
         self._aside: Dict[str, List] = {}
-        self._found: Dict[str, Tuple[np.ndarray, np.ndarray]] = {}
+        self._found: Dict[str, np.ndarray] = {}
         self._kept: Dict[str, Index] = {}       # after rebind: the part of each parameter that remains
         self._buckets: Sequence[Union[GradientBuckets, HostUpdate]] = []
         self._keys: Dict[Tuple, int] = {}       # store keys of the buckets, and of parameters that replaced others
