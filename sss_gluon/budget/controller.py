@@ -23,7 +23,8 @@ class Budget(Holder):
     All structures feel the γ that the trainer starts with, or less if more than the budget asks for would then be zero
     when the search ends. The search removes one after the other, evenly over its steps: when the next is due, the
     structure that needs the least γ to reach zero in time is pressed with it, and is held once its factor is exactly
-    zero. Among blocks, it is the one whose removal costs the least loss for what it saves (``Probes``). When the budget
+    zero. Among blocks, it is the one whose removal costs the least loss for what it saves (``Probes``), as far as that
+    is known: nothing is, where the network is never called itself, but only as a part of another one. When the budget
     is met, γ becomes 0 and the factors are folded into the weights: the structure is fixed, and the rest of the
     training trains it.
 
@@ -294,6 +295,8 @@ class Budget(Holder):
         self._set_pace()
         self._apply()
         self.trainer.optimizer.train_factors = not self.met
+        if self.met:
+            self.probes.stop()
 
     def columns(self):
         """Also γ, the highest since the last call, and what was planned."""

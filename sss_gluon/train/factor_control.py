@@ -54,10 +54,10 @@ class FactorControl:
             if not self._present(name):
                 continue
             held = self._part(index, self.held[name])
-            for device, updater in enumerate(self._updaters):
-                array = self._params[index]._data[device]
-                keep = mx.nd.array(~held, ctx=array.context)
-                for values in (array, updater.states.get(index)):
+            for device in range(len(self._updaters)):
+                arrays = self._value_and_momentum(index, device)
+                keep = mx.nd.array(~held, ctx=arrays[0].context)
+                for values in arrays:
                     if values is not None:
                         values *= keep
         self._instruct()

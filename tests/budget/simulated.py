@@ -44,7 +44,6 @@ class SimulatedTrainer:
         self.multiplier = self.flat({name: np.full(size, self.gamma_multipliers[name])
                                      for name, size in zip(self.names, self.sizes)})
         self.folded = False
-        self.shrunk, self.overflowed, self.probing = None, False, False
 
     def flat(self, table):
         return np.concatenate([table[name] for name in self.names])

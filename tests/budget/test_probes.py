@@ -122,6 +122,16 @@ def test_only_steps_of_training_are_probed():
     assert sorted(budget.probes.seen) == [1] * (8 - sum(zeros)) + [2] * (sum(zeros) - 4)
 
 
+def test_a_search_that_has_ended_probes_nothing_in_another_process_either():
+    net = blocks(1)
+    trainer = sss.make_trainer(net, learning_rate=RATE)
+    budget = sss.Budget(net, trainer, (1, 3, 16, 16), 0.8, 1000)
+    budget.set_states({**budget.states(), 'steps_done': np.array(4.0), 'met': np.array(1.0)})
+    with autograd.record():
+        net(mx.nd.ones((1, 3, 16, 16)))
+    assert budget.met and budget.read().all() and not trainer.probing
+
+
 def test_only_blocks_are_probed():
     net = sss.get_model('cifar_resnet20', 10, ['neuron', 'block'], depths=[1, 1, 1], widths=[4, 6, 8])
     net.initialize()
