@@ -67,6 +67,8 @@ def import_mxnet() -> None:
             raise ImportError('sss_gluon: on Python 3.12 MXNet needs the distutils that setuptools brings: '
                               '`pip install setuptools`') from None
     role = os.environ.pop('DMLC_ROLE', None)     # see serve()
+    # scikit-learn takes longer to import than the rest of MXNet, which needs it only for its deprecated FeedForward.
+    hidden = sys.modules.setdefault('sklearn', None) is None    # type: ignore[arg-type]
     try:
         import mxnet  # noqa: F401
     except ModuleNotFoundError as error:
@@ -77,6 +79,8 @@ def import_mxnet() -> None:
     except OSError as error:
         raise ImportError(f'sss_gluon: MXNet does not load: {error}: {_remedy(str(error))}') from error
     finally:
+        if hidden:
+            del sys.modules['sklearn']
         if role is not None:
             os.environ['DMLC_ROLE'] = role
 

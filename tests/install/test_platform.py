@@ -79,6 +79,37 @@ def test_the_real_numpy_has_the_aliases_when_mxnet_is_imported(tmp_path):
     assert (done.stdout, done.stderr) == ("<class 'bool'> <class 'int'> <class 'float'>\n", '')
 
 
+SKLEARN = '''
+try:
+    import sklearn.base
+    print('imported')
+except ImportError:
+    print('hidden')
+'''
+
+
+@pytest.mark.parametrize('before, seen', [('', 'hidden'), ('import sklearn', 'imported')])
+def test_scikit_learn_is_hidden_while_mxnet_is_imported_and_stays_usable(tmp_path, before, seen):
+    package = tmp_path / 'sklearn'
+    package.mkdir()
+    for name in ('__init__', 'base'):
+        (package / f'{name}.py').touch()
+    done = import_platform(before, mxnet=SKLEARN, folder=tmp_path)
+    assert (done.stdout, done.stderr) == (f'{seen}\n', '')
+    done = import_platform(before, mxnet=SKLEARN + 'raise OSError\n', folder=tmp_path)
+    assert done.stdout == f'{seen}\n' and done.returncode == 1
+
+
+def test_scikit_learn_can_be_imported_after_mxnet(platform_module, monkeypatch):
+    monkeypatch.delitem(sys.modules, 'sklearn', raising=False)
+    platform_module.import_mxnet()
+    assert 'sklearn' not in sys.modules
+    sklearn = types.ModuleType('sklearn')
+    monkeypatch.setitem(sys.modules, 'sklearn', sklearn)
+    platform_module.import_mxnet()
+    assert sys.modules['sklearn'] is sklearn
+
+
 MISSING = "raise OSError('{}: cannot open shared object file: No such file or directory')\n"
 
 
