@@ -3,6 +3,7 @@
 The package imports this module before anything else, because MXNet 1.9.1 reads names that NumPy 1.24 removed while it
 is being imported. The names stay set for the whole process; a NumPy that has them is left alone.
 """
+import importlib
 import os
 import re
 import signal
@@ -52,6 +53,21 @@ def set_numpy_aliases(numpy: ModuleType) -> None:
             setattr(numpy, name, builtin)
 
 
+class Deferred(ModuleType):
+    """Stands in for a module and imports it when something of it is used."""
+
+    def __getattr__(self, name: str) -> object:
+        module = importlib.import_module(self.__name__)
+        if module is self:
+            raise AttributeError(f'module {self.__name__!r} has no attribute {name!r}')
+        return getattr(module, name)
+
+
+# MXNet imports both, which takes longer than the rest of it. scikit-learn serves only its deprecated FeedForward, which
+# does without, and scipy.stats only its tests of random numbers.
+STAND_INS = {'sklearn': None, 'scipy.stats': Deferred('scipy.stats')}
+
+
 def import_mxnet() -> None:
     """Import MXNet, and explain what is missing if that fails.
 
@@ -67,8 +83,8 @@ def import_mxnet() -> None:
             raise ImportError('sss_gluon: on Python 3.12 MXNet needs the distutils that setuptools brings: '
                               '`pip install setuptools`') from None
     role = os.environ.pop('DMLC_ROLE', None)     # see serve()
-    # scikit-learn takes longer to import than the rest of MXNet, which needs it only for its deprecated FeedForward.
-    hidden = sys.modules.setdefault('sklearn', None) is None    # type: ignore[arg-type]
+    hidden = [name for name in STAND_INS if name not in sys.modules]
+    sys.modules.update((name, STAND_INS[name]) for name in hidden)      # type: ignore[misc]
     try:
         import mxnet  # noqa: F401
     except ModuleNotFoundError as error:
@@ -79,8 +95,8 @@ def import_mxnet() -> None:
     except OSError as error:
         raise ImportError(f'sss_gluon: MXNet does not load: {error}: {_remedy(str(error))}') from error
     finally:
-        if hidden:
-            del sys.modules['sklearn']
+        for name in hidden:
+            del sys.modules[name]
         if role is not None:
             os.environ['DMLC_ROLE'] = role
 

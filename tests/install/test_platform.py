@@ -64,12 +64,12 @@ def test_numpy_2_is_refused(platform_module, version):
         platform_module.set_numpy_aliases(numpy_of(version))
 
 
-def import_platform(before='', mxnet=None, numpy=None, folder=None):
+def import_platform(before='', mxnet=None, numpy=None, folder=None, after=''):
     """Import the module in a new process, with stubs for the modules given as source."""
     for name, text in (('mxnet', mxnet), ('numpy', numpy)):
         if text is not None:
             (folder / f'{name}.py').write_text(text)
-    code = f'import sys, re, runpy\n{before}\nrunpy.run_path({str(PLATFORM)!r})'
+    code = f'import sys, re, runpy\n{before}\nrunpy.run_path({str(PLATFORM)!r})\n{after}'
     return run([sys.executable, '-W', 'error::DeprecationWarning:__main__', '-W', 'error::FutureWarning',
                 '-c', code], PYTHONPATH=folder)
 
@@ -79,35 +79,44 @@ def test_the_real_numpy_has_the_aliases_when_mxnet_is_imported(tmp_path):
     assert (done.stdout, done.stderr) == ("<class 'bool'> <class 'int'> <class 'float'>\n", '')
 
 
-SKLEARN = '''
+SLOW_TO_IMPORT = '''
 try:
     import sklearn.base
-    print('imported')
+    print('scikit-learn')
 except ImportError:
-    print('hidden')
+    print('no scikit-learn')
+from scipy import stats
+import scipy.stats as same
+print(same is stats, getattr(stats, 'VALUE', 'not yet'))
+import sys
+sys.stats = stats
+'''
+USED_LATER = '''
+import sys
+import sklearn.base
+import scipy.stats
+print(sys.stats.VALUE, scipy.stats.VALUE)
 '''
 
 
-@pytest.mark.parametrize('before, seen', [('', 'hidden'), ('import sklearn', 'imported')])
-def test_scikit_learn_is_hidden_while_mxnet_is_imported_and_stays_usable(tmp_path, before, seen):
-    package = tmp_path / 'sklearn'
-    package.mkdir()
-    for name in ('__init__', 'base'):
-        (package / f'{name}.py').touch()
-    done = import_platform(before, mxnet=SKLEARN, folder=tmp_path)
-    assert (done.stdout, done.stderr) == (f'{seen}\n', '')
-    done = import_platform(before, mxnet=SKLEARN + 'raise OSError\n', folder=tmp_path)
-    assert done.stdout == f'{seen}\n' and done.returncode == 1
+@pytest.mark.parametrize('before, seen', [('', ['no scikit-learn', 'True not yet']),
+                                          ('import sklearn, scipy.stats', ['scikit-learn', 'True 7'])])
+def test_what_is_slow_to_import_waits_until_it_is_used(tmp_path, before, seen):
+    for name, text in (('sklearn/__init__', ''), ('sklearn/base', ''), ('scipy/__init__', ''),
+                       ('scipy/stats', 'VALUE = 7')):
+        (tmp_path / f'{name}.py').parent.mkdir(exist_ok=True)
+        (tmp_path / f'{name}.py').write_text(text)
+    done = import_platform(before, mxnet=SLOW_TO_IMPORT, folder=tmp_path, after=USED_LATER)
+    assert (done.stdout.splitlines(), done.stderr) == ([*seen, '7 7'], '')
+    done = import_platform(before, mxnet=SLOW_TO_IMPORT + 'raise OSError', folder=tmp_path, after=USED_LATER)
+    assert done.stdout.splitlines() == seen and done.returncode == 1
 
 
-def test_scikit_learn_can_be_imported_after_mxnet(platform_module, monkeypatch):
-    monkeypatch.delitem(sys.modules, 'sklearn', raising=False)
-    platform_module.import_mxnet()
-    assert 'sklearn' not in sys.modules
-    sklearn = types.ModuleType('sklearn')
-    monkeypatch.setitem(sys.modules, 'sklearn', sklearn)
-    platform_module.import_mxnet()
-    assert sys.modules['sklearn'] is sklearn
+def test_the_real_mxnet_is_imported_without_it():
+    code = 'import sss_gluon, sys, mxnet; print({"sklearn", "scipy.stats"} & set(sys.modules)); ' \
+           'print(mxnet.contrib.quantization.stats.norm.cdf(0.0))'
+    done = run([sys.executable, '-c', code], PYTHONPATH=REPO)
+    assert done.stdout.splitlines() == ['set()', '0.5'], done.stderr
 
 
 MISSING = "raise OSError('{}: cannot open shared object file: No such file or directory')\n"
