@@ -8,6 +8,7 @@ from copy import deepcopy
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from functools import lru_cache
+from io import StringIO
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Union
 
@@ -260,12 +261,15 @@ def differences(old: Config, new: Config) -> List[str]:
 
 def load_yaml(path: Union[str, Path]):
     """``OmegaConf.load``, guarded against aliases, nine lines of which can expand to gigabytes."""
-    with open(path, encoding='utf-8') as file:
-        text = file.read()
+    return deepcopy(_read_yaml(Path(path).read_text('utf-8')))
+
+
+@lru_cache(maxsize=64)      # the runs of a plan share a few files
+def _read_yaml(text: str):
     root = yaml.compose(text, Loader=yaml.SafeLoader) if '*' in text else None      # an alias begins with it
     if root is not None:
         _expanded(root, {})
-    return OmegaConf.load(path)
+    return OmegaConf.load(StringIO(text))
 
 
 def _expanded(node, sizes: Dict[int, Optional[int]]) -> int:
