@@ -11,7 +11,9 @@ GROUPS = {
     'resume': ('train/test_resume.py',),                    # with the run that nothing interrupts
     'resumed budget': ('budget/test_resumed.py',),
     'bfloat16': ('train/test_bfloat16.py', 'budget/test_same_structure.py::test_bfloat16'),
+    'statistics': ('train/test_statistics.py',),
     'counts': ('report/test_counts.py',),
+    'page': ('report/test_page.py',),
     'block': ('graph/test_block.py',),
     'gamma': ('methods/test_gamma_range.py',),
     'configs': ('test_configs.py',),                        # plans are read once
