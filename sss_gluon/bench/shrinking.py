@@ -27,7 +27,7 @@ RUNS = 5            # one in so many rounds is a pair of whole runs, or a cut of
 TARGET = 0.5
 
 
-def total_time(settings: Settings, name: str) -> Dict[str, Measurement]:
+def total_time(settings: Settings, name: str, neuron_block: int = 1) -> Dict[str, Measurement]:
     """Seconds of a run that meets a budget of half the MACs over those of a run without factors.
 
     Both are whole runs of ``methods.train`` on the digits at the network's own image size, with equal settings.
@@ -61,7 +61,8 @@ def total_time(settings: Settings, name: str) -> Dict[str, Measurement]:
         return found
 
     search = 0.5 if settings.quick else Config.search
-    runs = {'budget': lambda: seconds(factors=[REMOVED[name]], target_macs=TARGET, search=search),
+    runs = {'budget': lambda: seconds(factors=[REMOVED[name]], target_macs=TARGET, search=search,
+                                      neuron_block=neuron_block),
             'dense': lambda: seconds(factors=[])}
     measured = interleaved(runs, max(1, settings.rounds // RUNS), warm_up=0)
     return {'total': ratio(measured, 'budget', 'dense',
