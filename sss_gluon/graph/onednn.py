@@ -62,7 +62,7 @@ def filled(symbol: mx.sym.Symbol, shapes: Mapping[str, Shape], block: int) -> mx
 def _merged(node: Node, inside: int, block: int) -> int:
     """How many groups become one, so that it has whole blocks of channels; 1: none."""
     groups = node.get('num_group', 1)
-    common = gcd(block, inside, node.get('num_filter') // groups)
+    common = gcd(gcd(block, inside), node.get('num_filter') // groups)       # Python 3.8 takes two
     merged = block // common
     if merged <= MOST and groups % merged == 0:
         return merged
