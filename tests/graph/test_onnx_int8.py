@@ -17,6 +17,7 @@ from sss_gluon.models import ARCHITECTURES, get_model
 
 onnx = pytest.importorskip('onnx')
 runtime = pytest.importorskip('onnxruntime')
+VERSION = tuple(map(int, runtime.__version__.split('.')[:2]))
 MOVING = {'Transpose', 'Flatten', 'Reshape', 'NhwcMaxPool', 'MaxPool', 'Gather'}
 INTEGER = {'QLinearConv', 'QGemm', 'QLinearAdd', 'QLinearConcat', 'QLinearMul', 'QLinearGlobalAveragePool',
            'QLinearAveragePool', 'QLinearLeakyRelu', 'QLinearSigmoid'}
@@ -54,6 +55,8 @@ def test_networks_are_integers_from_end_to_end(name, narrow, fill, zero, tmp_pat
     images = np.random.RandomState(0).standard_normal((32, 3, size, size)).astype('float32')
     left, error = quantized(program, images, tmp_path)
     assert 0 < error < 0.08 and left == []
+    if VERSION < (1, 20):
+        return      # it does not merge them all
     found = kernels(tmp_path / 'int8.onnx', tmp_path)
     assert set(found) - MOVING - INTEGER == {'QuantizeLinear'} and found['QuantizeLinear'] == 1     # of the input
     layers = [node for node in program.nodes() if node.op == 'Convolution']

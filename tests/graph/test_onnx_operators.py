@@ -11,6 +11,9 @@ from sss_gluon.graph.onnx_operators import TRANSLATIONS
 
 onnx = pytest.importorskip('onnx')
 runtime = pytest.importorskip('onnxruntime')
+VERSION = tuple(map(int, runtime.__version__.split('.')[:2]))
+# Averages over windows that reach over the edge were wrong in ONNX Runtime before 1.21, which Python 3.8 and 3.9 lack
+AVERAGES = {'pooling avg full', 'pooling avg valid', 'pooling full, even'} if VERSION < (1, 21) else set()
 
 
 def build(case, shape=(1, 4, 6, 6)):
@@ -38,6 +41,11 @@ def agree(program, path, sizes=(2, 5)):
 @pytest.mark.parametrize('name', CASES)
 def test_the_same_outputs(name, tmp_path):
     program = build(CASES[name])
+    if name in AVERAGES:
+        with pytest.raises(SSSError, match='Pooling'):
+            write_onnx(program, tmp_path / 'net.onnx')
+        assert not list(tmp_path.iterdir())
+        return
     assert write_onnx(program, tmp_path / 'net.onnx') < 1e-5
     agree(program, tmp_path / 'net.onnx')
 
