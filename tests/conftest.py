@@ -16,7 +16,7 @@ from pathlib import Path
 import mxnet as mx
 import numpy as np
 import pytest
-from claims import CLAIMS
+from claims import CLAIMS, REPEATS
 from filelock import FileLock
 from groups import group, scheduler
 
@@ -151,10 +151,11 @@ def _difference(expected, found):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Mark the tests that stand for claims, and begin with what takes long, so that all processes end together."""
+    """Mark the tests of ``claims``, and begin with what takes long, so that all processes end together."""
     for item in items:
-        if item.nodeid.partition('/')[2].startswith(CLAIMS):
-            item.add_marker('claim')
+        for names, mark in ((CLAIMS, 'claim'), (REPEATS, 'slow')):
+            if item.nodeid.partition('/')[2].startswith(names):
+                item.add_marker(mark)
     items.sort(key=lambda item: (group(item.nodeid) == item.nodeid, item.get_closest_marker('slow') is None))
 
 

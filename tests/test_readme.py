@@ -199,8 +199,7 @@ def test_table_of_networks(name):
     assert ', '.join(ARCHITECTURES[name].factors) == factors
 
 
-@pytest.mark.parametrize('name', [pytest.param(name, marks=() if name.startswith('cifar') else pytest.mark.slow)
-                                  for name in shipped()])
+@pytest.mark.parametrize('name', shipped())
 def test_table_of_structures(name):
     params, macs = re.search(rf'^\| `{name}` \| `\w+` \| ([\d,]+) \| ([\d,]+) \|', MODELS, re.MULTILINE).groups()
     counted = count(rebuild(name), load_structure(name).input_shape)

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from claims import CLAIMS
+from claims import CLAIMS, REPEATS
 
 from sss_gluon.methods import METHODS
 from sss_gluon.sweep import load_plan, progress
@@ -53,9 +53,9 @@ def test_every_table_and_figure_has_a_script_and_a_plan():
     assert asked <= set(PLANS) and all(path.is_file() for path in SCRIPTS.values())
 
 
-@pytest.mark.parametrize('claim', CLAIMS)
-def test_tests_that_stand_for_claims_exist(claim):
-    path, _, name = claim.partition('::')
+@pytest.mark.parametrize('test', CLAIMS + REPEATS)
+def test_tests_that_are_named_exist(test):
+    path, _, name = test.partition('::')
     assert f'def {name.partition("[")[0]}' in (ROOT / 'tests' / path).read_text('utf-8')
 
 
