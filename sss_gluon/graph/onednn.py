@@ -1,9 +1,12 @@
-"""Convolutions that oneDNN has no fast code for, written as convolutions that it has fast code for.
+"""What oneDNN has no fast code for, written as what it has fast code for.
 
 oneDNN's fast code works on blocks of channels, 16 with AVX-512 and 8 with AVX2. For groups of fewer channels it falls
 back on matrix products, or on smaller blocks, for which the BatchNorm on either side has reference code only. In
 bfloat16, an odd number of input channels, as an image has, has the same effect. Zeros among the weights avoid both: the
 function is the same, and the products with zero cost less than they save.
+
+The gradient of a global average has an order in memory for which BatchNorm has reference code only, which can take most
+of a step. That of a mean over rows and columns has not.
 """
 from __future__ import annotations
 
@@ -20,40 +23,44 @@ WORST = 16, 4       # AVX-512 with blocks of 4 channels, where BatchNorm takes m
 WIDEST = 256        # channels for which no groups at all are faster than that
 
 
-def filled(symbol: mx.sym.Symbol, shapes: Mapping[str, Shape], block: int) -> mx.sym.Symbol:
-    """The same function of the same variables, with zeros among the weights of convolutions that get faster by them.
+def for_onednn(symbol: mx.sym.Symbol, shapes: Mapping[str, Shape], block: int) -> mx.sym.Symbol:
+    """The same function of the same variables, in operators that train faster.
 
     Neighbouring groups become one, whose weights are block diagonal. In bfloat16, an odd number of input channels
-    becomes even.
+    becomes even. In float32, a global average becomes a mean over rows and columns.
 
     Parameters
     ----------
     symbol : mxnet.symbol.Symbol
-        It may hold the casts of MXNet's AMP. It is returned as it is if there is nothing to fill.
+        It may hold the casts of MXNet's AMP. It is returned as it is if there is nothing to change.
     shapes : dict of str to tuple of int
         Of its inputs and parameters.
     block : int
         Channels that the CPU's fast code computes together.
     """
     outputs = from_symbol(symbol)
-    convolutions = [node for node in Program(outputs, {}, {}).nodes() if node.op == 'Convolution'
-                    and len(node.get('kernel', ())) == 2 and node.get('layout') in (None, 'NCHW')]
+    nodes = Program(outputs, {}, {}).nodes()
+    images = [node for node in nodes if len(node.get('kernel') or ()) == 2 and node.get('layout') in (None, 'NCHW')]
+    convolutions = [node for node in images if node.op == 'Convolution']
     weights = Program([node.inputs[1] for node in convolutions], {}, shapes)
-    fillings: Dict[Node, Callable[[Node], None]] = {}
+    changes: Dict[Node, Callable[[Node], None]] = {}
+    if not any(node.op == 'amp_cast' for node in nodes):
+        changes.update((node, _to_mean) for node in images if node.op == 'Pooling' and node.get('global_pool')
+                        and node.get('pool_type') == 'avg')
     for node in convolutions:
         inside = weights.shapes()[node.inputs[1]][1]        # input channels of a group
         merged = _merged(node, inside, block)
         if merged > 1:
-            fillings[node] = partial(_merge, merged=merged)
+            changes[node] = partial(_merge, merged=merged)
         elif inside % 2 and inside < block and node.get('num_group', 1) == 1 and _in_bfloat16(node):
-            fillings[node] = _make_even
-    if not fillings:
+            changes[node] = _make_even
+    if not changes:
         return symbol
 
     def replace(node: Node, inputs):
         new = Node(node.op, node.name, node.attrs, inputs, node.extra)
-        if node in fillings:
-            fillings[node](new)
+        if node in changes:
+            changes[node](new)
         return new
 
     return mx.sym.load_json(to_json(rewritten(outputs, replace)))
@@ -67,6 +74,10 @@ def _merged(node: Node, inside: int, block: int) -> int:
     if merged <= MOST and groups % merged == 0:
         return merged
     return groups if (block, common) == WORST and node.get('num_filter') <= WIDEST else 1
+
+
+def _to_mean(node: Node) -> None:
+    node.op, node.attrs = 'mean', {'axis': '(2, 3)', 'keepdims': 'True'}
 
 
 def _in_bfloat16(node: Node) -> bool:

@@ -7,20 +7,20 @@ import numpy as np
 from mxnet import gluon
 from mxnet.gluon.block import _flatten
 
-from ..graph.onednn import filled
+from ..graph.onednn import for_onednn
 from ..machine import channel_block
 
 
 def compile_for_cpu(net: gluon.Block) -> gluon.Block:
-    """From now on, what hybridized blocks of a network compile on CPUs is filled with zeros: see ``graph/onednn.py``.
+    """From now on, what hybridized blocks of a network compile on CPUs trains faster: see ``graph/onednn.py``.
 
     Everything else sees the network as it is: its symbol, its parameters, what is exported, counted, cut or saved, and
     what GPUs compute. Returns the network.
     """
-    return net.apply(_compile_filled)
+    return net.apply(_compile)
 
 
-def _compile_filled(block: gluon.Block) -> None:
+def _compile(block: gluon.Block) -> None:
     if isinstance(block, gluon.HybridBlock) and '_build_cache' not in vars(block):
         if block._cached_op is not None:
             block._clear_cached_op()
@@ -42,7 +42,7 @@ def _build_cache(block: gluon.HybridBlock, *args) -> None:
         shapes = {parameter.name: parameter.shape for parameter in parameters}
         arrays = [array for array in _flatten(args, 'input')[0] if array is not None]
         shapes.update((variable.name, array.shape) for variable, array in zip(inputs, arrays))
-        block._cached_graph = inputs, filled(symbol, shapes, channel_block())
+        block._cached_graph = inputs, for_onednn(symbol, shapes, channel_block())
     try:
         type(block)._build_cache(block, *args)
     finally:

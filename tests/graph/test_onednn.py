@@ -1,4 +1,4 @@
-"""Convolutions filled with zeros, beside the same symbol without them."""
+"""What trains faster in other operators, beside the same symbol without them."""
 import json
 
 import mxnet as mx
@@ -8,7 +8,7 @@ from mxnet import autograd
 from mxnet.contrib.amp.amp import bfloat16
 
 from sss_gluon.errors import SSSError
-from sss_gluon.graph.onednn import filled
+from sss_gluon.graph.onednn import for_onednn
 from sss_gluon.train.precision import check_bfloat16
 
 S = mx.sym
@@ -56,7 +56,7 @@ def test_it_is_the_same_function_with_the_same_gradients(case):
     shapes = {'data': (2, inside) + (5, 6)[:len(kernel)], 'weight': (channels, inside // groups) + kernel,
               'bias': (channels,)}
     symbol = convolution(channels, groups, kernel, S.var('weight'), S.var('bias'))
-    new = filled(symbol, shapes, 16)
+    new = for_onednn(symbol, shapes, 16)
     if expected is None:
         assert new is symbol
         return
@@ -68,12 +68,35 @@ def test_it_is_the_same_function_with_the_same_gradients(case):
         np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-4)
 
 
+# {what is pooled: (attributes, whether it becomes a mean)}
+POOLED = {'a global average': (dict(global_pool=True, pool_type='avg', kernel=(1, 1)), True),
+          'a global maximum': (dict(global_pool=True, pool_type='max', kernel=(1, 1)), False),
+          'averages': (dict(pool_type='avg', kernel=(2, 2)), False),
+          'one dimension': (dict(global_pool=True, pool_type='avg', kernel=(1,)), False)}
+
+
+@pytest.mark.parametrize('case', POOLED)
+def test_a_global_average_is_a_mean_over_rows_and_columns(case):
+    attributes, expected = POOLED[case]
+    symbol = S.Pooling(S.var('data') * 2, name='pool', **attributes)
+    shape = (2, 3, 4, 5)[:2 + len(attributes['kernel'])]
+    new = for_onednn(symbol, {'data': shape}, 16)
+    assert ('mean' in [node['op'] for node in json.loads(new.tojson())['nodes']]) == expected
+    assert new.list_outputs() == symbol.list_outputs()
+    arrays = {'data': np.random.RandomState(0).standard_normal(shape)}
+    for found, wanted in zip(values_and_gradients(new, arrays), values_and_gradients(symbol, arrays)):
+        assert found.shape == wanted.shape
+        np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
+    symbol = cast(symbol)
+    assert for_onednn(symbol, {'data': shape}, 16) is symbol
+
+
 def test_weights_may_be_computed():
     """As those with a scaling factor are."""
     weight = S.broadcast_mul(S.var('weight'), S.reshape(S.var('factor'), (-1, 1, 1, 1)))
     shapes = {'data': (2, 32, 5, 5), 'weight': (32, 4, 3, 3), 'factor': (32,)}
     for block, expected in ((16, 2), (8, 4), (1, 8)):
-        assert groups_of(filled(convolution(32, 8, (3, 3), weight), shapes, block)) == [expected]
+        assert groups_of(for_onednn(convolution(32, 8, (3, 3), weight), shapes, block)) == [expected]
 
 
 def works():
@@ -92,7 +115,7 @@ def cast(symbol):
 def test_few_input_channels_become_even_in_bfloat16(inside):
     shapes = {'data': (2, inside, 5, 5), 'weight': (8, inside, 3, 3)}
     symbol = convolution(8, 1, (3, 3), cast(S.var('weight')), data=cast(S.var('data')))
-    new = filled(symbol, shapes, 16)
+    new = for_onednn(symbol, shapes, 16)
     if inside not in (1, 3):
         assert new is symbol
         return
@@ -105,4 +128,4 @@ def test_few_input_channels_become_even_in_bfloat16(inside):
         for one, other in zip(found, expected):
             np.testing.assert_allclose(one, other, rtol=0.02, atol=0.02 * np.abs(other).max())
     wide = convolution(8, 1, (3, 3), S.var('weight'))
-    assert filled(wide, shapes, 16) is wide
+    assert for_onednn(wide, shapes, 16) is wide

@@ -97,7 +97,7 @@ def test_losses_and_parameters_are_the_same(make, compiled, monkeypatch, tmp_pat
     results = []
     for fill in (True, False):
         if not fill:
-            monkeypatch.setattr(compiling, 'filled', lambda symbol, *arguments: symbol)
+            monkeypatch.setattr(compiling, 'for_onednn', lambda symbol, *arguments: symbol)
         net = make(tmp_path)
         del compiled[:]
         losses = train(net, make_trainer(net, gamma=0.0, learning_rate=0.1, wd=1e-4))
