@@ -22,7 +22,7 @@ from groups import group, scheduler
 
 from sss_gluon import timing
 from sss_gluon.factors import scaling_factors
-from sss_gluon.methods import train
+from sss_gluon.methods import sss, train
 from sss_gluon.train import Config
 
 pytest.register_assert_rewrite('checks', 'comparison', 'installation', 'trained_net')     # they assert for many tests
@@ -173,9 +173,10 @@ def pytest_xdist_make_scheduler(config, log):
 
 @pytest.fixture(scope='session', autouse=True)
 def few_rounds():
-    """Latencies that nobody looks at are measured in as few rounds as slow networks are."""
+    """Latencies and gradients that nobody looks at are measured in as few rounds as possible."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(timing, 'AT_MOST', 0.0)
+        patch.setattr(sss, 'BATCHES', 2)
         yield
 
 
