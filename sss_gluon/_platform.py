@@ -64,7 +64,7 @@ class Deferred(ModuleType):
 
 
 # MXNet imports both, which takes longer than the rest of it. scikit-learn serves only its deprecated FeedForward, which
-# does without, and scipy.stats only its tests of random numbers.
+# does without, and scipy.stats only its tests of random numbers. Both can be imported afterwards.
 STAND_INS = {'sklearn': None, 'scipy.stats': Deferred('scipy.stats')}
 
 

@@ -19,7 +19,7 @@ CLAIMS = (
     'test_imagenet.py::test_the_whole_way[resnet50]',
 )
 
-# Cases that it leaves out: each takes a second or more, and another case of the same test, or a claim, shows the same
+# Cases that it leaves out: each takes 0.6 s or more, and another case of the same test, or a claim, shows the same
 REPEATS = (
     'budget/test_same_training.py::test_every_step_is_that_of_the_network_that_holds_zeros[ResNet-50]',
     'budget/test_same_training.py::test_every_step_is_that_of_the_network_that_holds_zeros[ResNeXt-164]',
