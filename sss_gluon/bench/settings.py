@@ -54,6 +54,10 @@ class Settings:
         """Arguments of a network beyond its name."""
         return QUICK[name] if self.quick else {}
 
+    def block(self, channels: int) -> int:
+        """Channels that share a factor: ``channels``, of which the layers of quick networks would be a single block."""
+        return min(channels, 2) if self.quick else channels
+
     def net(self, name: str, factors: Optional[Sequence[str]] = None, **options) -> gluon.HybridBlock:
         """A network with the same initial values in every call; ``factors`` and options as in ``get_model``."""
         net = get_model(name, factors=factors, **self.options(name), **options)
