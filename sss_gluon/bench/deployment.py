@@ -43,7 +43,7 @@ REMOVED = {         # what is removed: all but a shipped structure, or half of t
 
 def thinned(settings: Settings, name: str, neuron_block: int = 1) -> gluon.HybridBlock:
     """A network in which the factors of the structures to be removed are zero."""
-    net, removed = settings.net(name, neuron_block=settings.block(neuron_block)), REMOVED[name]
+    net, removed = settings.net(name, neuron_block=settings.neuron_block(neuron_block)), REMOVED[name]
     if removed == 'resnet26' and not settings.quick:
         set_structure(net, removed)
     else:

@@ -54,8 +54,8 @@ class Settings:
         """Arguments of a network beyond its name."""
         return QUICK[name] if self.quick else {}
 
-    def block(self, channels: int) -> int:
-        """Channels that share a factor: ``channels``, of which the layers of quick networks would be a single block."""
+    def neuron_block(self, channels: int) -> int:
+        """Channels of a neuron: at most 2 in quick networks, whose layers may be only 8 channels wide."""
         return min(channels, 2) if self.quick else channels
 
     def net(self, name: str, factors: Optional[Sequence[str]] = None, **options) -> gluon.HybridBlock:

@@ -62,7 +62,7 @@ def total_time(settings: Settings, name: str, neuron_block: int = 1) -> Dict[str
 
     search = 0.5 if settings.quick else Config.search
     runs = {'budget': lambda: seconds(factors=[REMOVED[name]], target_macs=TARGET, search=search,
-                                      neuron_block=settings.block(neuron_block)),
+                                      neuron_block=settings.neuron_block(neuron_block)),
             'dense': lambda: seconds(factors=[])}
     measured = interleaved(runs, max(1, settings.rounds // RUNS), warm_up=0)
     return {'total': ratio(measured, 'budget', 'dense',

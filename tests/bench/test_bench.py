@@ -11,6 +11,7 @@ from sss_gluon.bench.isolated import Result, own_cores
 from sss_gluon.bench.settings import Settings
 from sss_gluon.bench.table import AT_LEAST, AT_MOST, REPORT, TABLE, select
 from sss_gluon.cli import main
+from sss_gluon.factors import scaling_factors
 from sss_gluon.timing import Measurement
 
 STEP, ACTIVATION = 'step-cifar_resnet20', 'activation-cifar_resnet20'
@@ -226,6 +227,17 @@ def test_threads_that_are_bound_already_are_an_error(monkeypatch, capsys):
     assert 'OMP_PROC_BIND is set, which hides the other cores' in capsys.readouterr().err
     monkeypatch.delenv('OMP_PROC_BIND')
     assert len(own_cores()) in (1, 2) and len(own_cores(1)) == 1
+
+
+BLOCKS = sorted({(row.arguments['name'], row.arguments['neuron_block']) for row in TABLE
+                 if row.arguments.get('neuron_block', 1) > 1})
+
+
+@pytest.mark.parametrize('name, channels', BLOCKS)
+def test_layers_of_quick_networks_have_several_neurons(name, channels):
+    settings = Settings(quick=True)
+    net = settings.net(name, factors=['neuron'], neuron_block=settings.neuron_block(channels))
+    assert min(factor.parameter.shape[0] for factor in scaling_factors(net)) > 1
 
 
 @pytest.mark.slow
