@@ -33,12 +33,14 @@ def test_processes_of_a_machine(monkeypatch):
 COMMANDS = {
     'ssh': (Job(workers=2, hosts=('ann', 'me@bob')),
             ['ssh -tt -o BatchMode=yes -o Server', ' ann cd ',
-             '--node-rank 0 --num-nodes 2 --scheduler ann:9091 --workers 2 --servers 1 --logs', 'train x.yaml']),
+             '--node-rank 0 --num-nodes 2 --scheduler ann:9091 --workers 2 --servers 1 --logs', 'train x.yaml',
+             ' MXNET_SAFE=1 ', ' OPENBLAS_CORETYPE=Haswell ']),
     'horovodrun': (Job(workers=2, hosts=('ann', 'bob'), backend='horovodrun'),
                    [' --gloo -np 4 -H ann:2,bob:2 --network-interfaces ib0 ', 'train x.yaml']),
     'horovodrun here': (Job(workers=2, backend='horovodrun'), [f' --gloo -np 2 {sys.executable}', 'train x.yaml']),
     'mpirun': (Job(hosts=('ann', 'bob'), backend='mpirun'),
-               ['mpirun -np 2 ', '-H ann:1,bob:1', '-x MXNET_SAFE ', 'btl_tcp_if_include ib0', 'train x.yaml']),
+               ['mpirun -np 2 ', '-H ann:1,bob:1', '-x MXNET_SAFE ', '-x OPENBLAS_CORETYPE ', 'btl_tcp_if_include ib0',
+                'train x.yaml']),
     'mpirun here': (Job(workers=2, backend='mpirun'), ['mpirun -np 2', '--oversubscribe', 'train x.yaml']),
 }
 
@@ -47,6 +49,7 @@ COMMANDS = {
 def test_commands_of_other_launchers(case, tmp_path, monkeypatch):
     monkeypatch.setenv('DMLC_INTERFACE', 'ib0')
     monkeypatch.setenv('MXNET_SAFE', '1')
+    monkeypatch.setenv('OPENBLAS_CORETYPE', 'Haswell')
     job, words = COMMANDS[case]
     processes, echo = _processes(['train', 'x.yaml'], job, tmp_path)
     said = ' '.join(processes[0].command)
