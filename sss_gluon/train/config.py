@@ -97,6 +97,10 @@ class Config:
 # Settings that may change when a run is resumed, because its result does not depend on them.
 FREE_KEYS = ('run', 'checkpoint_every', 'keep_checkpoints', 'tensorboard', 'data_root')
 KEYS = tuple(f.name for f in fields(Config))
+# What other tools call these settings, for messages.
+SYNONYMS = {'lr': 'learning_rate', 'wd': 'weight_decay', 'batch': 'batch_size', 'arch': 'model', 'network': 'model',
+            'gpus': 'devices', 'ctx': 'devices', 'strength': 'gamma', 'lambda': 'gamma',
+            **dict.fromkeys(('sparsity', 'ratio', 'pruning_ratio', 'flops', 'target_flops', 'target'), 'target_macs')}
 LISTS = ('factors', 'devices', 'lr_decay_epochs')
 MAPPINGS = ('model_options', 'gamma_mult', 'method_options')
 PRETRAINED = 'gluoncv'      # as init: the weights that GluonCV publishes
@@ -327,7 +331,8 @@ def _check_keys(layer: DictConfig, source: str) -> None:
     settings: Any = OmegaConf.to_container(layer)       # interpolations stay unresolved
     for key, value in settings.items():
         if key not in KEYS:
-            raise SSSError(f'{source}: there is no setting {str(key)!r}; did you mean {_told(nearest(key, KEYS))}?')
+            meant = SYNONYMS.get(key) or nearest(key, KEYS)
+            raise SSSError(f'{source}: there is no setting {str(key)!r}; did you mean {_told(meant)}?')
         if value == '???' or value is None and key not in OPTIONAL:
             raise SSSError(f'{source}: {key} needs a value: {text_of(Config, key)}')
         if key in ('factors', 'devices') and isinstance(value, str) and '$' not in value:

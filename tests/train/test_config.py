@@ -5,7 +5,7 @@ import pytest
 
 from sss_gluon.errors import SSSError
 from sss_gluon.train import Config, load_config
-from sss_gluon.train.config import KEYS, TARGETS, check, differences, overrides, save_config
+from sss_gluon.train.config import KEYS, SYNONYMS, TARGETS, check, differences, overrides, save_config
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 SHIPPED = sorted(path for path in CONFIGS.rglob('*.yaml') if path.parent.name != 'plans')
@@ -48,9 +48,14 @@ def test_overrides_of_every_type(override, key, value):
     assert found == value and type(found) is type(value)
 
 
+def test_words_of_other_tools_name_settings_and_are_none():
+    assert set(SYNONYMS.values()) <= set(KEYS) and not SYNONYMS.keys() & set(KEYS)
+
+
 @pytest.mark.parametrize('wrong, nearest', [
     ('learningrate', 'learning_rate'), ('lr_modes', 'lr_mode'), ('Gamma', 'gamma'), ('epoch', 'epochs'),
-    ('batchsize', 'batch_size'), ('wd', 'seed'), ('gama_mult', 'gamma_mult'), ('init_', 'init'), ('device', 'devices'),
+    ('batchsize', 'batch_size'), ('wd', 'weight_decay'), ('sparsity', 'target_macs'), ('lr', 'learning_rate'),
+    ('gama_mult', 'gamma_mult'), ('init_', 'init'), ('device', 'devices'),
 ])
 def test_unknown_settings_name_the_nearest(tmp_path, wrong, nearest):
     path = write(tmp_path / 'a.yaml', f'{wrong}: 1\n')
@@ -60,8 +65,7 @@ def test_unknown_settings_name_the_nearest(tmp_path, wrong, nearest):
         with pytest.raises(SSSError) as error:
             load_config(*arguments)
         assert str(error.value).startswith(f'{source}: {message}')
-        if nearest in KEYS and wrong != 'wd':
-            assert repr(nearest) in str(error.value)
+        assert repr(nearest) in str(error.value)
 
 
 @pytest.mark.parametrize('setting', [
