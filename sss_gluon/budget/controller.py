@@ -45,7 +45,7 @@ class Budget(Holder):
     steps : int
         Length of the search. A search that is continued by ``set_states`` keeps the length that it began with.
     wait : int
-        Steps before the search begins, such as those of a warm-up, whose small rates tell little.
+        Steps before the search begins, such as those of a warm-up, whose small rates tell little. γ is 0 until then.
     measure : callable, optional
         As for ``Holder``.
     what : str
@@ -98,9 +98,11 @@ class Budget(Holder):
         self.probes = Probes(self, net, self._to_probe)
         self.due = self.deadline = -1.0
         self.met = target == 1
-        self.highest = self.strength = 0.0 if self.met else self.base
+        self.highest = self.strength = 0.0 if self.met or self.wait else self.base
         if self.met:
             self._finish()
+        elif self.wait:
+            self._apply()
 
     def _refuse_rates_of_almost_zero(self, optimizer) -> None:
         schedule = deepcopy(optimizer.lr_scheduler)     # schedulers only run forwards
@@ -132,7 +134,8 @@ class Budget(Holder):
         self.steps_done += 1
         if self.steps_done <= self.wait:
             if self.steps_done == self.wait:
-                self.values = self.read()
+                self.values, self.strength = self.read(), self.base
+                self._apply()
             return
         self.probes.step()
         self.passed += self.trainer.learning_rate
