@@ -236,17 +236,40 @@ def test_the_picture_shows_the_blocks_that_the_first_seed_removed():
     assert f'removed: 5 of 9 blocks ({", ".join(zero)})' in ' '.join(DIGITS.split())
 
 
-@pytest.mark.parametrize('label, model, setting', [('ResNet-20', 'cifar_resnet20', 'γ 0.1'),
-                                                   ('ResNeXt-20', 'cifar_resnext20', 'γ 0.005'),
-                                                   ('VGG-16', 'cifar_vgg16', 'γ 0.002')])
-def test_results_of_fashion_mnist_are_those_of_the_runs(label, model, setting):
+FASHION = PAGES['configs/fashion-mnist/README.md']
+LABELS = {'none': 'without factors (100 %)', 'sss': 'SSS, asked for a size',
+          'scratch': 'the structure that it found, from scratch'}
+
+
+def test_sizes_asked_for_on_fashion_mnist_are_those_of_the_runs():
+    groups = {}
+    for row in rows('fashion-mnist/results/budgets.csv'):
+        target = '' if row['method'] == 'none' else row['setting'].split()[-1]
+        groups.setdefault((row['method'], target), []).append(row)
+    assert len(groups) == 5
+    errors = {name: spread([float(row['top1_error']) for row in runs]) for name, runs in groups.items()}
+    for (method, target), runs in groups.items():
+        line, = (line for line in FASHION.splitlines() if line.startswith(f'| {LABELS[method]} | '))
+        left = 100 * statistics.mean(int(row['macs']) / int(row['macs_unpruned']) for row in runs)
+        assert len(runs) == 3
+        assert f'{left:.1f} % | {errors[method, target]} % |' in line.replace('(100 %) | |', '| 100.0 % |')
+        if method == 'sss':
+            line, = (line for line in README.splitlines() if line.startswith('| ResNet-20, Fashion-MNIST') and
+                     f'asked for {100 * float(target):.0f} %' in line)
+            assert f'| {left:.0f} % | {errors["none", ""]} % | {errors[method, target]} % |' in line
+
+
+@pytest.mark.parametrize('label, model, setting, in_readme', [('ResNet-20', 'cifar_resnet20', 'γ 0.1', False),
+                                                              ('ResNeXt-20', 'cifar_resnext20', 'γ 0.005', True),
+                                                              ('VGG-16', 'cifar_vgg16', 'γ 0.002', True)])
+def test_results_of_fashion_mnist_are_those_of_the_runs(label, model, setting, in_readme):
     runs = [row for row in rows('fashion-mnist/results/runs.csv') if row['model'] == model]
     dense = [float(row['top1_error']) for row in runs if row['method'] == 'none']
     pruned = [row for row in runs if row['method'] == 'sss' and row['setting'] == setting]
     assert len(dense) == len(pruned) == 3
     left = statistics.mean(int(row['macs']) / int(row['macs_unpruned']) for row in pruned)
-    line, = (line for line in README.splitlines() if line.startswith(f'| {label}, Fashion-MNIST'))
     errors = spread(dense), spread([float(row['top1_error']) for row in pruned])
-    assert f'| {100 * left:.0f} % | {errors[0]} % | {errors[1]} % |' in line
-    page = PAGES['configs/fashion-mnist/README.md']
-    assert f'| 100 % | {errors[0]} % |' in page and f'| {100 * left:.1f} % | {errors[1]} % |' in page
+    if in_readme:
+        line, = (line for line in README.splitlines() if line.startswith(f'| {label}, Fashion-MNIST'))
+        assert f'| {100 * left:.0f} % | {errors[0]} % | {errors[1]} % |' in line
+    assert f'| 100 % | {errors[0]} % |' in FASHION and f'| {100 * left:.1f} % | {errors[1]} % |' in FASHION
