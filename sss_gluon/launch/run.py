@@ -23,9 +23,9 @@ from .supervise import JobExit, supervise
 PORT = 9091         # of the scheduler, where hosts have to agree on one beforehand
 VERBS = ('train', 'bench')
 CONTROL_C = b'\x03'
-# Prefixes of environment variables. Those of mathematics choose kernels, which must be the same on every host.
-MATHEMATICS = ('OMP_', 'GOMP_', 'KMP_', 'OPENBLAS_', 'MKL_', 'DNNL_', 'ONEDNN_')
-FORWARDED = ('MXNET_', 'PS_', 'HOROVOD_', 'NCCL_', 'CUDA_', 'DMLC_INTERFACE', 'PYTHONPATH', *MATHEMATICS)
+# Prefixes of environment variables. Those of numerical libraries choose kernels, which must be alike on all hosts.
+NUMERICAL_LIBRARIES = ('OMP_', 'GOMP_', 'KMP_', 'OPENBLAS_', 'MKL_', 'DNNL_', 'ONEDNN_')
+FORWARDED = ('MXNET_', 'PS_', 'HOROVOD_', 'NCCL_', 'CUDA_', 'DMLC_INTERFACE', 'PYTHONPATH', *NUMERICAL_LIBRARIES)
 
 
 @dataclass
