@@ -241,6 +241,25 @@ LABELS = {'none': 'without factors (100 %)', 'sss': 'SSS, asked for a size',
           'scratch': 'the structure that it found, from scratch'}
 
 
+def test_speeds_on_an_h100_are_those_of_the_table():
+    with (ROOT / 'sss_gluon/bench/h100.csv').open(encoding='utf-8') as file:
+        compact = [row for row in csv.DictReader(file) if row['form'] == 'compact']
+    page = PAGES['sss_gluon/bench/README.md'].split('### On an H100')[1].split('\n### ')[0]
+    lines = [[cell.strip() for cell in line.strip('|').split('|')] for line in page.splitlines() if line[:1] == '|'][2:]
+    commands = dict.fromkeys(row['command'] for row in compact)         # in the order of the lines
+    assert len(lines) == len(commands) == 8
+    for line, command in zip(lines, commands):
+        found = {(row['precision'], row['batch']): row for row in compact if row['command'] == command}
+        assert line[1] == f'{float(found["float32", "1"]["macs_ratio"]):.2f}'
+        for cell, precision, column in (*zip(line[2:], ('float32', 'float16'), ['speedup'] * 2),
+                                        (line[4], 'float32', 'ms_p50')):
+            given = cell.split(', ')
+            assert len(given) == 4
+            for text, batch in zip(given, ('1', '8', '64', '256')):
+                decimals = len(text.partition('.')[2])
+                assert text == f'{float(found[precision, batch][column]):.{decimals}f}'
+
+
 def test_sizes_asked_for_on_fashion_mnist_are_those_of_the_runs():
     groups = {}
     for row in rows('fashion-mnist/results/budgets.csv'):

@@ -100,7 +100,12 @@ def python(module: str, *arguments: str) -> Sequence[str]:
 
 
 def serve(hello: dict, work: Callable[..., dict]) -> None:
-    """Greet, and work once for every line of input, which holds the arguments: the side of the child."""
-    print(json.dumps(hello), flush=True)
-    for line in sys.stdin:
-        print(json.dumps(work(*json.loads(line))), flush=True)
+    """Greet, and work once for every line of input, which holds the arguments: the side of the child.
+
+    Only answers are written to the standard output. What libraries print from now on goes to the error output.
+    """
+    with os.fdopen(os.dup(1), 'w', encoding='utf-8') as answers:
+        os.dup2(2, 1)
+        print(json.dumps(hello), file=answers, flush=True)
+        for line in sys.stdin:
+            print(json.dumps(work(*json.loads(line))), file=answers, flush=True)

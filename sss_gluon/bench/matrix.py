@@ -25,7 +25,7 @@ class Provider(NamedTuple):
     precisions: Tuple[str, ...]
 
 
-PROVIDERS = (       # only the CPU's was ever run
+PROVIDERS = (       # OpenVINO's and TensorRT's were never run
     Provider('CPU', 'CPUExecutionProvider', 'cpu', ('float32',)),
     Provider('OpenVINO', 'OpenVINOExecutionProvider', 'cpu', ('float32',)),
     Provider('CUDA', 'CUDAExecutionProvider', 'gpu', ('float32', 'float16')),

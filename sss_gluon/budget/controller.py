@@ -20,13 +20,15 @@ STILL = 0.005       # below this part of the highest learning rate, no factor wo
 class Budget(Holder):
     """Steers γ until what is left of a network meets a budget; step it after every step of the trainer.
 
-    All structures feel the γ that the trainer starts with, or less if more than the budget asks for would then be zero
-    when the search ends. The search removes one after the other, evenly over its steps: when the next is due, the
-    structure that needs the least γ to reach zero in time is pressed with it, and is held once its factor is exactly
-    zero. Among blocks, it is the one whose removal costs the least loss for what it saves (``Probes``), as far as that
-    is known: nothing is, where the network is never called itself, but only as a part of another one. When the budget
-    is met, γ becomes 0 and the factors are folded into the weights: the structure is fixed, and the rest of the
-    training trains it.
+    All structures feel a γ that brings as many of them to zero by the end of the search as the budget asks for. So γ
+    chooses among neurons and groups, as in the paper, and only those that are late are pressed with a γ of their own.
+    Where there are blocks, whose loss makes a network collapse under a steep γ, it is at most the one that the trainer
+    starts with, and the search removes blocks one after the other, evenly over its steps: when the next is due, the one
+    whose removal costs the least loss for what it saves (``Probes``) is pressed, as far as that is known: nothing is,
+    where the network is never called itself, but only as a part of another one. Where even the largest γ is too small
+    for neurons and groups, they are pressed in the same way, that first which needs the least. What is exactly zero is
+    held. When the budget is met, γ becomes 0 and the factors are folded into the weights: the structure is fixed, and
+    the rest of the training trains it.
 
     The force that a structure needs follows from how it moves. With momentum μ and rate η, equations 10 to 12 move a
     factor by −η(γ + g)/(1 − μ) a step once its velocity has settled; so its movement shows the resistance −g of the
@@ -90,7 +92,7 @@ class Budget(Holder):
             raise SSSError(f'a budget of {target:g} of the {what} cannot be met: without all structures that can be '
                            f'removed, {np.ceil(1000 * floor) / 1000:.3f} remain; raise it, or give more kinds of '
                            f'structures a factor')
-        self.most = self.base = trainer.gamma
+        self.first = self.base = trainer.gamma
         self.values = self.read()
         self.moved, self.pressure = np.zeros(self.held.size), np.ones(self.held.size)
         self.passed = self.weight = 0.0         # sums of learning rates: since the last control point, and remembered
@@ -146,11 +148,11 @@ class Budget(Holder):
         """How many structures have to go in this order to meet the budget."""
         return 1 + int(np.searchsorted(np.cumsum(self.cost[order]) + 1e-9, self.share - self.target))
 
-    def _balance(self, needed: np.ndarray) -> float:
-        """γ for all structures: the first one, or that which brings as many to zero as the budget asks for."""
+    def _balance(self, needed: np.ndarray, largest: float) -> float:
+        """γ for all structures: the largest, or that which brings as many to zero as the budget asks for."""
         order = np.argsort(needed, kind='stable')[:np.isfinite(needed).sum()]
         enough = needed[order[:self._count(order)][-1:]]
-        return float(np.clip(enough, 0, self.most).min(initial=self.most))
+        return float(np.clip(enough, 0, largest).min(initial=largest))
 
     def _order(self, candidates: np.ndarray, force: np.ndarray) -> np.ndarray:
         """The candidates, that first which needs the least γ; among blocks, that whose removal costs the least loss for
@@ -211,16 +213,22 @@ class Budget(Holder):
 
         left = max(self.wait + self.steps - self.steps_done, self.press_steps)
         needed = force(left)
-        self.base = self._balance(needed)
+        # Without blocks, γ may be twice what brings λ = 1 to zero in the search.
+        largest = self.first if self.may_vanish.any() else max(self.first, 2 * friction / (rate * self.steps))
+        self.base = self._balance(needed, largest)
         order = self._order(candidates, needed)
-        going = self._count(order)
-        if held or self.due < 0:
-            self.due = self.steps_done + left / going
+        going = order[:self._count(order)]
+        if self.base < largest and left > self.press_steps:
+            going = going[self.may_vanish[going]]       # γ alone brings the others to zero in time
+        if not going.size:
+            self.due = -1.0
+        elif held or self.due < 0:
+            self.due = self.steps_done + left / going.size
         self.chosen &= candidates
-        if self.due - self.steps_done > self.press_steps:       # too early for the next
+        if not going.size or self.due - self.steps_done > self.press_steps:       # too early for the next
             self.chosen[:] = False
         else:
-            self._choose(force(self.press_steps), max(1, int(round(going * self.press_steps / left))))
+            self._choose(going, max(1, int(round(going.size * self.press_steps / left))))
         self.strength = self.base
         if self.chosen.any():
             time = self.deadline - self.steps_done
@@ -273,10 +281,9 @@ class Budget(Holder):
         self.values = now
         return bool(count)
 
-    def _choose(self, force: np.ndarray, count: int) -> None:
+    def _choose(self, order: np.ndarray, count: int) -> None:
         """Press that many structures, those chosen before first: near zero, noise would have others chosen again and
         again."""
-        order = self._order(np.isfinite(force), force)
         missing = count - self.chosen.sum()
         if missing > 0:
             self.chosen[order[~self.chosen[order]][:missing]] = True

@@ -23,6 +23,42 @@ def open_onnx(source: Union[str, Path, bytes], provider: str = CPU,
     return lambda batch: session.run(None, {data: batch})
 
 
+def placed(session, batch: np.ndarray, device: str = 'cpu',
+           number: int = 0) -> Callable[[], list]:
+    """A function that computes the outputs of one batch where it lies, in the memory of a device, and leaves them
+    there.
+
+    Parameters
+    ----------
+    session : onnxruntime.InferenceSession
+        Of one input.
+    batch : numpy.ndarray
+        Copied to the device once.
+    device : {'cpu', 'cuda'}
+        Where the session computes.
+    number : int
+        Of the card.
+
+    Returns
+    -------
+    callable
+        Without arguments; it waits for the outputs and returns them, as ``onnxruntime.OrtValue``.
+    """
+    _, runtime = packages()
+    binding = session.io_binding()
+    binding.bind_ortvalue_input(session.get_inputs()[0].name,
+                                runtime.OrtValue.ortvalue_from_numpy(batch, device, number))
+    for output in session.get_outputs():
+        binding.bind_output(output.name, device, number)
+
+    def call() -> list:
+        session.run_with_iobinding(binding)
+        binding.synchronize_outputs()
+        return binding.get_outputs()
+
+    return call
+
+
 def open_session(source: Union[str, Path, bytes], provider: str = CPU, provider_options: Optional[dict] = None):
     """The session of ONNX Runtime for an ONNX file, or its content, of any number of inputs.
 
@@ -30,6 +66,8 @@ def open_session(source: Union[str, Path, bytes], provider: str = CPU, provider_
     word.
     """
     _, runtime = packages()
+    if provider != CPU and hasattr(runtime, 'preload_dlls'):
+        runtime.preload_dlls()          # CUDA and cuDNN of NVIDIA's Python packages, which no linker finds
     options = runtime.SessionOptions()
     threads = os.environ.get('OMP_NUM_THREADS', '').split(',')[0]
     options.intra_op_num_threads = int(threads) if threads.isdigit() else 0

@@ -80,8 +80,8 @@ KINDS: Dict[str, Kind] = {
         'network without factors, are medians of the rounds, not quotients of the times shown.', 3, MEASURED[:-1]),
     'inference': Kind(
         'Inference', 'Dense and compact are the files that export writes. Speed-ups, over dense in the same runtime, '
-        'are medians of the rounds; gain is the speed-up divided by that of the MACs. On a card, ONNX Runtime copies '
-        'the images to it and the outputs back.', 3, MEASURED),
+        'are medians of the rounds; gain is the speed-up divided by that of the MACs. On a card, images and outputs '
+        'stay in its memory.', 3, MEASURED),
     'scaling': Kind(
         'Scaling', 'Weak: each device has a batch of its own. Strong: all devices share one. Efficiency is images/s '
         'over those of one device, divided by the number of devices; predicted from the bytes of the gradients and '

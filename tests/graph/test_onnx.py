@@ -11,6 +11,7 @@ from sss_gluon.errors import SSSError
 from sss_gluon.graph.batchnorm import fold_batchnorm
 from sss_gluon.graph.fold import fold
 from sss_gluon.graph.ir import Program, from_symbol
+from sss_gluon.graph.onnx_runtime import open_session, placed
 from sss_gluon.graph.prune import prune_graph
 from sss_gluon.graph.trace import trace
 from sss_gluon.models import ARCHITECTURES, get_model
@@ -85,6 +86,19 @@ OPERATORS = {
     'outputs in another order': lambda F, x: (F.softmax(F.flatten(F.relu(x))), x),
     'parts': lambda F, x: [F.split(x, 2, axis=1)[i] for i in (1, 0)],
 }
+
+
+def test_a_batch_that_stays_where_it_is_computed(fill, tmp_path):
+    """``placed`` gives the outputs of ``session.run``, again in a second call and for another batch size."""
+    ours.write_onnx(small(fill), tmp_path / 'net.onnx')
+    session = open_session(tmp_path / 'net.onnx')
+    for count in (2, 5):
+        images = np.random.RandomState(count).standard_normal((count, 3, 8, 8)).astype('float32')
+        call, expected = placed(session, images), outputs(tmp_path / 'net.onnx', images)
+        for _ in range(2):
+            found = [output.numpy() for output in call()]
+            assert len(found) == len(expected) == 1
+            np.testing.assert_array_equal(found[0], expected[0])
 
 
 @pytest.mark.parametrize('name', OPERATORS)
