@@ -110,10 +110,13 @@ def bench_tables(rows: Sequence[Row]) -> List[Table]:
         mine = [row for row in rows if row['use'] == use]
         if not mine:
             continue
-        failed = [f'{row["form"]}, {where(row)}, batch {row["batch"]}: {row["failed"]}.' for row in mine
-                  if row['failed']]
+        failed: Dict[str, List[str]] = {}       # by the reason
+        for row in mine:
+            if row['failed']:
+                failed.setdefault(row['failed'], []).append(f'{row["form"]}, {where(row)}, batch {row["batch"]}')
         text = [[cell(row) for _, cell in kind.columns] for row in mine if not row['failed']]
-        note = ' '.join([kind.note, *(['Not measured:', *failed] if failed else [])])
+        lost = [f'{"; ".join(names)}: {reason}.' for reason, names in failed.items()]
+        note = ' '.join([kind.note, *(['Not measured:', *lost] if lost else [])])
         found.append(Table(use, kind.title, [header for header, _ in kind.columns], text, mine, note, kind.labels))
     if found:
         found[-1] = replace(found[-1], note=f'{found[-1].note} {_machine(rows[-1])}')

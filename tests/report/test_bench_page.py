@@ -31,7 +31,8 @@ ROWS = [row('training', 'without factors', devices='gpu0 gpu1', ms=1234.0),
         row('training', 'with factors', devices='gpu0 gpu1', ms=1250.0, speedup=0.99),
         row('inference', 'dense', 'ONNX Runtime', 'CUDA'),
         row('inference', 'compact', 'ONNX Runtime', 'CUDA', ms=4.0, speedup=2.5, macs=2_000_000_000),
-        row('inference', 'dense', batch=64, failed='out of memory')]
+        row('inference', 'dense', batch=64, failed='out of memory'),
+        row('inference', 'compact', batch=64, failed='out of memory')]
 SCALING = [dict(SHARED, use='scaling', form=form, runtime='MXNet', provider='', devices='cpu0 cpu1', batch='8',
                 workers='2', macs='4000000000', ms_p50='100', images_per_second='160', speedup='3.6', efficiency=value,
                 efficiency_low='0.85', efficiency_high='0.95', predicted='0.93', share='0.07', megabytes='102')
@@ -48,7 +49,7 @@ def test_tables():
     assert training.text[1] == ['with factors', 'MXNet on gpu0 and gpu1, float32', '8', '1,250', '1,875',
                                 '1,125–1,375', '6', '100', '0.99', '0.89–1.19', '2.00']
     assert inference.text[0][-4:] == ['–'] * 4 and inference.text[1][-1] == '1.25' and len(inference.text) == 2
-    assert 'dense, MXNet, float32, batch 64: out of memory.' in inference.note
+    assert 'dense, MXNet, float32, batch 64; compact, MXNet, float32, batch 64: out of memory.' in inference.note
     assert 'MXNet 1.9.1' in inference.note and 'MXNet 1.9.1' not in training.note
     assert inference.data == ROWS[2:]
 
