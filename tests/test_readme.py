@@ -237,8 +237,10 @@ def test_the_picture_shows_the_blocks_that_the_first_seed_removed():
 
 
 FASHION = PAGES['configs/fashion-mnist/README.md']
-LABELS = {'none': 'without factors (100 %)', 'sss': 'SSS, asked for a size',
-          'scratch': 'the structure that it found, from scratch'}
+METHODS = {'none': 'without factors (100 %)', 'sss': 'SSS, asked for a size', 'taylor': 'Taylor', 'ssl': 'SSL',
+           'scratch': 'the structure that it found, from scratch', 'l1': 'L1', 'slimming': 'slimming',
+           'blocks': '… with 8 adjacent channels as one neuron'}
+NETWORKS = {'resnet20': '| ResNet-20, blocks ', 'vgg16': '| narrow VGG-16, neurons '}
 
 
 def test_speeds_on_an_h100_are_those_of_the_table():
@@ -260,22 +262,56 @@ def test_speeds_on_an_h100_are_those_of_the_table():
                 assert text == f'{float(found[precision, batch][column]):.{decimals}f}'
 
 
-def test_sizes_asked_for_on_fashion_mnist_are_those_of_the_runs():
+def sizes_on_digits():
+    """{(network, method, share asked for): (percent left, error)}, and for a γ (network, 'γ', γ)."""
+    return {(row['network'], *(('γ', row['setting'].split()[1]) if row['method'] == 'gamma' else
+                               (row['method'].replace('dense', 'none'), row['setting'].replace('target_macs ', '')))):
+            (f'{float(row["macs_left_percent"]):.1f}', f'{row["top1_error_percent"]} ± {row["top1_error_std"]}')
+            for row in rows('digits/budgets.csv')}
+
+
+def sizes_on_fashion_mnist():
     groups = {}
     for row in rows('fashion-mnist/results/budgets.csv'):
-        target = '' if row['method'] == 'none' else row['setting'].split()[-1]
-        groups.setdefault((row['method'], target), []).append(row)
-    assert len(groups) == 5
-    errors = {name: spread([float(row['top1_error']) for row in runs]) for name, runs in groups.items()}
-    for (method, target), runs in groups.items():
-        line, = (line for line in FASHION.splitlines() if line.startswith(f'| {LABELS[method]} | '))
-        left = 100 * statistics.mean(int(row['macs']) / int(row['macs_unpruned']) for row in runs)
-        assert len(runs) == 3
-        assert f'{left:.1f} % | {errors[method, target]} % |' in line.replace('(100 %) | |', '| 100.0 % |')
+        kind, *words = row['setting'].split()
+        name = {'epochs': ('none', ''), 'γ': ('γ', words[-1])}.get(
+            kind, ('blocks' if 'neuron_block=8' in row['command'] else row['method'], words[-1]))
+        groups.setdefault((row['model'].replace('cifar_', ''), *name), []).append(row)
+    assert {len(runs) for runs in groups.values()} == {3}
+    return {name: (f'{100 * statistics.mean(int(row["macs"]) / int(row["macs_unpruned"]) for row in runs):.1f}',
+                   spread([float(row['top1_error']) for row in runs])) for name, runs in groups.items()}
+
+
+@pytest.mark.parametrize('page, found, count', [(DIGITS, sizes_on_digits, 30),
+                                                (FASHION, sizes_on_fashion_mnist, 15)])
+def test_sizes_asked_for_are_those_of_the_runs(page, found, count):
+    found = found()
+    assert len(found) == count
+    for network, head in NETWORKS.items():
+        if network not in {name[0] for name in found}:
+            continue
+        table = page.split(f'{head}| MACs left, asked for 50 %')[1].split('\n\n')[0].splitlines()
+        asked = {method: {share: found[network, method, share] for share in ('0.5', '0.35')}
+                 for _, method, share in found if _ == network and share in ('0.5', '0.35')}
+        assert len(table) == 3 + len(asked)
+        for method, shares in asked.items():
+            cells = ' | '.join(f'{left} % | {error} %' for left, error in shares.values())
+            assert f'| {METHODS[method]} | {cells} |' in table
+        assert f'| {METHODS["none"]} | | {found[network, "none", ""][1]} % | | |' in table
+    words = ' '.join(page.split())
+    for (network, method, gamma), (left, error) in found.items():
+        if method == 'γ':
+            assert left.replace('100.0', '100') in words and error in words, (network, gamma)
+
+
+def test_sizes_on_the_main_page_are_those_of_the_runs():
+    found = sizes_on_fashion_mnist()
+    for (network, method, share), (left, error) in found.items():
         if method == 'sss':
-            line, = (line for line in README.splitlines() if line.startswith('| ResNet-20, Fashion-MNIST') and
-                     f'asked for {100 * float(target):.0f} %' in line)
-            assert f'| {left:.0f} % | {errors["none", ""]} % | {errors[method, target]} % |' in line
+            name = {'resnet20': 'ResNet-20', 'vgg16': 'VGG-16'}[network]
+            line, = (line for line in README.splitlines() if line.startswith(f'| {name}, Fashion-MNIST') and
+                     f'asked for {100 * float(share):.0f} %' in line)
+            assert f'| {float(left):.0f} % | {found[network, "none", ""][1]} % | {error} % |' in line
 
 
 @pytest.mark.parametrize('label, model, setting, in_readme', [('ResNet-20', 'cifar_resnet20', 'γ 0.1', False),
