@@ -19,6 +19,7 @@ def run(name, *arguments):
     done = subprocess.run([sys.executable, str(EXAMPLES / f'{name}.py'), *arguments], env=environment,
                           capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+    assert 'has no scaling factors' not in done.stderr
     found = re.findall(ROW.format(PROGRAMS[name][0]), done.stdout, re.MULTILINE)
     return {row: [float(number.replace(',', '')) for number in numbers] for row, *numbers in found}
 

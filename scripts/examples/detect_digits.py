@@ -62,7 +62,7 @@ def train(net, data, epochs, batch_size, target=None):
                                     last_batch='discard')
     steps = epochs * len(batches)
     schedule = mx.lr_scheduler.CosineScheduler(steps, base_lr=0.1, warmup_steps=steps // 8)
-    trainer = sss.make_trainer(predictions, gamma=0.0003, lr_scheduler=schedule, momentum=0.9, wd=5e-4)
+    trainer = sss.make_trainer(predictions, gamma=0.0003 if target else 0, lr_scheduler=schedule, momentum=0.9, wd=5e-4)
     budget = target and sss.Budget(predictions, trainer, SHAPE, target, steps=2 * steps // 5, wait=steps // 5)
     shrunk = sss.shrink(predictions, trainer, SHAPE)                # the network itself, until something has gone
     loss = SSDMultiBoxLoss()

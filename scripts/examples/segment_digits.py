@@ -43,7 +43,7 @@ def train(net, data, epochs, batch_size, target=None):
     schedule = mx.lr_scheduler.CosineScheduler(steps, base_lr=0.1, warmup_steps=steps // 8)
     net(mx.nd.zeros(SHAPE))             # gives the parameters their shapes
     net.hybridize(static_alloc=True, static_shape=True)
-    trainer = sss.make_trainer(net, gamma=0.0003, lr_scheduler=schedule, momentum=0.9, wd=1e-4)
+    trainer = sss.make_trainer(net, gamma=0.0003 if target else 0, lr_scheduler=schedule, momentum=0.9, wd=1e-4)
     budget = target and sss.Budget(net, trainer, SHAPE, target, steps=2 * steps // 5, wait=steps // 5)
     shrunk = sss.shrink(net, trainer, SHAPE)            # the network itself, until something has gone
     loss = MixSoftmaxCrossEntropyLoss(aux=False)
