@@ -14,6 +14,7 @@ from .probes import Probes
 POINTS = 200        # control points of a search
 PRESSES = 40        # a structure is pressed to zero within this part of the search,
 SETTLE = 5.0        # and within at least so many steps
+LARGE = 1.5         # a block that removes this many times what is missing waits for neurons and groups
 STILL = 0.005       # below this part of the highest learning rate, no factor would move any more
 
 
@@ -75,6 +76,9 @@ class Budget(Holder):
         if not 0 < target <= 1:
             raise SSSError(f'a budget of {target} is impossible: it is the share of the {what} to keep, above 0 and '
                            f'at most 1')
+        if measure is None and what != 'MACs':
+            raise SSSError(f'a budget is one of MACs unless measure= measures something else, so {what!r} would be a '
+                           f'wrong name; give measure= too')
         if steps < 1:
             raise SSSError(f'a search of {steps} steps is impossible; give it at least 1')
         self.target, self.steps, self.what, self.wait = target, steps, what, wait
@@ -128,7 +132,8 @@ class Budget(Holder):
 
     @property
     def planned(self) -> float:
-        return 1 - (1 - self.target) * min(1.0, max(0, self.steps_done - self.wait) / self.steps)
+        passed = 1.0 if self.met else min(1.0, max(0, self.steps_done - self.wait) / self.steps)
+        return 1 - (1 - self.target) * passed
 
     def step(self) -> None:
         if self.met:
@@ -156,13 +161,20 @@ class Budget(Holder):
 
     def _order(self, candidates: np.ndarray, force: np.ndarray) -> np.ndarray:
         """The candidates, that first which needs the least γ; among blocks, that whose removal costs the least loss for
-        what it saves."""
+        what it saves, and last those that are too large."""
         order = np.argsort(np.where(candidates, force, np.inf), kind='stable')[:candidates.sum()]
         turns = self.may_vanish[order]
         blocks = order[turns]
         saved = np.clip(self.cost[blocks], 1e-12, max(self.share - self.target, 1e-9))
         order[turns] = blocks[np.argsort(self.probes.loss(self.values)[blocks] / saved, kind='stable')]
-        return order
+        large = self._too_large(candidates)[order]
+        return np.concatenate([order[~large], order[large]])
+
+    def _too_large(self, candidates: np.ndarray) -> np.ndarray:
+        """Booleans: blocks that would remove much more than is missing, while neurons and groups can do with less."""
+        missing = self.share - self.target
+        enough = self.cost[candidates & ~self.may_vanish].sum() > missing
+        return self.may_vanish & (self.cost > LARGE * missing) & enough
 
     def needed(self, alive: np.ndarray, size: Optional[np.ndarray] = None) -> np.ndarray:
         """Also the last block: without any, hardly more than shortcuts is left of a network."""
@@ -224,7 +236,7 @@ class Budget(Holder):
             self.due = -1.0
         elif held or self.due < 0:
             self.due = self.steps_done + left / going.size
-        self.chosen &= candidates
+        self.chosen &= candidates & ~self._too_large(candidates)
         if not going.size or self.due - self.steps_done > self.press_steps:       # too early for the next
             self.chosen[:] = False
         else:
@@ -315,7 +327,8 @@ class Budget(Holder):
         return found
 
     def summary(self) -> str:
-        kept = f'{self.share:.1%} of the {self.what} are left of the {self.target:.1%} asked for'
+        verb = 'is' if self.what == 'latency' else 'are'
+        kept = f'{self.share:.1%} of the {self.what} {verb} left of the {self.target:.1%} asked for'
         if not self.met:
             if self.steps_done < self.wait + self.steps:
                 return f'the budget is not met yet: {kept} after {self.steps_done} of {self.wait + self.steps} steps'

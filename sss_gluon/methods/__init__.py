@@ -131,6 +131,6 @@ def _check_budget(config: Config) -> None:
                        f'which has none; leave one of them out')
     if (asked or config.shrink) and config.factors == []:
         raise SSSError(f'{asked or "shrink"} needs factors, but factors=[] leaves {config.model} without any; set '
-                       f'factors=block, or another kind')
+                       f'factors=neuron, group or block, whichever it has')
     if asked and not config.gamma:
         raise SSSError(f'{asked} steers gamma, which has to start above 0; leave gamma=0 out')

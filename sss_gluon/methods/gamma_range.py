@@ -129,7 +129,7 @@ class _Ramp:
         self.training, self.probe, self.config, self.log = training, probe, config, log
         if not training.factors:
             raise SSSError(f'factors={config.factors} leaves {config.model} without factors, so there is no γ to find; '
-                           f'set factors=block, or another kind')
+                           f'set factors=neuron, group or block, whichever it has')
         sizes = [factor.parameter.shape[0] for factor in training.factors]
         self.ends = np.cumsum(sizes)[:-1]
         each = [training.trainer.gamma_multipliers[factor.name] for factor in training.factors]

@@ -44,7 +44,7 @@ def test_structures_go_one_after_the_other_as_planned(steps, rate):
     assert budget.met and (np.abs(late) <= 0.05 * steps + 10).all(), times
     order = [int(np.flatnonzero(trace[t - 1][2] & ~trace[t - 2][2])[0]) for t in times]
     assert order == [3, 1, 0]
-    assert budget.share == 0.5 and budget.planned == max(0.5, 1 - times[-1] / steps * 0.5)
+    assert budget.share == 0.5 and budget.planned == 0.5
 
 
 @pytest.mark.parametrize('rate', [0.003, 0.01, 0.03])
@@ -192,6 +192,19 @@ def test_neurons_that_the_largest_gamma_cannot_move_are_pressed_evenly(kinds, ta
     assert 0.2 < half.sum() / budget.held.sum() < 0.8
 
 
+def test_a_large_block_does_not_go_for_a_small_rest():
+    """Three blocks of a tenth leave 70 % of the 65 % asked for: neurons, although they resist more, do the rest."""
+    def measure(masks):
+        alive = np.concatenate(list(masks.values()))
+        return 0.4 * alive[:100].mean() + 0.6 * alive[100:].mean()
+
+    net = named(*[('neuron', 20)] * 5, *BLOCKS)
+    trainer = SimulatedTrainer(net, np.full(106, 0.6), np.append(np.full(100, 0.15), RESISTANCE))
+    budget = Budget(net, trainer, SHAPE, 0.65, 300, measure)
+    run(budget, trainer, 600)
+    assert budget.met and 0.64 <= budget.share <= 0.65 and budget.held[100:].sum() == 3
+
+
 def test_states_continue_bit_for_bit():
     """A search that is saved at any step goes on as if nothing had happened."""
     for stop in (7, 100, 123, 299):
@@ -231,6 +244,8 @@ def test_a_budget_below_the_floor_is_refused():
         search([('neuron', 3)] * 2, resistance=0.0, target=0.3)
     with pytest.raises(SSSError, match=r'0\.667 remain'):
         search([('neuron', 3)] * 2, resistance=0.0, target=0.3, multipliers={'1': 0.0})
+    with pytest.raises(SSSError, match="'parameters' would be"):
+        Budget(named(*BLOCKS), SimulatedTrainer(named(*BLOCKS), [0.6] * 6), SHAPE, 0.5, 10, what='parameters')
     for target, steps, words in ((0, 10, 'a budget of 0 is'), (1.01, 10, '1.01'), (0.5, 0, 'search of 0 steps')):
         with pytest.raises(SSSError, match=words):
             search(target=target, steps=steps)
