@@ -262,7 +262,7 @@ class Budget(Holder):
         """The first γ, as a pressure, for factors that take no part in inference and so in no budget."""
         if len(self.trainer.factors) == len(self.names):
             return {}
-        calm = self.base / self.strength if self.strength else 1.0
+        calm = self.first / self.strength if self.strength else 1.0
         return {name: np.full(values.shape, calm) for name, values in self.trainer.factor_values().items()
                 if name not in self.names}
 

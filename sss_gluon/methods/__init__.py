@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Callable, Dict
 
 from ..errors import SSSError, nearest
+from ..models import largest_kind
 from ..train import Config, RunFolder
 from ..train.config import TARGETS
 from ..train.loop import run_training
@@ -131,6 +132,6 @@ def _check_budget(config: Config) -> None:
                        f'which has none; leave one of them out')
     if (asked or config.shrink) and config.factors == []:
         raise SSSError(f'{asked or "shrink"} needs factors, but factors=[] leaves {config.model} without any; set '
-                       f'factors=neuron, group or block, whichever it has')
+                       f'factors={largest_kind(config.model)}')
     if asked and not config.gamma:
         raise SSSError(f'{asked} steers gamma, which has to start above 0; leave gamma=0 out')

@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from ..errors import SSSError
 from ..factors import scaling_factors
+from ..models import largest_kind
 from ..structures import MaskedCounter
 from ..train import precision
 from ..train.config import Config
@@ -129,7 +130,7 @@ class _Ramp:
         self.training, self.probe, self.config, self.log = training, probe, config, log
         if not training.factors:
             raise SSSError(f'factors={config.factors} leaves {config.model} without factors, so there is no γ to find; '
-                           f'set factors=neuron, group or block, whichever it has')
+                           f'set factors={largest_kind(config.model)}')
         sizes = [factor.parameter.shape[0] for factor in training.factors]
         self.ends = np.cumsum(sizes)[:-1]
         each = [training.trainer.gamma_multipliers[factor.name] for factor in training.factors]

@@ -10,9 +10,9 @@ from ..factors import KINDS, scaling_factors
 from ..graph.trace import Shapes, settle_shapes
 from ..placement import add_factors
 from . import architectures, user, zoo
-from .architectures import ARCHITECTURES, Architecture, architecture
+from .architectures import ARCHITECTURES, Architecture, architecture, largest_kind
 
-__all__ = ['ARCHITECTURES', 'Architecture', 'architecture', 'get_model']
+__all__ = ['ARCHITECTURES', 'Architecture', 'architecture', 'get_model', 'largest_kind']
 
 
 def get_model(name: str, classes: Optional[int] = None, factors: Union[None, str, Sequence[str]] = None,

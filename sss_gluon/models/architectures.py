@@ -47,6 +47,11 @@ def architecture(name: str) -> Architecture:
                    f'package.module:function for your own')
 
 
+def largest_kind(name: str) -> str:
+    """The largest structures that a network can lose; blocks where it is not one of the table."""
+    return ARCHITECTURES[name].offered[-1] if name in ARCHITECTURES else 'block'
+
+
 def build(name: str, classes: Optional[int], factors: Optional[Sequence[str]], in_channels: int,
           neuron_block: int, options) -> gluon.HybridBlock:
     """A network of the table; see ``get_model``."""

@@ -42,12 +42,14 @@ def method_title(name: str) -> str:
 
 
 def variant(config: Config) -> str:
-    """Tells apart series of one method: 'to a budget', 'fine-tuned' after training with its penalty, 'order odd'."""
+    """Tells apart series of one method: 'to a budget', '8 channels a neuron', 'fine-tuned' after training with its
+    penalty, 'order odd'."""
     steered = config.method == 'sss' and any(getattr(config, key) is not None for key in TARGETS)
     tuned = config.source is not None and config.method in METHODS and METHODS[config.method].regularizer is not None
     words = [f'{key} {value}' for key, value in config.method_options.items() if isinstance(value, str)]
     named = [text for text in words if text.split()[0] not in MINOR_OPTIONS]
-    return ', '.join(['to a budget'] * steered + ['fine-tuned'] * tuned + named)
+    wide = [f'{config.neuron_block} channels a neuron'] if config.neuron_block > 1 else []
+    return ', '.join(['to a budget'] * steered + wide + ['fine-tuned'] * tuned + named)
 
 
 def identity(config: Config) -> Dict[str, str]:

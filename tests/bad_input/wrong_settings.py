@@ -78,6 +78,7 @@ KEYS = settings(
     ('neuron_block=8|factors=[block]', 'neuron_block=8…cifar_resnet20…neuron'),
     ('model_options={neuron_block: 8}', 'model_options…neuron_block'),
     ('target_macs=0.5|factors=[]', 'target_macs…factors=[]…cifar_resnet20…factors=block'),
+    ('model=cifar_vgg16|target_macs=0.5|factors=[]', 'target_macs…factors=[]…cifar_vgg16…factors=neuron'),
     ('shrink=true|factors=[]', 'shrink…factors=[]'),
     (f'target_params=0.5|factors=null|structure={STRUCTURE}', f'target_params…structure={STRUCTURE}'),
     (f'shrink=true|factors=null|structure={STRUCTURE}', f'shrink…structure={STRUCTURE}'),

@@ -118,7 +118,7 @@ def test_a_cell_prepares_a_call_for_every_batch(cell, tmp_path):
     prepare = turn._open(cell, QUICK, tmp_path, sizes.shape, (0,))
     for batch in (2, 4, 2):
         output = prepare(batch)()
-        output = output[0] if cell.runtime == ONNX else output.asnumpy()
+        output = output[0].numpy() if cell.runtime == ONNX else output.asnumpy()
         assert output.shape == ((batch,) if cell.use == TRAINING else (batch, 10)) and np.isfinite(output).all()
     if len(cell.devices) > 1:
         with pytest.raises(SSSError, match='3 images cannot be shared by 2 devices'):
