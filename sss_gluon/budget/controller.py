@@ -23,13 +23,13 @@ class Budget(Holder):
 
     All structures feel a γ that brings as many of them to zero by the end of the search as the budget asks for. So γ
     chooses among neurons and groups, as in the paper, and only those that are late are pressed with a γ of their own.
-    Where there are blocks, whose loss makes a network collapse under a steep γ, it is at most the one that the trainer
-    starts with, and the search removes blocks one after the other, evenly over its steps: when the next is due, the one
-    whose removal costs the least loss for what it saves (``Probes``) is pressed, as far as that is known: nothing is,
-    where the network is never called itself, but only as a part of another one. Where even the largest γ is too small
-    for neurons and groups, they are pressed in the same way, that first which needs the least. What is exactly zero is
-    held. When the budget is met, γ becomes 0 and the factors are folded into the weights: the structure is fixed, and
-    the rest of the training trains it.
+    Where there are blocks, it is at most the γ that the trainer starts with, because a network collapses when several
+    blocks go at once, and the search removes them one after the other, evenly over its steps: when the next is due, the
+    one whose removal costs the least loss for what it saves (``Probes``) is pressed, as far as that is known: nothing
+    is, where the network is never called itself, but only as a part of another one. Where even the largest γ is too
+    small for neurons and groups, they are pressed in the same way, that first which needs the least. What is exactly
+    zero is held. When the budget is met, γ becomes 0 and the factors are folded into the weights: the structure is
+    fixed, and the rest of the training trains it.
 
     The force that a structure needs follows from how it moves. With momentum μ and rate η, equations 10 to 12 move a
     factor by −η(γ + g)/(1 − μ) a step once its velocity has settled; so its movement shows the resistance −g of the

@@ -142,7 +142,8 @@ def test_what_is_fine_tuned_and_other_variants_are_lines_of_their_own(summaries)
                       g=dict(ssl, method='l1', source='runs/d', target_macs=0.5),
                       h=dict(ssl, method='sss', neuron_block=8, target_macs=0.5))
     assert [(s.series, s.setting) for s in found] == [
-        ('SSS neuron, to a budget, 8 channels a neuron', 'MACs 0.5'), ('L1 neuron', 'MACs 0.5'), ('scratch neuron, budget compute', ''), ('scratch neuron, budget epochs', ''),
+        ('SSS neuron, to a budget, 8 channels a neuron', 'MACs 0.5'), ('L1 neuron', 'MACs 0.5'),
+        ('scratch neuron, budget compute', ''), ('scratch neuron, budget epochs', ''),
         ('SSL neuron', 'strength 0.001'), ('SSL neuron, fine-tuned', 'equal MACs'),
         ('SSL neuron, fine-tuned', 'MACs 0.5')]
     assert found[5].label == 'SSL neuron, fine-tuned, equal MACs'
