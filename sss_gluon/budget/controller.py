@@ -132,8 +132,7 @@ class Budget(Holder):
 
     @property
     def planned(self) -> float:
-        passed = 1.0 if self.met else min(1.0, max(0, self.steps_done - self.wait) / self.steps)
-        return 1 - (1 - self.target) * passed
+        return 1 - (1 - self.target) * min(1.0, max(0, self.steps_done - self.wait) / self.steps)
 
     def step(self) -> None:
         if self.met:
