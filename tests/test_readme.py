@@ -294,7 +294,7 @@ def test_sizes_asked_for_are_those_of_the_runs(page, found, count):
             continue
         table = page.split(f'{head}| MACs left, asked for 50 %')[1].split('\n\n')[0].splitlines()
         asked = {method: {share: found[network, method, share] for share in ('0.5', '0.35')}
-                 for _, method, share in found if _ == network and share in ('0.5', '0.35')}
+                 for other, method, share in found if other == network and share in ('0.5', '0.35')}
         assert len(table) == 3 + len(asked)
         for method, shares in asked.items():
             cells = ' | '.join(f'{left} % | {error} %' for left, error in shares.values())
