@@ -28,8 +28,8 @@ class Budget(Holder):
     one whose removal costs the least loss for what it saves (``Probes``) is pressed, as far as that is known: nothing
     is, where the network is never called itself, but only as a part of another one. Where even the largest γ is too
     small for neurons and groups, they are pressed in the same way, that first which needs the least. What is exactly
-    zero is held. When the budget is met, γ becomes 0 and the factors are folded into the weights: the structure is
-    fixed, and the rest of the training trains it.
+    zero is held. When the budget is met, γ becomes 0 and all factors stop; those of blocks are folded into the weights.
+    The structure is fixed, and the rest of the training trains it.
 
     The force that a structure needs follows from how it moves. With momentum μ and rate η, equations 10 to 12 move a
     factor by −η(γ + g)/(1 − μ) a step once its velocity has settled; so its movement shows the resistance −g of the
@@ -305,7 +305,9 @@ class Budget(Holder):
         self.chosen[:] = False
         self.probes.stop()
         self._apply()
-        self.trainer.fold_factors()
+        # The layer behind neurons or groups can make up for any scale of them, and BatchNorm there ignores it. So small
+        # weights would only move faster than those of a network that was built like this. A shortcut fixes the scale.
+        self.trainer.fold_factors(name for name, kind in self.kinds.items() if kind == 'block')
 
     def states(self) -> Dict[str, np.ndarray]:
         return {**super().states(), **self.probes.states()}

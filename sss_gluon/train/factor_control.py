@@ -1,7 +1,7 @@
 """What a controller may do with the factors of a trainer between steps: steer γ, hold, fold, and remove structures."""
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, Tuple
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Tuple
 
 import mxnet as mx
 import numpy as np
@@ -161,17 +161,24 @@ class FactorControl:
             if self._present(name):
                 self._restart(self.factors[name], self._part(self.factors[name], array))
 
-    def fold_factors(self) -> None:
-        """Multiply the factors into the parameters that they scale, set them to 1, and train them no more.
+    def fold_factors(self, names: Optional[Iterable[str]] = None) -> None:
+        """Train no factor any more, and multiply them into the parameters that they scale.
 
         The function stays the same. A weight W behind a small λ learns λ² times as slowly as λ·W does, and pruning
         multiplies the two anyway. Factors that are 0 stay 0, and their weights stay as they are. A factor of a layer of
         one's own, or of a weight that is used without the factor too, keeps its value.
+
+        Parameters
+        ----------
+        names : iterable of str, optional
+            Of the factors to be multiplied into their parameters, and to be 1 afterwards; default all. The others keep
+            their values.
         """
         self._refuse_on_kvstore('factors cannot be folded')
         mx.nd.waitall()
+        chosen = set(self._scales if names is None else names)
         for name, scaled in self._scales.items():
-            if not self._present(name):
+            if name not in chosen or not self._present(name):
                 continue
             i = self.factors[name]
             scale = self._value(i)

@@ -29,6 +29,7 @@ class Asked:
         self.run, self.config, self.rows = run, run.config(), run.metrics.rows()
         net, shape = network(self.config)
         self.counter = MaskedCounter(net, shape, weights='nonzero')
+        self.kinds = {factor.name: factor.kind for factor in self.counter.factors}
         arrays, _ = read_checkpoint(checkpoints(run.checkpoints)[-1])
         self.arrays = arrays
         self.factors = {name[len('param:'):-len('.factor')]: value for name, value in arrays.items()

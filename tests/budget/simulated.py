@@ -43,7 +43,7 @@ class SimulatedTrainer:
         self.held, self.pressure = np.zeros(self.values.size, bool), np.ones(self.values.size)
         self.multiplier = self.flat({name: np.full(size, self.gamma_multipliers[name])
                                      for name, size in zip(self.names, self.sizes)})
-        self.folded = False
+        self.folded = None
 
     def flat(self, table):
         return np.concatenate([table[name] for name in self.names])
@@ -78,8 +78,8 @@ class SimulatedTrainer:
         self.values = self.flat(new)
         self.velocity[touched] = 0
 
-    def fold_factors(self):
-        self.folded = True
+    def fold_factors(self, names):
+        self.folded = set(names)
 
 
 def named(*kinds):

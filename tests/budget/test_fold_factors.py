@@ -117,6 +117,48 @@ def test_the_function_stays_the_same(build, stay, powers, fill, batch):
     assert not np.array_equal(outputs(), expected)      # the weights train on
 
 
+def test_some_are_folded_and_all_stop(fill, batch):
+    net = prepared(Net, fill, True)
+    trainer = sss.make_trainer(net, learning_rate=0.1, gamma=0.1)
+    before, x = trainer.factor_values(), batch(*SHAPE)
+    folded = {factor.name for factor in sss.scaling_factors(net) if factor.kind == 'block'}
+    expected = net(x).asnumpy()
+    trainer.fold_factors(folded)
+    np.testing.assert_array_equal(net(x).asnumpy(), expected)
+    with autograd.record():
+        loss = (net(x) ** 2).sum()
+    loss.backward()
+    trainer.step(4)
+    for name, value in trainer.factor_values().items():
+        np.testing.assert_array_equal(value, before[name] != 0 if name in folded else before[name])
+
+
+def test_the_scale_that_a_search_leaves_changes_nothing(fill, batch):
+    """BatchNorm behind a layer ignores its scale, so neurons that end at λ/8 train on as those that end at λ do."""
+    def losses(scale):
+        net = nn.HybridSequential()
+        net.add(sss.ScaledConv2D(6, 3, in_channels=3, kind='neuron'), nn.Activation('relu'),
+                nn.Conv2D(4, 3, in_channels=6, use_bias=False), nn.BatchNorm(in_channels=4, epsilon=1e-12),
+                nn.Dense(5, in_units=4 * 16))
+        fill(net)
+        factor, = sss.scaling_factors(net)
+        factor.parameter.set_data(mx.nd.array([1, 0.5, 0.75, 1, 0.25, 1]) * scale)
+        trainer = sss.make_trainer(net, learning_rate=0.01)
+        assert sss.Budget(net, trainer, SHAPE, target=1, steps=1).met
+        found = []
+        for _ in range(5):
+            with autograd.record():
+                loss = ((net(x) - 1) ** 2).mean()
+            loss.backward()
+            trainer.step(1)
+            found.append(loss.asscalar())
+        return found
+    x = batch(*SHAPE)
+    whole = losses(1)
+    assert whole[-1] < 0.9 * whole[0]
+    np.testing.assert_allclose(losses(1 / 8), whole, rtol=1e-4)
+
+
 def test_folded_factors_stay_where_they_are_in_another_process(fill, batch, tmp_path):
     """States that were saved after fold_factors say so; those from before let them train again."""
     def new():

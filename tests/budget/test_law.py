@@ -66,7 +66,7 @@ def test_the_strength_rests_between_two_structures():
     for number in (1, 2):
         begin = int(np.argmax(counts == number))
         assert strengths[begin - 1] > 0.011 and (strengths[begin:begin + 50] == 0.01).all()
-    assert (strengths >= 0.01)[:-1].all() and strengths[-1] == 0 and trainer.folded
+    assert (strengths >= 0.01)[:-1].all() and strengths[-1] == 0 and trainer.folded == set(trainer.names)
     assert trainer.pressure.tolist() == [1.0] * 6
 
 

@@ -52,10 +52,12 @@ def test_a_budget_is_met(case):
 
 
 def check_exact_zeros(asked):
-    """What is held is zero; all others are folded into the weights; of each layer of neurons one is left."""
+    """What is held is zero; blocks are folded into the weights; of each layer of neurons or groups one is left."""
     for name, mask in asked.held.items():
+        there = asked.factors[name][~mask]
         assert (asked.factors[name][mask] == 0).all()
         assert not mask.all() or mask.size == 1
+        assert set(there) <= {1} if asked.kinds[name] == 'block' else (there != 1).any()
     for pattern, multiplier in asked.config.gamma_mult.items():
         assert multiplier == 0 and not any(mask.any() for name, mask in asked.held.items() if re.search(pattern, name))
 
