@@ -79,8 +79,9 @@ class Budget(Holder):
         if measure is None and what != 'MACs':
             raise SSSError(f'a budget is one of MACs unless measure= measures something else, so {what!r} would be a '
                            f'wrong name; give measure= too')
-        if steps < 1:
-            raise SSSError(f'a search of {steps} steps is impossible; give it at least 1')
+        for name, number, least in (('search', steps, 1), ('wait', wait, 0)):
+            if not isinstance(number, (int, np.integer)) or number < least:
+                raise SSSError(f'a {name} of {number} steps is impossible; give it a whole number of at least {least}')
         self.target, self.steps, self.what, self.wait = target, steps, what, wait
         self._refuse_rates_of_almost_zero(trainer.optimizer)
         self._set_pace()
@@ -117,9 +118,11 @@ class Budget(Holder):
         first = optimizer.num_update + 1
         rates = [schedule(update) for update in range(first, first + self.wait + self.steps)]
         if rates[-1] < STILL * max(rates):
-            raise SSSError(f'a search of {self.steps} steps ends at a learning rate of {rates[-1]:.2g} (the highest is '
-                           f'{max(rates):.2g}), where no factor moves any more; shorten it (search: in a '
-                           f'configuration), or let the rate fall later')
+            after, shorten = ('', '') if not self.wait else (f' after a wait of {self.wait}',
+                                                             ' or the wait (warmup_epochs:)')
+            raise SSSError(f'a search of {self.steps} steps{after} ends at a learning rate of {rates[-1]:.2g} (the '
+                           f'highest is {max(rates):.2g}), where no factor moves any more; shorten it (search: in a '
+                           f'configuration){shorten}, or let the rate fall later')
 
     def _set_pace(self) -> None:
         self.interval = max(1, self.steps // POINTS)

@@ -25,6 +25,7 @@ from . import diagnosis
 from .method import PruningMethod
 from .selection import budget
 
+SHORT = {'parameters': 'size', 'latency': 'time'}       # in lines of 80 columns
 BATCHES = 20        # the diagnosis averages gradients over these
 
 
@@ -57,6 +58,11 @@ class ScalingFactors(Regularizer):
 
     def columns(self) -> Dict[str, str]:
         return self.holder.columns() if self.holder else {}
+
+    def left(self) -> str:
+        if not isinstance(self.holder, Budget) or self.holder.what == 'MACs':
+            return ''
+        return f'{self.holder.share:.1%} {SHORT[self.holder.what]}'
 
     def to_remove(self) -> Optional[Dict[str, np.ndarray]]:
         return self.holder.to_remove() if self.holder and self.shrinks else None

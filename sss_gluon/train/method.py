@@ -37,6 +37,10 @@ class Regularizer:
         """More columns of metrics.csv for an epoch."""
         return {}
 
+    def left(self) -> str:
+        """'54.3% size', where the run was asked for something else than a share of the MACs; '' otherwise."""
+        return ''
+
     def to_remove(self) -> Optional[Dict[str, np.ndarray]]:
         """{factor name: mask} of all structures to be cut out of the training network; None to leave it as it is."""
         return None

@@ -44,7 +44,7 @@ class MetricsLogger:
         self.values = regularizer.values if regularizer else partial(factor_values, net)
         self.loss_scaler = loss_scaler
         self.before = count(load(run.source), input_shape) if run.has_selection() else None
-        self.left = ''              # '54.3% MACs', for the progress bar
+        self.left = ''              # '54.3% MACs' of the unpruned network, for the progress bar
         self.collapsed = ''         # what has collapsed
         self._measured: Any = (None,)
         self._writer = _tensorboard(run) if config.tensorboard else None
@@ -63,7 +63,8 @@ class MetricsLogger:
         _, dense, left, self.collapsed = self._measured
         dense = self.before or dense
         if values:
-            self.left = '100% MACs' if left.macs == dense.macs else f'{min(left.macs / dense.macs, 0.999):.1%} MACs'
+            share = '100%' if left.macs == dense.macs else f'{min(left.macs / dense.macs, 0.999):.1%}'
+            self.left = self.regularizer.left() or f'{share} MACs'
         return dense, left
 
     def _zeros(self) -> bytes:

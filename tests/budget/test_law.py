@@ -246,15 +246,19 @@ def test_a_budget_below_the_floor_is_refused():
         search([('neuron', 3)] * 2, resistance=0.0, target=0.3, multipliers={'1': 0.0})
     with pytest.raises(SSSError, match="'parameters' would be"):
         Budget(named(*BLOCKS), SimulatedTrainer(named(*BLOCKS), [0.6] * 6), SHAPE, 0.5, 10, what='parameters')
-    for target, steps, words in ((0, 10, 'a budget of 0 is'), (1.01, 10, '1.01'), (0.5, 0, 'search of 0 steps')):
+    for settings, words in (({'target': 0}, 'a budget of 0 is'), ({'target': 1.01}, '1.01'),
+                            ({'steps': 0}, 'search of 0 steps'), ({'steps': 2.5}, 'search of 2.5 steps'),
+                            ({'wait': -1}, 'wait of -1 steps'), ({'wait': 0.5}, 'wait of 0.5 steps')):
         with pytest.raises(SSSError, match=words):
-            search(target=target, steps=steps)
+            Budget(named(*BLOCKS), SimulatedTrainer(named(*BLOCKS), [0.6] * 6), SHAPE,
+                   **{'target': 0.5, 'steps': 10, **settings})
 
 
 def test_a_search_that_ends_at_a_rate_of_almost_zero_is_refused():
     """Cosine: at 0.9 of its length 2.4 % of the rate are left, at 0.98 0.1 %. The schedule itself does not run."""
     for wait, steps in ((0, 98), (48, 50), (0, 150)):
-        with pytest.raises(SSSError, match=f'search of {steps} steps ends at a learning rate of'):
+        after = f' after a wait of {wait}' if wait else ''
+        with pytest.raises(SSSError, match=f'search of {steps} steps{after} ends at a learning rate of'):
             net = named(*BLOCKS)
             Budget(net, SimulatedTrainer(net, [0.6] * 6, schedule=CosineScheduler(100, base_lr=0.1)), SHAPE, 0.5, steps,
                    equal_costs, wait=wait)
