@@ -22,4 +22,6 @@ def reason(error: Exception) -> str:
 
 def nearest(name, choices: Iterable[str]) -> str:
     """The choice most similar to a misspelt name, for messages that ask "did you mean"; there must be a choice."""
-    return difflib.get_close_matches(str(name), list(choices), n=1, cutoff=0.0)[0]
+    choices = list(choices)
+    with_it = [choice for choice in choices if str(name) in str(choice).split('_')]      # macs: target_macs
+    return difflib.get_close_matches(str(name), with_it or choices, n=1, cutoff=0.0)[0]

@@ -29,7 +29,9 @@ def test_next_step(tmp_path, metrics, files, verb):
         write_text(run.path / 'metrics.csv', metrics)
     for file in files:
         write_text(run.path / file, '')
-    assert next_step(run) == (verb and f'sss-gluon {verb} {run}')
+    for settings, options in (('', ''), ('target_latency: 0.5\nlatency_batch: 64\n', ' --batch 64')):
+        write_text(run.path / 'config.yaml', settings)
+        assert next_step(run) == (verb and f'sss-gluon {verb} {run}{options * (verb == "export")}')
 
 
 def test_removable_counts_what_is_zero_after_the_last_epoch(tmp_path):

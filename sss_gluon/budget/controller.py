@@ -73,8 +73,8 @@ class Budget(Holder):
     def __init__(self, net: gluon.HybridBlock, trainer, input_shape: Sequence[int], target: float, steps: int,
                  measure: Optional[Measure] = None, what: str = 'MACs', wait: int = 0):
         super().__init__(net, trainer, input_shape, measure)
-        if not 0 < target <= 1:
-            raise SSSError(f'a budget of {target} is impossible: it is the share of the {what} to keep, above 0 and '
+        if not isinstance(target, (int, float, np.number)) or not 0 < target <= 1:
+            raise SSSError(f'a budget of {target!r} is impossible: it is the share of the {what} to keep, above 0 and '
                            f'at most 1')
         if measure is None and what != 'MACs':
             raise SSSError(f'a budget is one of MACs unless measure= measures something else, so {what!r} would be a '
@@ -94,8 +94,8 @@ class Budget(Holder):
             stay[np.argmin(np.where(self.may_vanish, self.cost, np.inf))] = True            # and one block
         floor = self.left(driven & ~stay)
         if floor > target:
-            raise SSSError(f'a budget of {target:g} of the {what} cannot be met: without all structures that can be '
-                           f'removed, {np.ceil(1000 * floor) / 1000:.3f} remain; raise it, or give more kinds of '
+            raise SSSError(f'a budget of {target:g} of the {what} cannot be met: when everything that can go has gone, '
+                           f'{np.ceil(1000 * floor) / 1000:.3f} remain; raise it, or give more kinds of '
                            f'structures a factor')
         self.first = self.base = trainer.gamma
         self.values = self.read()
@@ -336,8 +336,9 @@ class Budget(Holder):
         if not self.met:
             if self.steps_done < self.wait + self.steps:
                 return f'the budget is not met yet: {kept} after {self.steps_done} of {self.wait + self.steps} steps'
-            return (f'the budget was not met: {kept} after {self.steps_done} steps, {self.steps} of them planned for '
-                    f'the search; train for more epochs, or with a higher learning_rate')
+            return (f'the budget is not met yet: {kept} after {self.steps_done} steps; {self.steps} were planned for '
+                    f'the search, which goes on as long as the training does. If that ends here, train for more '
+                    f'epochs, or with a higher learning_rate')
         back = self.would_fit()
         return f'budget met after {self.steps_done} steps: {kept}' + (
             f'; one {self.kinds[back]} of layer {back!r} would still fit' if back else '')

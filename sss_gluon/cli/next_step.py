@@ -15,7 +15,10 @@ def next_step(run: RunFolder) -> Optional[str]:
         return f'sss-gluon prune {run}'
     if not (run.path / 'evaluation.csv').exists():
         return f'sss-gluon evaluate {run}'
-    return None if deploy_folder(str(run)).exists() else f'sss-gluon export {run}'
+    if deploy_folder(str(run)).exists():
+        return None
+    batch = run.config().latency_batch
+    return f'sss-gluon export {run}' + f' --batch {batch}' * (batch != 1)
 
 
 def removable(run: RunFolder) -> List[str]:

@@ -174,9 +174,11 @@ def _parts(output) -> Tuple[List[mx.sym.Symbol], Any]:
 def _parameter_shapes(net, symbol, inputs: Dict[str, Shape]) -> Dict[str, Shape]:
     told = ', '.join(map(str, inputs.values()))
     names = symbol.list_arguments() + symbol.list_auxiliary_states()
+    known = {p.name: p.shape for p in net.collect_params().values() if p.shape and all(size > 0 for size in p.shape)}
     try:
         with redirect_stdout(io.StringIO()):        # MXNet prints that it failed
-            arguments, _, auxiliary = symbol.infer_shape(**{k: shape for k, shape in inputs.items() if k in names})
+            arguments, _, auxiliary = symbol.infer_shape(**{name: shape for name, shape in {**known, **inputs}.items()
+                                                            if name in names})
     except Exception as error:      # MXNetError, and Exception itself for more than 2^31 elements
         raise SSSError(f'{type(net).__name__} does not accept an input of shape {told}: {reason(error)}') from error
     if arguments is None:

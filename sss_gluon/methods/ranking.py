@@ -65,8 +65,8 @@ def meet_budget(net: gluon.HybridBlock, input_shape, scores: Scores, target: flo
         return counter.share(_masks(scores, rows[:removed])).macs
 
     if share(len(rows)) > target:
-        raise SSSError(f'target_macs={target:g} cannot be met: without all {len(rows)} structures that may be '
-                       f'removed, {share(len(rows)):.3f} of the MACs remain; raise it, or remove other kinds of '
+        raise SSSError(f'target_macs={target:g} cannot be met: when all {len(rows)} structures that may go have '
+                       f'gone, {share(len(rows)):.3f} of the MACs remain; raise it, or remove other kinds of '
                        f'structures')
     low, high = -1, len(rows)       # removing ``low`` leaves too many MACs, ``high`` does not
     while high - low > 1:

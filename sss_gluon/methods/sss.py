@@ -25,7 +25,6 @@ from . import diagnosis
 from .method import PruningMethod
 from .selection import budget
 
-SHORT = {'parameters': 'size', 'latency': 'time'}       # in lines of 80 columns
 BATCHES = 20        # the diagnosis averages gradients over these
 
 
@@ -62,7 +61,7 @@ class ScalingFactors(Regularizer):
     def left(self) -> str:
         if not isinstance(self.holder, Budget) or self.holder.what == 'MACs':
             return ''
-        return f'{self.holder.share:.1%} {SHORT[self.holder.what]}'
+        return f'{self.holder.share:.1%} {self.holder.what.replace("parameters", "params")}'
 
     def to_remove(self) -> Optional[Dict[str, np.ndarray]]:
         return self.holder.to_remove() if self.holder and self.shrinks else None

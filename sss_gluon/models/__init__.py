@@ -67,8 +67,7 @@ def _others(name: str, classes: Optional[int], factors: Optional[Sequence[str]],
     """A network of GluonCV or of the user, with its own factors or with those that it gets here."""
     for kind in factors or ():
         if kind not in KINDS:
-            raise SSSError(f'{name}: there are no {kind!r} structures; factors may be any of {", ".join(KINDS)}, or [] '
-                           f'for none')
+            raise SSSError(f'{name}: there are no {kind!r} structures, only {", ".join(KINDS)}; factors=[] gives none')
     net = zoo.build(name, classes, options) if zoo.is_zoo(name) else \
         user.build(name, classes, factors, in_channels, neuron_block, options)
     if input_shape is not None:

@@ -59,8 +59,8 @@ def build(name: str, classes: Optional[int], factors: Optional[Sequence[str]], i
     factors = tuple(row.factors if factors is None else factors)
     for kind in factors:
         if kind not in row.offered:
-            raise SSSError(f'{name} has no {kind!r} structures; factors may be any of {", ".join(row.offered)}, '
-                           f'or [] for none')
+            raise SSSError(f'{name} has no {kind!r} structures, only {", ".join(row.offered)}; factors=[] gives '
+                           f'none')
     classes = row.classes if classes is None else classes
     for key, value in (('classes', classes), ('in_channels', in_channels)):
         if not isinstance(value, Integral) or value < 1:

@@ -69,18 +69,19 @@ def describe_row(row: Row) -> str:
 
 MEASURED = (
     ('', _plain('form')), ('on', where), ('batch', _plain('batch')), ('p50 ms', _ms('ms_p50')),
-    ('p95 ms', _ms('ms_p95')), ('quartiles', _ms('ms_low', 'ms_high')),
+    ('p95 ms', _ms('ms_p95')), ('quartiles, ms', _ms('ms_low', 'ms_high')),
     ('images/s', _number('images_per_second', '{:,.0f}')), ('MiB', _number('memory_mib', '{:,.0f}')),
-    ('speed-up', _number('speedup', '{:.2f}')), ('quartiles', _range('speedup_low', 'speedup_high', '{:.2f}')),
+    ('speed-up', _number('speedup', '{:.2f}')), ('its quartiles', _range('speedup_low', 'speedup_high', '{:.2f}')),
     ('MACs ÷', _number('macs_ratio', '{:.2f}')), ('gain', _number('gain', '{:.2f}')))
 KINDS: Dict[str, Kind] = {
     'training': Kind(
         'Training', 'A step is forward, backward and update, on random images that stay in memory; the batch is that '
         'of all devices. MiB is the most that the process took, or that its first card did. Speed-ups, over the '
-        'network without factors, are medians of the rounds, not quotients of the times shown.', 3, MEASURED[:-1]),
+        'network without factors, are quotients of medians; their quartiles are those of single rounds, and a median '
+        'of few rounds may lie outside.', 3, MEASURED[:-1]),
     'inference': Kind(
         'Inference', 'Dense and compact are the files that export writes. Speed-ups, over dense in the same runtime, '
-        'are medians of the rounds; gain is the speed-up divided by that of the MACs. On a card, images and outputs '
+        'are quotients of medians; gain is the speed-up divided by that of the MACs. On a card, images and outputs '
         'stay in its memory.', 3, MEASURED),
     'scaling': Kind(
         'Scaling', 'Weak: each device has a batch of its own. Strong: all devices share one. Efficiency is images/s '

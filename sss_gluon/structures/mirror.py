@@ -6,7 +6,7 @@ from typing import Any, List, Optional, Tuple
 
 import mxnet as mx
 import numpy as np
-from mxnet import gluon
+from mxnet import autograd, gluon
 
 Index = Tuple[np.ndarray, ...]      # what np.ix_ returns: the part of an array that remains
 
@@ -40,7 +40,8 @@ class Following:
             if not np.array_equal(learnt, self._seen[device]):
                 value = array.asnumpy()
                 value[self._kept] = learnt
-                mx.nd.array(value, dtype=value.dtype).copyto(array)     # whatever its layout
+                with autograd.pause():
+                    mx.nd.array(value, dtype=value.dtype).copyto(array)     # whatever its layout
                 self._seen[device] = learnt
         mx.nd.waitall()
 
@@ -48,6 +49,16 @@ class Following:
 @lru_cache(maxsize=None)
 def _following(kind: Any) -> Any:
     return type(kind.__name__, (Following, kind), {})
+
+
+def write(parameter: gluon.Parameter, value: np.ndarray) -> None:
+    """Set a parameter on all devices, and the one that trains in its place."""
+    copies = [(parameter, value)]
+    if isinstance(parameter, Following):
+        copies.append((parameter._smaller, value[parameter._kept]))
+    for one, part in copies:
+        for array in one.list_data():
+            array[:] = part
 
 
 def follow(parameter: gluon.Parameter, smaller: Optional[gluon.Parameter], kept: Index = ()) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, fields
@@ -37,7 +38,7 @@ class Config:
     model_options: Dict[str, Any] = setting({}, 'arguments of the network: depths, widths, stages, groups, ...')
     factors: Optional[List[str]] = setting(None, 'neuron, group, block; [] for none; default as in the paper, or '
                                                  'those that your network has, or all')
-    neuron_block: int = setting(1, 'adjacent channels that are one neuron; 8 or 16 leave widths that are fast')
+    neuron_block: int = setting(1, 'adjacent channels that are one neuron, or a divisor of it that divides the width')
     structure: Optional[str] = setting(None, 'structure.json or shipped name: train that compact network')
     init: Optional[str] = setting(None, '.params file, checkpoint, or gluoncv for its pretrained weights; '
                                          'λ starts at 1')
@@ -99,7 +100,7 @@ FREE_KEYS = ('run', 'checkpoint_every', 'keep_checkpoints', 'tensorboard', 'data
 KEYS = tuple(f.name for f in fields(Config))
 # What other tools call these settings, for messages.
 SYNONYMS = {'lr': 'learning_rate', 'wd': 'weight_decay', 'batch': 'batch_size', 'arch': 'model', 'network': 'model',
-            'gpus': 'devices', 'ctx': 'devices', 'strength': 'gamma', 'lambda': 'gamma',
+            'gpus': 'devices', 'ctx': 'devices', 'strength': 'gamma', 'lambda': 'gamma', 'latency': 'target_latency',
             **dict.fromkeys(('sparsity', 'ratio', 'pruning_ratio', 'flops', 'target_flops', 'target'), 'target_macs')}
 LISTS = ('factors', 'devices', 'lr_decay_epochs')
 MAPPINGS = ('model_options', 'gamma_mult', 'method_options')
@@ -323,7 +324,7 @@ def _parse(source: str, read, key: str = ''):
 
 def _told(key: str) -> str:
     """"'gamma' (sparsity strength γ)"."""
-    return f'{key!r} ({text_of(Config, key)})'
+    return f'{key!r} ({re.sub("^or:? ", "", text_of(Config, key))})'
 
 
 def _check_keys(layer: DictConfig, source: str) -> None:

@@ -29,7 +29,7 @@ def contexts(names: Sequence[str]) -> List[mx.Context]:
 def _check_gpu(name: str, number: int) -> None:
     if not mx.runtime.Features().is_enabled('CUDA'):
         raise SSSError(f'{name} needs a GPU build of MXNet, and this one has no CUDA; install one such as '
-                       f'mxnet-cu117==1.9.1, or use devices=[cpu]')
+                       f'mxnet-cu117==1.9.1, or use the device cpu')
     available = mx.context.num_gpus()
     if number >= available:
         raise SSSError(f'{name} does not exist: this machine has {available} GPUs')

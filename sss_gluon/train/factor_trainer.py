@@ -96,6 +96,11 @@ class FactorTrainer(FactorControl, gluon.Trainer):
         self._stepping = bool(self._buckets) and not ignore_stale_grad
         try:
             super().step(batch_size, ignore_stale_grad)
+        except UserWarning as error:        # MXNet's, of a gradient that is not fresh
+            if not self._kept:
+                raise
+            raise SSSError('the loss of this step did not come from the network that was cut: since shrink, train the '
+                           'net of what it returned') from error
         finally:
             self._stepping = self._gathered = False
 

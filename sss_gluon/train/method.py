@@ -38,7 +38,7 @@ class Regularizer:
         return {}
 
     def left(self) -> str:
-        """'54.3% size', where the run was asked for something else than a share of the MACs; '' otherwise."""
+        """'54.3% params', where the run was asked for something else than a share of the MACs; '' otherwise."""
         return ''
 
     def to_remove(self) -> Optional[Dict[str, np.ndarray]]:

@@ -46,6 +46,7 @@ class MetricsLogger:
         self.before = count(load(run.source), input_shape) if run.has_selection() else None
         self.left = ''              # '54.3% MACs' of the unpruned network, for the progress bar
         self.collapsed = ''         # what has collapsed
+        self._form = 0              # of the lines for the log: how much they leave out
         self._measured: Any = (None,)
         self._writer = _tensorboard(run) if config.tensorboard else None
 
@@ -119,12 +120,15 @@ class MetricsLogger:
                 self._writer.add_histogram(f'factors/{name}', array, epoch)
             self._writer.flush()
         alive_text = ' '.join(f'{some}/{total} {kind}s' for kind, (some, total) in counts.items())
-        line = '  '.join(filter(None, (
-            f'epoch {epoch:3d}/{self.config.epochs}', f'loss {trained.loss:.3f}',
-            f'{"val" if part == "validation" else part} {result.top1:.1%}', alive_text, self.left)))
-        took = f'  {duration(train_seconds + evaluation_seconds)}'
-        ends = (f'  lr {learning_rate:.2g}{took}', took, '')
-        return line + next(end for end in ends if len(line + end) <= WIDTH or not end) + scale + warning
+        begin = (f'epoch {epoch:3d}/{self.config.epochs}', f'loss {trained.loss:.3f}',
+                 f'{"val" if part == "validation" else part} {result.top1:.1%}')
+        rate, took = f'lr {learning_rate:.2g}', duration(train_seconds + evaluation_seconds)
+        forms = [(alive_text, self.left, rate, took), (alive_text, self.left, took), (alive_text, self.left),
+                 (self.left,)][self._form:]
+        lines = ['  '.join(filter(None, (*begin, *form))) for form in forms]
+        fits = next((number for number, line in enumerate(lines) if len(line) <= WIDTH), -1)
+        self._form += max(fits, 0)      # a column that had no room does not come back
+        return lines[fits] + scale + warning
 
     def close(self) -> None:
         if self._writer:

@@ -15,6 +15,7 @@ from mxnet import autograd, gluon
 
 from ..graph.ir import Entry, Program, from_symbol, to_json
 from ..graph.trace import network_symbol
+from ..structures.mirror import write
 from .workers import ALONE, Workers
 
 BATCH_NORM = ('BatchNorm', '_contrib_BatchNormWithReLU')
@@ -75,7 +76,7 @@ def estimate_statistics(net: gluon.HybridBlock, batches: Iterable[mx.nd.NDArray]
     Parameters
     ----------
     net : mxnet.gluon.HybridBlock
-        Initialised, with one input.
+        Initialised, with one input. A smaller network that trains in its place (``shrink``) gets them too.
     batches : iterable of mxnet.nd.NDArray
         Inputs as in training, shape (N, C, H, W), each on a device of the network. Not empty.
     workers : Workers
@@ -121,6 +122,5 @@ def _results(symbol: mx.sym.Symbol, parameters: gluon.ParameterDict, batches: It
 
 def _set(parameters: gluon.ParameterDict, values: Dict[str, np.ndarray]) -> None:
     for name, value in values.items():
-        for array in parameters[name].list_data():
-            array[:] = value.reshape(array.shape)
+        write(parameters[name], value.reshape(parameters[name].shape))
     mx.nd.waitall()     # a network with static_shape would not wait for them

@@ -77,7 +77,7 @@ def test_the_budget_is_met_as_it_was_measured(clock, configure):
     line, = (' '.join(line.split()) for line in lines if line.startswith('budget met'))
     left = float(last['held_left'])
     assert left <= 0.6 and f'{left:.1%} of the latency is left of the 60.0% asked for' in line
-    assert f'  {left:.1%} time  ' in lines[-2] + lines[-1] + lines[-3]
+    assert f'  {left:.1%} latency  ' in lines[-2] + lines[-1] + lines[-3]
     assert left == pytest.approx(1 - 2 * int(last['held']) / DENSE, abs=0.05 + noise / 3)       # a shortcut may go
     assert noise or int(last['held']) <= 5
     assert max(map(len, '\n'.join(lines).splitlines())) <= 80

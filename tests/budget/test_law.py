@@ -247,8 +247,9 @@ def test_a_budget_below_the_floor_is_refused():
     with pytest.raises(SSSError, match="'parameters' would be"):
         Budget(named(*BLOCKS), SimulatedTrainer(named(*BLOCKS), [0.6] * 6), SHAPE, 0.5, 10, what='parameters')
     for settings, words in (({'target': 0}, 'a budget of 0 is'), ({'target': 1.01}, '1.01'),
-                            ({'steps': 0}, 'search of 0 steps'), ({'steps': 2.5}, 'search of 2.5 steps'),
-                            ({'wait': -1}, 'wait of -1 steps'), ({'wait': 0.5}, 'wait of 0.5 steps')):
+                            ({'target': '0.5'}, "'0.5'"), ({'steps': 0}, 'search of 0 steps'),
+                            ({'steps': 2.5}, 'search of 2.5 steps'), ({'wait': -1}, 'wait of -1 steps'),
+                            ({'wait': 0.5}, 'wait of 0.5 steps')):
         with pytest.raises(SSSError, match=words):
             Budget(named(*BLOCKS), SimulatedTrainer(named(*BLOCKS), [0.6] * 6), SHAPE,
                    **{'target': 0.5, 'steps': 10, **settings})

@@ -45,7 +45,7 @@ def test_a_budget_is_met(case):
     fits = {name: share for name, share in back.items() if share <= target and asked.counts(name)}
     named = re.search("one (?:neuron|group|block) of layer '(.*)' would still fit", line)
     assert (named and back[named.group(1)]) == (max(fits.values()) if fits else None)
-    assert any(f'  {left:.1%} {"size" if which == "params" else "MACs"}' in line for line in lines)
+    assert any(f'  {left:.1%} {which.replace("macs", "MACs")}' in line for line in lines)
     assert f'{left:.1%} of the' in line and f'{target:.1%} asked for' in line
     check_exact_zeros(asked)
     check_table(asked, left, target, int(re.search(r'after (\d+) steps', line).group(1)))

@@ -108,7 +108,17 @@ class NotHybrid(gluon.Block):
         return x
 
 
+def of_one_channel():
+    """A network whose layers got their shapes from a batch."""
+    net = nn.HybridSequential()
+    net.add(nn.Conv2D(4, 3), nn.Dense(2))
+    net.initialize()
+    net(mx.nd.zeros((1, 1, 8, 8)))
+    return net
+
+
 @pytest.mark.parametrize('make, message', [
+    (of_one_channel, r'HybridSequential does not accept an input of shape \(1, 3, 8, 8\): '),
     (lambda: NotHybrid(), 'NotHybrid is not a HybridBlock and cannot be traced; write it with hybrid_forward'),
     (lambda: Block(lambda F, x, scale: x if x.shape[1] else -x),
      'Block cannot be traced with a symbolic input: AttributeError'),

@@ -223,7 +223,7 @@ def test_spec_rebuilds_the_network():
     (dict(name='resnet5O'), "model 'resnet5O' is unknown; did you mean 'resnet50'.*cifar_vgg16"),
     (dict(name='cifar-resnet164'), "did you mean 'cifar_resnet164'"),
     (dict(name=''), "model '' is unknown"),
-    (dict(name='vgg16', factors=('neuron', 'block')), "vgg16 has no 'block' structures; factors may be any of neuron"),
+    (dict(name='vgg16', factors=('neuron', 'block')), "vgg16 has no 'block' structures, only neuron;"),
     (dict(name='resnet50', factors='groups'), "resnet50 has no 'groups' structures.*neuron, block"),
     (dict(name='vgg16', depth=3), "vgg16 cannot be built with .*'depth'"),
     (dict(name='cifar_resnet20', groups=3), "cifar_resnet20 cannot be built with .*'groups'"),

@@ -55,7 +55,8 @@ def test_words_of_other_tools_name_settings_and_are_none():
 @pytest.mark.parametrize('wrong, nearest', [
     ('learningrate', 'learning_rate'), ('lr_modes', 'lr_mode'), ('Gamma', 'gamma'), ('epoch', 'epochs'),
     ('batchsize', 'batch_size'), ('wd', 'weight_decay'), ('sparsity', 'target_macs'), ('lr', 'learning_rate'),
-    ('gama_mult', 'gamma_mult'), ('init_', 'init'), ('device', 'devices'),
+    ('gama_mult', 'gamma_mult'), ('init_', 'init'), ('device', 'devices'), ('macs', 'target_macs'),
+    ('params', 'target_params'), ('latency', 'target_latency'),
 ])
 def test_unknown_settings_name_the_nearest(tmp_path, wrong, nearest):
     path = write(tmp_path / 'a.yaml', f'{wrong}: 1\n')
