@@ -46,7 +46,7 @@ class Holder:
             raise SSSError(f'{type(trainer).__name__} cannot drive factors to zero; use the trainer of make_trainer')
         self._counter = counter = MaskedCounter(net, input_shape, weights='nonzero')
         factors = counter.factors
-        if any(factor.name not in trainer.gamma_multipliers for factor in factors):
+        if not all(trainer.trains(factor.parameter) for factor in factors):
             raise SSSError('the trainer does not know the factors of this network; call make_trainer after '
                            'add_factors, and give both the same network')
         self.trainer, self.names = trainer, [factor.name for factor in factors]

@@ -62,6 +62,10 @@ class FactorControl:
                         values *= keep
         self._instruct()
 
+    def trains(self, parameter: gluon.Parameter) -> bool:
+        """Whether this is one of the parameters that the trainer was made for."""
+        return any(whole is parameter for whole, _ in self._whole)
+
     def probe(self, masks: Mapping[str, np.ndarray]) -> None:
         """Set structures to zero for the next step alone, and learn what ``probed`` tells; they have their values and
         momenta back after it.

@@ -45,6 +45,9 @@ class SimulatedTrainer:
                                      for name, size in zip(self.names, self.sizes)})
         self.folded = None
 
+    def trains(self, parameter):
+        return any(factor.parameter is parameter for factor in self.factors)
+
     def flat(self, table):
         return np.concatenate([table[name] for name in self.names])
 

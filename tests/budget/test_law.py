@@ -244,15 +244,15 @@ def test_a_budget_below_the_floor_is_refused():
         search([('neuron', 3)] * 2, resistance=0.0, target=0.3)
     with pytest.raises(SSSError, match=r'0\.667 remain'):
         search([('neuron', 3)] * 2, resistance=0.0, target=0.3, multipliers={'1': 0.0})
-    with pytest.raises(SSSError, match="'parameters' would be"):
-        Budget(named(*BLOCKS), SimulatedTrainer(named(*BLOCKS), [0.6] * 6), SHAPE, 0.5, 10, what='parameters')
+    net = named(*BLOCKS)
     for settings, words in (({'target': 0}, 'a budget of 0 is'), ({'target': 1.01}, '1.01'),
                             ({'target': '0.5'}, "'0.5'"), ({'steps': 0}, 'search of 0 steps'),
                             ({'steps': 2.5}, 'search of 2.5 steps'), ({'wait': -1}, 'wait of -1 steps'),
-                            ({'wait': 0.5}, 'wait of 0.5 steps')):
+                            ({'wait': 0.5}, 'wait of 0.5 steps'), ({'what': 'parameters'}, "'parameters' would be")):
         with pytest.raises(SSSError, match=words):
-            Budget(named(*BLOCKS), SimulatedTrainer(named(*BLOCKS), [0.6] * 6), SHAPE,
-                   **{'target': 0.5, 'steps': 10, **settings})
+            Budget(net, SimulatedTrainer(net, [0.6] * 6), SHAPE, **{'target': 0.5, 'steps': 10, **settings})
+    with pytest.raises(SSSError, match='both the same network'):
+        Budget(net, SimulatedTrainer(named(*BLOCKS), [0.6] * 6), SHAPE, 0.5, 10)
 
 
 def test_a_search_that_ends_at_a_rate_of_almost_zero_is_refused():
