@@ -38,7 +38,8 @@ class Config:
     model_options: Dict[str, Any] = setting({}, 'arguments of the network: depths, widths, stages, groups, ...')
     factors: Optional[List[str]] = setting(None, 'neuron, group, block; [] for none; default as in the paper, or '
                                                  'those that your network has, or all')
-    neuron_block: int = setting(1, 'adjacent channels that are one neuron, or a divisor of it that divides the width')
+    neuron_block: int = setting(1, 'adjacent channels that are one neuron, such as 8; its greatest common divisor '
+                                   'with a width counts')
     structure: Optional[str] = setting(None, 'structure.json or shipped name: train that compact network')
     init: Optional[str] = setting(None, '.params file, checkpoint, or gluoncv for its pretrained weights; '
                                          'λ starts at 1')
