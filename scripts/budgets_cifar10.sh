@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# SSS on CIFAR-10 in 30 epochs: to a share of the MACs, as in the paper, and against other methods at equal MACs. 44 runs
+# SSS on CIFAR-10 in 30 epochs: to a share of the MACs, as in the paper, and against other methods at equal MACs. 45 runs
 # in bfloat16, not measured as a whole: about 40 minutes for ResNet-20 without factors on one CPU core. Start it twice,
 # each with OMP_NUM_THREADS=1, to share the runs.
 #   bash scripts/budgets_cifar10.sh [--dry-run] [--smoke] [--devices D,D] [--data-root DIR] [key=value ...]

@@ -11,7 +11,7 @@ import numpy as np
 WARM_UP = 3
 MOST = 30
 LEAST = 3       # rounds of slow calls
-PAUSE = 0.01    # seconds: after their work OpenMP's threads spin for a while on cores that the next measurement needs
+PAUSE = 0.05    # seconds: for 30 ms after its work, ONNX Runtime's threads spin on cores that the next one needs
 
 # Of latencies: at least so many rounds, and so many seconds of a machine that does nothing else, unless they last
 # longer than AT_MOST seconds. The percentile QUIET of the rounds counts; each is the fastest of CALLS calls, or of

@@ -4,10 +4,9 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Callable, Dict
+from typing import Callable, Dict, List, Sequence
 
 import mxnet as mx
 import numpy as np
@@ -125,20 +124,16 @@ def _in_onnx_runtime(settings: Settings, name: str, batch: int, programs: Dict[s
         for key, program in programs.items():
             file = Path(folder) / f'{key}.onnx'
             write_onnx(program, file)       # verifies it against MXNet
-            calls[key] = partial(on_cores(settings.cores, partial(open_onnx, file)), images)
+            calls[key] = partial(open_onnx(file, cores=other_cores(settings.cores)), images)
     return calls
 
 
 RUNTIMES = {'MXNet': _in_mxnet, 'ONNX Runtime': _in_onnx_runtime}
 
 
-def on_cores(cores, function):
-    """Call a function in a thread that may use all cores, as may the threads that it starts.
+def other_cores(cores: Sequence[int]) -> List[int]:
+    """The cores for ONNX Runtime's threads, if OpenMP has bound this thread to one of them.
 
-    OpenMP has bound this thread to one core. ONNX Runtime's threads would share that core, and took twice the time.
+    They would share that core, and take twice the time; left free, they come back to it for some calls out of ten.
     """
-    def work():
-        os.sched_setaffinity(0, cores)
-        return function()
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(work).result()
+    return sorted(set(cores) - os.sched_getaffinity(0))

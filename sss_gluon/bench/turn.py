@@ -22,7 +22,7 @@ from ..train import Config, make_trainer
 from ..train.devices import contexts
 from ..train.precision import enable, loss_scaler, mixed
 from .child import serve
-from .deployment import on_cores
+from .deployment import other_cores
 from .matrix import CUT, ENOUGH, MXNET, TRAINING, WITH, Cell, provider_of
 from .memory import forget_peak, peak
 from .network import Subject, subject_of
@@ -122,7 +122,7 @@ def _in_onnx_runtime(cell: Cell, prefix: Path, image, cores) -> Prepare:
     file = f'{prefix}.onnx'
     model = float16(file) if cell.precision == 'float16' else file
     provider, options = provider_of(cell)
-    session = on_cores(cores, partial(open_session, model, provider, options))
+    session = open_session(model, provider, options, other_cores(cores))
     random = np.random.RandomState(0)
 
     def prepare(batch: int) -> Call:

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Callable, List, Optional, Union
+from typing import Callable, List, Optional, Sequence, Union
 
 import numpy as np
 
@@ -12,13 +12,10 @@ from ..errors import SSSError
 CPU = 'CPUExecutionProvider'
 
 
-def open_onnx(source: Union[str, Path, bytes], provider: str = CPU,
-              provider_options: Optional[dict] = None) -> Callable[[np.ndarray], List[np.ndarray]]:
-    """A function that computes the outputs of an ONNX file (or its content) for a batch, with ONNX Runtime.
-
-    Like MXNet, it uses ``OMP_NUM_THREADS`` threads.
-    """
-    session = open_session(source, provider, provider_options)
+def open_onnx(source: Union[str, Path, bytes], provider: str = CPU, provider_options: Optional[dict] = None,
+              cores: Sequence[int] = ()) -> Callable[[np.ndarray], List[np.ndarray]]:
+    """A function that computes the outputs of an ONNX file (or its content) for a batch, with ``open_session``."""
+    session = open_session(source, provider, provider_options, cores)
     data, = (given.name for given in session.get_inputs())
     return lambda batch: session.run(None, {data: batch})
 
@@ -59,11 +56,13 @@ def placed(session, batch: np.ndarray, device: str = 'cpu',
     return call
 
 
-def open_session(source: Union[str, Path, bytes], provider: str = CPU, provider_options: Optional[dict] = None):
+def open_session(source: Union[str, Path, bytes], provider: str = CPU, provider_options: Optional[dict] = None,
+                 cores: Sequence[int] = ()):
     """The session of ONNX Runtime for an ONNX file, or its content, of any number of inputs.
 
-    It is an error if the execution provider cannot be used; ONNX Runtime itself would compute on the CPU without a
-    word.
+    Like MXNet, it uses ``OMP_NUM_THREADS`` threads; or, with ``cores``, the thread that calls it and one bound to each
+    of them. It is an error if the execution provider cannot be used; ONNX Runtime itself would compute on the CPU
+    without a word.
     """
     _, runtime = packages()
     if provider != CPU and hasattr(runtime, 'preload_dlls'):
@@ -71,6 +70,10 @@ def open_session(source: Union[str, Path, bytes], provider: str = CPU, provider_
     options = runtime.SessionOptions()
     threads = os.environ.get('OMP_NUM_THREADS', '').split(',')[0]
     options.intra_op_num_threads = int(threads) if threads.isdigit() else 0
+    if cores:
+        options.intra_op_num_threads = 1 + len(cores)
+        options.add_session_config_entry('session.intra_op_thread_affinities',
+                                         ';'.join(str(core + 1) for core in cores))     # it counts from 1
     options.log_severity_level = 3
     given = source if isinstance(source, bytes) else str(source)
     providers = [(provider, provider_options or {}), *([CPU] if provider != CPU else [])]
