@@ -35,7 +35,7 @@ def bench_arguments(parser):
     one.add_argument('--align', type=int, help='multiple to which the compact network pads its widths (default 1)')
     one.add_argument('--out', metavar='DIR', help='write CSV and figures there, and a page of all measurements in it')
     table = parser.add_argument_group('table of ratios', 'what factors cost and pruning gains, on two CPU cores, with '
-                                                         'bounds; without options, 55 minutes on quiet cores')
+                                                         'bounds; without options, 25 minutes on quiet cores')
     table.add_argument('--only', metavar='REGEX', help='measure only the benchmarks whose names match')
     table.add_argument('--all', action='store_true', help='measure those too that only maintainers need')
     table.add_argument('--list', action='store_true', help='list the benchmarks and stop')
