@@ -285,7 +285,7 @@ def sizes_on_fashion_mnist(seeds='012'):
 
 
 @pytest.mark.parametrize('page, found, count', [(DIGITS, sizes_on_digits, 30),
-                                                (FASHION, sizes_on_fashion_mnist, 24)])
+                                                (FASHION, sizes_on_fashion_mnist, 30)])
 def test_sizes_asked_for_are_those_of_the_runs(page, found, count):
     found = found()
     assert len(found) == count
