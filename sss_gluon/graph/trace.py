@@ -174,7 +174,8 @@ def _parts(output) -> Tuple[List[mx.sym.Symbol], Any]:
 def _parameter_shapes(net, symbol, inputs: Dict[str, Shape]) -> Dict[str, Shape]:
     told = ', '.join(map(str, inputs.values()))
     names = symbol.list_arguments() + symbol.list_auxiliary_states()
-    known = {p.name: p.shape for p in net.collect_params().values() if p.shape and all(size > 0 for size in p.shape)}
+    known = {p.name: tuple(p.shape) for p in net.collect_params().values()      # lists in GluonCV's pruned networks
+             if p.shape and all(size > 0 for size in p.shape)}
     try:
         with redirect_stdout(io.StringIO()):        # MXNet prints that it failed
             arguments, _, auxiliary = symbol.infer_shape(**{name: shape for name, shape in {**known, **inputs}.items()

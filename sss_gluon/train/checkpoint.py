@@ -177,7 +177,7 @@ def restore(path: Path, arrays: Dict[str, np.ndarray], net, trainer: Optional[Fa
                        f'({len(strange)} parameters differ)')
     for name, parameter in named:
         value = arrays[f'param:{name}']
-        if value.shape != parameter.shape:
+        if value.shape != tuple(parameter.shape):
             raise SSSError(f'{path} belongs to another model: {name} has shape {value.shape} there, '
                            f'{parameter.shape} here')
     for name, parameter in named:

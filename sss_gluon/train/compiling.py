@@ -39,7 +39,7 @@ def _build_cache(block: gluon.HybridBlock, *args) -> None:
             block._deferred_infer_shape(*args)
             for parameter in parameters:
                 parameter._finish_deferred_init()
-        shapes = {parameter.name: parameter.shape for parameter in parameters}
+        shapes = {parameter.name: tuple(parameter.shape) for parameter in parameters}
         arrays = [array for array in _flatten(args, 'input')[0] if array is not None]
         shapes.update((variable.name, array.shape) for variable, array in zip(inputs, arrays))
         block._cached_graph = inputs, for_onednn(symbol, shapes, channel_block())

@@ -72,7 +72,7 @@ def _start(net: gluon.Block, arrays: Dict[str, np.ndarray], source: str) -> List
         if pair in head:
             continue
         array = pair.array
-        if array.shape != pair.parameter.shape:
+        if array.shape != tuple(pair.parameter.shape):
             array = array.sum(axis=1, keepdims=True)
             notes.append(f'{pair.name} adds up the {pair.array.shape[1]} input channels of {source}')
         pair.parameter.set_data(mx.nd.array(array, dtype=array.dtype))
@@ -134,7 +134,7 @@ def _head(pairs: List[Pair], source: str) -> List[Pair]:
     head: List[Pair] = []
     images = next((pair for pair in pairs if len(pair.parameter.shape) == 4), None)
     for pair in pairs:
-        mine, given = pair.parameter.shape, pair.array.shape
+        mine, given = tuple(pair.parameter.shape), pair.array.shape
         layer = re.sub('[^._]*$', '', pair.name)
         if _kind(pair.name) == _kind(pair.other):
             if mine == given or pair is images and mine == given[:1] + (1,) + given[2:]:

@@ -9,6 +9,9 @@ from mxnet import autograd, gluon
 from mxnet.gluon import nn
 
 import sss_gluon as sss
+from sss_gluon.train.checkpoint import restore
+from sss_gluon.train.given_weights import start_from
+from sss_gluon.train.parameters import named_parameters
 
 STEPS = 4
 
@@ -52,6 +55,28 @@ def test_it_trains_as_the_network_that_was_built_with_factors(fill, batch):
     assert expected.keys() == found.keys()
     assert all(np.array_equal(expected[name], found[name]) for name in expected)
     assert (expected['3.body.1.factor'] != 1).all()
+
+
+@pytest.mark.filterwarnings('ignore:Parameter .* is already initialized')
+def test_shapes_that_are_lists(fill, batch, tmp_path):
+    """As GluonCV gives them to its pruned networks: read from a file, traced, trained and restored like tuples."""
+    found = []
+    for kind in tuple, list:
+        net = plain()
+        net.initialize()
+        net(mx.nd.zeros(SHAPE))
+        fill(net).save_parameters(str(tmp_path / 'given.params'))
+        for parameter in net.collect_params().values():
+            parameter._shape = kind(parameter.shape)
+        start_from(net, str(tmp_path / 'given.params'))
+        sss.add_factors(net, input_shape=SHAPE, log=None)
+        net.hybridize()
+        trained = train(net, batch)[1]
+        fill(net)
+        restore('checkpoint', {f'param:{name}': value for name, value in trained.items()}, net, trainer=None)
+        np.testing.assert_equal({name: p.data().asnumpy() for name, p in named_parameters(net)}, trained)
+        found.append((trained, sss.compact(net, SHAPE).after))
+    np.testing.assert_equal(*found)
 
 
 @pytest.mark.filterwarnings('ignore:Parameter .* is already initialized')
