@@ -140,6 +140,10 @@ class Budget(Holder):
     def step(self) -> None:
         if self.met:
             return
+        if not self.trainer.optimizer.train_factors:
+            raise SSSError('the factors of this trainer have stopped, because another budget was met with it; compact '
+                           'the network and give what is left new factors and a trainer, or ask for the smaller size '
+                           'at once')
         self.steps_done += 1
         if self.steps_done <= self.wait:
             if self.steps_done == self.wait:

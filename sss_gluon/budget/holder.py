@@ -49,10 +49,6 @@ class Holder:
         if not all(trainer.trains(factor.parameter) for factor in factors):
             raise SSSError('the trainer does not know the factors of this network; call make_trainer after '
                            'add_factors, and give both the same network')
-        if not trainer.optimizer.train_factors:
-            raise SSSError('the factors of this trainer have stopped, because another budget was met with it; compact '
-                           'the network and give what is left new factors and a trainer, or ask for the smaller size '
-                           'at once')
         self.trainer, self.names = trainer, [factor.name for factor in factors]
         self.kinds = {factor.name: factor.kind for factor in factors}
         self.measure: Measure = measure or (lambda masks: counter.share(masks).macs)

@@ -253,10 +253,13 @@ def test_a_budget_below_the_floor_is_refused():
             Budget(net, SimulatedTrainer(net, [0.6] * 6), SHAPE, **{'target': 0.5, 'steps': 10, **settings})
     with pytest.raises(SSSError, match='both the same network'):
         Budget(net, SimulatedTrainer(named(*BLOCKS), [0.6] * 6), SHAPE, 0.5, 10)
-    stopped = SimulatedTrainer(net, [0.6] * 6)
-    stopped.optimizer.train_factors = False
+
+
+def test_a_trainer_whose_factors_have_stopped_serves_no_second_budget():
+    trainer, second = search()
+    trainer.optimizer.train_factors = False
     with pytest.raises(SSSError, match='have stopped'):
-        Budget(net, stopped, SHAPE, 0.5, 10)
+        second.step()
 
 
 def test_a_search_that_ends_at_a_rate_of_almost_zero_is_refused():
