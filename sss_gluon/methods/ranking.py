@@ -1,4 +1,4 @@
-"""From scores to masks: removes the fewest structures, lowest scores first, that meet a budget of MACs."""
+"""From scores to masks: removes structures, lowest scores first, until a budget of MACs is met."""
 from __future__ import annotations
 
 from typing import Dict, List, Sequence, Tuple
@@ -49,33 +49,39 @@ def removal_order(scores: Scores, kinds: Dict[str, str], scope: str) -> List[Tup
 
 
 def meet_budget(net: gluon.HybridBlock, input_shape, scores: Scores, target: float, scope: str) -> Masks:
-    """Remove the fewest structures that leave at most ``target`` of the MACs: one fewer would leave more.
+    """Remove the fewest structures that leave at most ``target`` of the MACs, and give back the blocks that still fit.
 
-    MACs are counted on the network as it would be pruned, not estimated.
+    A block removed early may be smaller than what the last one saved too much. Those of the highest scores return
+    first. MACs are counted on the network as it would be pruned, not estimated.
 
     Raises
     ------
     SSSError
         If more remains even without all structures that may be removed.
     """
-    rows = removal_order(scores, _kinds(net, scores), scope)
+    kinds = _kinds(net, scores)
+    rows = removal_order(scores, kinds, scope)
     counter = MaskedCounter(net, input_shape)
 
-    def share(removed: int) -> float:
-        return counter.share(_masks(scores, rows[:removed])).macs
+    def share(removed: Sequence[Tuple[str, int]]) -> float:
+        return counter.share(_masks(scores, removed)).macs
 
-    if share(len(rows)) > target:
+    if share(rows) > target:
         raise SSSError(f'target_macs={target:g} cannot be met: when all {len(rows)} structures that may go have '
-                       f'gone, {share(len(rows)):.3f} of the MACs remain; raise it, or remove other kinds of '
-                       f'structures')
+                       f'gone, {share(rows):.3f} of the MACs remain; raise it, or remove other kinds of structures')
     low, high = -1, len(rows)       # removing ``low`` leaves too many MACs, ``high`` does not
     while high - low > 1:
         middle = (low + high) // 2
-        if share(middle) > target:
+        if share(rows[:middle]) > target:
             low = middle
         else:
             high = middle
-    return _masks(scores, rows[:high])
+    removed = rows[:high]
+    for row in [row for row in removed[::-1] if kinds[row[0]] == 'block']:
+        fewer = [other for other in removed if other != row]
+        if share(fewer) <= target:
+            removed = fewer
+    return _masks(scores, removed)
 
 
 def zero_scores(net: gluon.HybridBlock, scores: Scores) -> Masks:

@@ -1,8 +1,11 @@
 """From scores to masks."""
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from sss_gluon import SSSError
+from sss_gluon.methods import ranking
 from sss_gluon.methods.ranking import (
     MaskedCounter,
     meet_budget,
@@ -72,6 +75,31 @@ def test_fewest_that_meet_the_budget(target, make_case):
     assert MaskedCounter(case.net, case.input_shape).share(masks).macs == pytest.approx(share[fewest], abs=1e-12)
     assert {name: np.flatnonzero(~mask).tolist() for name, mask in masks.items()} == \
         {name: sorted(i for n, i in rows[:fewest] if n == name) for name in sizes}
+
+
+@pytest.mark.parametrize('scores, target, removed', [
+    ([1, 2, 3, 4], 0.6, [0, 2]),    # a, b and c have to go, which leaves 0.45; b fits again, c and a do not
+    ([4, 3, 2, 1], 0.61, [2, 3]),
+    ([1, 2, 3, 4], 0.46, [0, 1, 2]),
+    ([2, 1, 3, 4], 0.8, [0]),
+    ([1, 2, 3, 4], 1.0, []),
+])
+def test_blocks_that_still_fit_come_back(scores, target, removed, monkeypatch):
+    """Blocks that cost 0.25, 0.1, 0.2 and 0.2 of the MACs."""
+    cost = np.array([0.25, 0.1, 0.2, 0.2])
+    names = list('abcd')
+
+    class Counter:
+        def __init__(self, net, input_shape):
+            pass
+
+        def share(self, masks):
+            return SimpleNamespace(macs=1 - sum(cost[names.index(name)] for name in names if not masks[name][0]))
+
+    monkeypatch.setattr(ranking, 'MaskedCounter', Counter)
+    monkeypatch.setattr(ranking, 'scaling_factors', lambda net: [SimpleNamespace(name=n, kind='block') for n in names])
+    masks = meet_budget(None, None, {name: np.array([float(s)]) for name, s in zip(names, scores)}, target, 'global')
+    assert [i for i, name in enumerate(names) if not masks[name][0]] == removed
 
 
 def test_a_budget_that_cannot_be_met(make_case):
