@@ -51,8 +51,8 @@ def removal_order(scores: Scores, kinds: Dict[str, str], scope: str) -> List[Tup
 def meet_budget(net: gluon.HybridBlock, input_shape, scores: Scores, target: float, scope: str) -> Masks:
     """Remove the fewest structures that leave at most ``target`` of the MACs, and give back the blocks that still fit.
 
-    A block removed early may be smaller than what the last one saved too much. Those of the highest scores return
-    first. MACs are counted on the network as it would be pruned, not estimated.
+    The last removal may save more than was missing, and leave room for a block that went before it. The block that was
+    removed last returns first. MACs are counted on the network as it would be pruned, not estimated.
 
     Raises
     ------
