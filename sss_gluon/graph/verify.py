@@ -48,6 +48,7 @@ def verify(program: Program, reduced: Program, name: str = 'the compact network'
     SSSError
         The difference is larger than ``TOLERANCE``, shapes differ, or outputs are not finite.
     """
+    program, reduced = defined(program), defined(reduced)
     pairs = _jumps(program, reduced)
     watched = [(entry, new) for node, other in pairs.items() for entry, new in zip(node.inputs, other.inputs)
                if entry.node not in pairs and not entry.node.is_variable]
@@ -91,6 +92,35 @@ def verify(program: Program, reduced: Program, name: str = 'the compact network'
         if number:
             break
     return worst
+
+
+def defined(program: Program) -> Program:
+    """The program with zeros for regions of no image, as MXNet computes it on GPUs.
+
+    ROIAlign on the CPU does not write their values, and writes zeros over those of other regions, at places that depend
+    on the order of its threads.
+    """
+    if not any(node.op == '_contrib_ROIAlign' for node in program.nodes()):
+        return program
+
+    def swap(node: Node, inputs):
+        if node.op != '_contrib_ROIAlign':
+            return Node(node.op, node.name, node.attrs, inputs, node.extra)
+
+        def add(op: str, name: str, *inputs: Entry, **attrs) -> Entry:
+            attrs = {key: str(value) for key, value in attrs.items()}
+            return Entry(Node(op, f'{node.name}_{name}', attrs, inputs))
+
+        def of_images(entry: Entry, name: str) -> Entry:
+            return add('where', name, is_region, entry, add('zeros_like', f'{name}_zeros', entry))
+
+        features, regions = inputs
+        column = add('slice_axis', 'column', regions, axis=1, begin=0, end=1)
+        is_region = add('_greater_equal_scalar', 'is_region', add('Reshape', 'image', column, shape=(-1,)), scalar=0)
+        aligned = Node(node.op, node.name, node.attrs, [features, of_images(regions, 'regions')], node.extra)
+        return {0: of_images(Entry(aligned), 'aligned')}
+
+    return replace(program, outputs=rewritten(program.outputs, swap), _nodes=None, _shapes=None)
 
 
 def _shapes(program: Program) -> Iterator[Dict[str, Shape]]:

@@ -12,7 +12,7 @@ from sss_gluon.graph.fold import fold
 from sss_gluon.graph.ir import Program
 from sss_gluon.graph.prune import prune_graph
 from sss_gluon.graph.trace import trace
-from sss_gluon.graph.verify import verify
+from sss_gluon.graph.verify import defined, verify
 
 
 class Tail(nn.HybridBlock):
@@ -174,6 +174,22 @@ def test_what_follows_a_jump_is_compared(fill, set_factors):
     assert small.max_difference < 1e-5
     with pytest.raises(sss.SSSError, match='differs by'):
         verify(trace(net, (1, 3, 8, 8)), changed(small.program, 'last_weight', np.float32(1.001)))
+
+
+# An operator whose result depends on what is in memory, and on threads
+
+def align(F, x):
+    """Features of one region of the image and of 99 regions of no image, as on each level of an FPN."""
+    return F.contrib.ROIAlign(x, F.concat(F.zeros((1, 5)), F.zeros((99, 5)) - 1, dim=0), (8, 8), 1.0, 2)
+
+
+def test_regions_of_no_image(fill, pruned):
+    program = trace(fill(Tail(lambda F, x: align(F, F.ones_like(x)))), (1, 3, 8, 8))
+    expected = np.zeros((100, 6, 8, 8))
+    expected[0] = 1
+    np.testing.assert_array_equal(defined(program).run(np.zeros((1, 3, 8, 8), 'float32'))[0], expected)
+    _, small = pruned(lambda F, x: align(F, F.exp(x)))
+    assert small.max_difference < 1e-5 and small.after.macs < small.before.macs
 
 
 # Random numbers
