@@ -94,9 +94,20 @@ def _spaced(word: str) -> str:
     return f'{WORDS.get(found[1], found[1])} {found[2]}' if found and found[1] in options | set(KEYS) else word
 
 
-def _run_name(path: str) -> str:
+def run_before(config: Config) -> Optional[Path]:
+    """The folder of the run whose weights a run starts from; None for new weights."""
+    ranked = config.method in METHODS and METHODS[config.method].score is not None
+    start = (config.source if ranked else None) or config.init
+    return Path(_run_folder(start)).resolve() if start else None
+
+
+def _run_folder(path: str) -> str:
     """The run folder in a path such as 'runs/x/compact/model-structure.json'."""
-    return re.sub(r'/(compact|checkpoints|deploy)/.*', '', path.strip("'").rstrip('/')).rpartition('/')[2]
+    return re.sub(r'/(compact|checkpoints|deploy)/.*', '', path.rstrip('/'))
+
+
+def _run_name(path: str) -> str:
+    return _run_folder(path.strip("'")).rpartition('/')[2]
 
 
 def _strength(config: Config) -> str:

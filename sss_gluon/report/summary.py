@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Callable, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from ..structures import shipped
 from ..train import Config
 from .published import Published, comparable, flops_per_mac
 from .runs import Log, RunResult, StructureCount
-from .settings import data_name, identity, method_name, method_title, setting_names, variant
+from .settings import data_name, identity, method_name, method_title, run_before, setting_names, variant
 
 CLOSE = 0.5         # percentage points
 PAPER_DATA = ('imagenet', 'cifar10', 'cifar100')
@@ -57,6 +57,8 @@ class Summary:
         The value along a curve, 'γ 0.01' or 'MACs 0.5', and other settings where two lines differ in them.
     unpruned_error, error : MeanStd, %
         Top-1 error of the network as trained, and of the network to deploy (the unpruned one of 'none').
+    epochs, epochs_before : int
+        Of training, and of that of the network that it starts from, if that is among the runs.
     difference : MeanStd or None, percentage points
         ``error`` minus that of the runs without factors, paired by seed; n is the number of pairs, 0 if no seed is
         common.
@@ -76,6 +78,8 @@ class Summary:
     setting: str
     unpruned_error: MeanStd
     error: MeanStd
+    epochs: int
+    epochs_before: int
     difference: Optional[MeanStd]
     params: MeanStd
     macs: MeanStd
@@ -187,7 +191,7 @@ class Section(NamedTuple):
     def whole(self) -> Optional[Summary]:
         """The network without factors that trained longest."""
         return max((summary for summary in self.summaries if summary.method == 'none'), default=None,
-                   key=lambda summary: max(result.epochs for result in summary.runs))
+                   key=lambda summary: summary.epochs)
 
     @property
     def best(self) -> Optional[Summary]:
@@ -252,7 +256,8 @@ def summarize(results: Sequence[RunResult], published: Sequence[Published], log:
     _warn_of_equal_names([result for group in groups.values() for result in group], log)
     settings = setting_names([group[0].config for group in groups.values()])
     whole = [group for group in groups.values() if method_name(group[0].config) == 'none']
-    summaries = [_summary(group, setting, _reference(group, whole), published)
+    before = _epochs_before(results)
+    summaries = [_summary(group, setting, _reference(group, whole, before), before, published)
                  for group, setting in zip(groups.values(), settings)]
     data = sorted({summary.data for summary in summaries})
     if len(data) > 1:
@@ -291,13 +296,42 @@ def _warn_of_equal_names(results: Sequence[RunResult], log: Log) -> None:
             log(f'{len(paths)} runs are named {name} ({", ".join(paths)}); in runs.csv their paths differ')
 
 
-def _reference(group: List[RunResult], whole: Sequence[List[RunResult]]) -> Optional[List[RunResult]]:
-    """The runs without factors on the same data and model with the most settings in common."""
-    mine = identity(group[0].config)
+def _epochs_before(results: Sequence[RunResult]) -> Callable[[RunResult], int]:
+    """A function that gives the epochs of the run that another one starts from, and of those before it.
+
+    A run is found by its path, or by its name if no other has it: run folders are copied to other machines.
+    """
+    named: Dict[str, List[RunResult]] = {}
+    for result in results:
+        named.setdefault(result.path.resolve().name, []).append(result)
+
+    def start(result: RunResult) -> Optional[RunResult]:
+        path = run_before(result.config)
+        alike = named.get(path.name, []) if path else []
+        return next((other for other in alike if other.path.resolve() == path), alike[0] if len(alike) == 1 else None)
+
+    def count(result: RunResult) -> int:
+        seen, found = [result], start(result)
+        while found is not None and found not in seen:
+            seen.append(found)
+            found = start(found)
+        return sum(other.epochs for other in seen[1:])
+
+    return count
+
+
+def _reference(group: List[RunResult], whole: Sequence[List[RunResult]], before: Callable[[RunResult], int]
+               ) -> Optional[List[RunResult]]:
+    """The runs without factors on the same data and model, nearest in epochs, with the most settings in common."""
+    mine, epochs = identity(group[0].config), group[0].epochs + before(group[0])
     fitting = [other for other in whole if other is not group
                and all(identity(other[0].config)[key] == mine[key] for key in TASK)]
-    return max(fitting, default=None,
-               key=lambda other: sum(identity(other[0].config)[key] == mine[key] for key in mine))
+
+    def alike(other: List[RunResult]) -> Tuple[int, int]:
+        theirs = identity(other[0].config)
+        return -abs(other[0].epochs + before(other[0]) - epochs), sum(theirs[key] == mine[key] for key in mine)
+
+    return max(fitting, default=None, key=alike)
 
 
 def _difference(group: List[RunResult], reference: List[RunResult]) -> Optional[MeanStd]:
@@ -311,7 +345,7 @@ def _difference(group: List[RunResult], reference: List[RunResult]) -> Optional[
 
 
 def _summary(group: List[RunResult], setting: str, reference: Optional[List[RunResult]],
-             published: Sequence[Published]) -> Summary:
+             before: Callable[[RunResult], int], published: Sequence[Published]) -> Summary:
     config, method = group[0].config, method_name(group[0].config)
     whole = [result.unpruned for result in (reference or group)]
     macs = mean_std([result.final.macs for result in group])
@@ -323,6 +357,7 @@ def _summary(group: List[RunResult], setting: str, reference: Optional[List[RunR
         structures=', '.join(config.factors or kinds), variant=variant(config), setting=setting,
         unpruned_error=mean_std([error_of(result.unpruned.top1) for result in group]),
         error=mean_std([error_of(result.final.top1) for result in group]),
+        epochs=group[0].epochs, epochs_before=before(group[0]),
         difference=_difference(group, reference) if reference and method != 'none' else None,
         params=mean_std([result.final.params for result in group]), macs=macs,
         reference_params=whole_params, reference_macs=whole_macs,

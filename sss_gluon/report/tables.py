@@ -24,8 +24,8 @@ RESULTS_NOTE = (
     'the trained network; for a method that prunes the network of another run, of that network. Difference: percentage '
     'points to the runs without factors, paired by seed. Params include the γ and β of BatchNorm. Left: share of the '
     'network without factors. One MAC is one multiply-accumulate; the paper counts 2 FLOPs per MAC for VGG and 1 '
-    'otherwise. Speed: of the pruned network over the unpruned one, measured in turns with it. Wall time is the time '
-    'of one training.')
+    'otherwise. Speed: of the pruned network over the unpruned one, measured in turns with it. Epochs: in 15 + 15, '
+    'the first are those of the network that it starts from. Wall time is that of the last of them.')
 PAPER_NOTE = (
     'If the paper has several rows for a method, the one with the nearest MACs is shown. Published percentages of the '
     f'whole network are those of ours here. Our params include the γ and β of BatchNorm. {STATUS_NOTE}')
@@ -119,15 +119,15 @@ def results_table(section: Section) -> Table:
     flops = flops_per_mac(section.model) != 1       # otherwise they are the MACs
     text, data = [], []
     for s in section.summaries:
-        epochs = sorted({result.epochs for result in s.runs})
         ms = {batch: s.ms(batch) for batch in batches}
         text.append([
             s.label, plus_minus(s.error), plus_minus(s.unpruned_error), plus_minus(s.difference, '+.2f'),
             short_number(s.params.mean), f'{s.params_left:.1%}', short_number(s.macs.mean), f'{s.macs_left:.1%}',
             *([short_number(s.flops)] if flops else []),
-            *(_speed(s, batch) for batch in batches), ', '.join(map(str, epochs)),
+            *(_speed(s, batch) for batch in batches), ' + '.join(str(n) for n in (s.epochs_before, s.epochs) if n),
             ranges(s.seeds), duration(s.seconds.mean) if s.seconds else NOTHING])
-        row = dict(**s.names, runs=len(s.runs), seeds=' '.join(map(str, s.seeds)), epochs=' '.join(map(str, epochs)))
+        row = dict(**s.names, runs=len(s.runs), seeds=' '.join(map(str, s.seeds)), epochs=s.epochs,
+                   epochs_before=s.epochs_before)
         for name, value in dict(top1_error=s.error, top1_error_unpruned=s.unpruned_error, difference=s.difference,
                                 params=s.params, macs=s.macs).items():
             row.update(_columns(name, value))

@@ -79,6 +79,26 @@ def test_the_nearest_run_without_factors_is_the_reference(summaries):
     assert found[-1].difference.mean == pytest.approx(10.0)
 
 
+L1 = dict(method='l1', target_macs=0.5)
+
+
+@pytest.mark.parametrize('a, before, difference', [
+    ({}, 0, 30), (dict(L1, source='half'), 3, 10), (dict(L1, source='{tmp_path}/half/'), 3, 10),
+    (dict(L1, source='/moved/half'), 3, 10), (dict(L1, source='elsewhere'), 0, 30), (dict(L1, source='a'), 0, 30),
+    (dict(L1, source='half', epochs=6), 3, 10), (dict(L1, source='twice'), 5, 10),
+    (dict(method='scratch', source='half'), 0, 30), (dict(init='half/compact/model-0000.params'), 3, 10),
+    (dict(structure='half/compact/model-structure.json'), 0, 30)])
+def test_epochs_of_the_network_that_it_starts_from_count(a, before, difference, summaries, tmp_path, monkeypatch):
+    """Errors 40 %, and without factors 10 % after 3 epochs and 30 % after 6."""
+    monkeypatch.chdir(tmp_path)
+    a = {key: value.format(tmp_path=tmp_path) if isinstance(value, str) else value for key, value in a.items()}
+    found = summaries(a=dict(dict(CUT, epochs=3, top1=0.6), **a), half=dict(WHOLE, epochs=3, top1=0.9),
+                      whole=dict(WHOLE, epochs=6, top1=0.7), twice=dict(CUT, gamma=1.0, epochs=2, init='half/'))
+    [mine] = [s for s in found if s.runs[0].path.name == 'a']
+    assert (mine.epochs, mine.epochs_before) == (a.get('epochs', 3), before)
+    assert mine.difference.mean == pytest.approx(difference)
+
+
 def test_a_given_structure_is_no_reference(summaries, notes):
     """The compact network from scratch has no factors either, but is not the whole network."""
     cut, scratch, tuned = summaries(a=dict(CUT, top1=0.8), x=dict(WHOLE, structure='resnet26'),
