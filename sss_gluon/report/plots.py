@@ -16,13 +16,14 @@ WIDTH, HEIGHT, ROW = 3.5, 2.5, 0.15     # inches: a figure without its legend, i
 FONT, DPI = 8, 300
 ALIKE = 0.05        # relative difference up to which sizes count as equal
 LEAST_SPAN = 2.0    # points of error between the lowest one and the end of the axis: one image more is no cliff
-STEP = 2.0          # points between the markers of methods with equal sizes
+STEP = 4.0          # points, the width of a marker
 # Places of a label: offset in points, horizontal and vertical alignment, in order of preference
 PLACES = ((0, 5, 'center', 'bottom'), (0, -5, 'center', 'top'), (6, 0, 'left', 'center'), (-6, 0, 'right', 'center'),
           (5, 5, 'left', 'bottom'), (-5, 5, 'right', 'bottom'), (5, -5, 'left', 'top'), (-5, -5, 'right', 'top'),
           (0, 14, 'center', 'bottom'), (0, -14, 'center', 'top'))
 
 Label = Tuple[str, float, float]
+Box = Tuple[float, float, float, float]     # left, right, below, above
 Look = Tuple[str, str, str]     # colour, marker, fill
 
 
@@ -45,7 +46,7 @@ def short_names(section: Section) -> Dict[str, str]:
 def error_figure(section: Section, against: str) -> Optional[Figure]:
     """Top-1 error over ``params``, ``macs``, or ``ms`` in % of the unpruned network: a line joins a method's settings.
 
-    Bars are one standard deviation over seeds. Markers stand a little apart where sizes are equal. The axis of errors
+    Bars are one standard deviation over seeds. A line is moved sideways where it would cover others. The axis of errors
     follows the bulk of them; an arrow with its value stands for each error above. None where nothing was measured.
     """
     batch = min((batch for s in section.summaries for result in s.runs for batch in result.final.ms), default=0)
@@ -72,26 +73,30 @@ def error_figure(section: Section, against: str) -> Optional[Figure]:
     axes = add_axes(figure, 1, 1, 1, x=name + (f', {unit}' if unit else ''), y='top-1 error, %', font=FONT)
     labels: List[Label] = []
     busy = []       # points of lines and markers, which labels avoid
+    placed: List[Box] = []
     names = short_names(section)
     if whole:
         x, dx = _values([sizes(whole)], scale)      # type: ignore[list-item]
         y, dy = _values([whole.error])
         axes.axhline(y[0], color=QUIET, linestyle=':', linewidth=0.8, zorder=0)
-        axes.errorbar(x, y, dy, dx, color=INK, marker='*', linestyle='none', markersize=8, capsize=1.5, elinewidth=0.8,
-                      zorder=2, label=literal(names[whole.series]))
+        axes.errorbar(x, y, _or_none(dy), _or_none(dx), color=INK, marker='*', linestyle='none', markersize=8,
+                      capsize=1.5, elinewidth=0.8, zorder=2, label=literal(names[whole.series]))
         busy += [(x[0], y[0])]
     top = _top([value for s in [*sum(lines.values(), []), *filter(None, [whole])]
                 for value in [(s.error.mean, s.error.mean + (s.error.std or 0))]], [float(e) for _, e, _ in published])
-    for i, (series, (colour, marker, fill)) in enumerate((series, look) for series, look in looks(section).items()
-                                                         if series in lines):
+    low = min(s.error.mean - (s.error.std or 0) for s in [*sum(lines.values(), []), *filter(None, [whole])])
+    point = max(shown) / scale / (60 * WIDTH), (top - low) / (50 * HEIGHT)      # about one point in data, from 0
+    for series, (colour, marker, fill) in looks(section).items():
+        if series not in lines:
+            continue
         ordered = sorted(lines[series], key=lambda s: sizes(s).mean)        # type: ignore[union-attr]
         x, dx = _values([sizes(s) for s in ordered], scale)     # type: ignore[misc]
         y, dy = _values([s.error for s in ordered])
         line = '-' if np.ptp(x) > ALIKE * max(x) else 'none'     # no curve through settings of one size
-        apart = offset_copy(axes.transData, figure, STEP * (i - (len(lines) - 1) / 2), 0, 'points')
-        axes.errorbar(x, y, dy, dx, color=colour, marker=marker, linestyle=line, markersize=4, fillstyle=fill,
-                      markeredgewidth=0.8, capsize=1.5, elinewidth=0.7, linewidth=1, zorder=2, transform=apart,
-                      label=literal(names[series]))
+        apart = offset_copy(axes.transData, figure, _beside(placed, x, y, dy, point), 0, 'points')
+        axes.errorbar(x, y, _or_none(dy), _or_none(dx), color=colour, marker=marker, linestyle=line, markersize=4,
+                      fillstyle=fill, markeredgewidth=0.8, capsize=1.5, elinewidth=0.7, linewidth=1, zorder=2,
+                      transform=apart, label=literal(names[series]))
         for a, b in zip(x, y):
             if b > top:
                 axes.plot(a, top, marker='^', color=colour, markersize=4, transform=apart, clip_on=False)
@@ -99,7 +104,8 @@ def error_figure(section: Section, against: str) -> Optional[Figure]:
         if not ordered[0].variant and ordered[0].method == 'sss':       # sizes do not tell γ, but they tell budgets
             labels += [(s.setting, a, b) for s, a, b in zip(ordered, x, y) if b <= top]
         busy += [*np.linspace((x[:-1], y[:-1]), (x[1:], y[1:]), 12).transpose(0, 2, 1).reshape(-1, 2),
-                 *np.linspace((x, y - dy), (x, y + dy), 12).transpose(0, 2, 1).reshape(-1, 2)]
+                 *np.linspace((x, y - dy), (x, y + dy), 12).transpose(0, 2, 1).reshape(-1, 2),
+                 *np.linspace((x - dx, y), (x + dx, y), 12).transpose(0, 2, 1).reshape(-1, 2)]
         axes.update_datalim(np.column_stack([np.concatenate([x, x]), np.concatenate([y, y - dy])]))
     for i, (size, error, row) in enumerate(published):
         place = size / scale, float(error)
@@ -126,6 +132,26 @@ def _top(found: List[Tuple[float, float]], published: List[float]) -> float:
     return max([1.06 * max([min(max(inside), 1.5 * limit)] + published), errors.min() + LEAST_SPAN])
 
 
+def _beside(placed: List[Box], x: np.ndarray, y: np.ndarray, dy: np.ndarray, point: Tuple[float, float]) -> float:
+    """How far to move markers and their bars sideways, in points, so that they cover no others; those are noted."""
+    def boxes(step: int) -> List[Box]:
+        return [(a + (step - 0.5) * STEP * point[0], a + (step + 0.5) * STEP * point[0],
+                 b - d - STEP / 2 * point[1], b + d + STEP / 2 * point[1]) for a, b, d in zip(x, y, dy)]
+
+    def overlaps(step: int) -> int:
+        return sum(mine[0] < other[1] and other[0] < mine[1] and mine[2] < other[3] and other[2] < mine[3]
+                   for mine in boxes(step) for other in placed)
+
+    best = min((0, 1, -1, 2, -2), key=overlaps)
+    placed += boxes(best)
+    return best * STEP
+
+
+def _or_none(deviations: np.ndarray) -> np.ndarray:
+    """NaN for 0, which has no bar."""
+    return np.where(deviations > 0, deviations, np.nan)
+
+
 def _write_legend(figure: Figure, axes) -> None:
     """Put the legend below the axes, in as many columns as fit; the figure grows with its rows."""
     drawn = [(handle[0] if isinstance(handle, ErrorbarContainer) else handle, name)     # without the bars
@@ -144,7 +170,8 @@ def _write_labels(figure: Figure, axes, labels: List[Label], busy) -> None:
              for text, x, y in labels if text]
     for text in texts:
         text.set_in_layout(False)
-    figure.draw_without_rendering()     # the axes keep their place from here on
+    for _ in range(2):      # a tall legend needs two
+        figure.draw_without_rendering()     # the axes keep their place from here on
     figure.set_layout_engine('none')
     points = axes.transData.transform(busy) if busy else np.zeros((0, 2))
     inside = axes.get_window_extent()

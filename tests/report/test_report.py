@@ -212,6 +212,21 @@ def test_many_methods_and_settings_are_told_apart(tmp_path, write_run):
         assert LOOKS[method][0] in svg, method
 
 
+def test_markers_move_only_where_they_would_cover_others(tmp_path, write_run):
+    """L1 and Taylor have the same size and error, random the same size; a single run has no bar and no caps."""
+    for method, top1 in dict(l1=0.9, taylor=0.9, random=0.8).items():
+        write_run(tmp_path / method, top1=top1, macs=(100, 40), method=method, source='x', target_macs=0.4)
+    section, = sections(summarize(read_runs(find_runs([tmp_path], pytest.fail), pytest.fail), [], pytest.fail))
+    axes, = error_figure(section, 'macs').axes
+    moved = {}
+    for bars in axes.containers:
+        line, caps, _ = bars
+        place = line.get_xydata()
+        moved[bars.get_label()] = (line.get_transform().transform(place) - axes.transData.transform(place))[0]
+        assert all(np.isnan(cap.get_xydata()).any(axis=1).all() for cap in caps)
+    assert not moved['L1'].any() and not moved['random'].any() and moved['Taylor'][0] and not moved['Taylor'][1]
+
+
 def test_a_method_looks_the_same_in_every_figure(tmp_path, write_run):
     """Beside other methods, in two lines that differ in their fill, and in the bars of what it kept."""
     def lines(name, **runs):
