@@ -323,6 +323,23 @@ def test_sizes_on_the_main_page_are_those_of_the_runs():
             assert f'| {float(left):.0f} % | {found[network, "none", ""][1]} % | {error} % |' in line
 
 
+def test_results_of_cifar10_are_those_of_the_runs():
+    """Each line of the tables: MACs left, error, and the number of seeds of one setting."""
+    groups = {}
+    for row in rows('cifar10-short/results/runs.csv'):
+        groups.setdefault((row['model'], re.sub(r'-seed\d', '', row['run'])), []).append(row)
+    found = {}
+    for (model, _), runs in groups.items():
+        left = statistics.mean(int(row['macs']) / int(row['macs_unpruned']) for row in runs)
+        errors = [float(row['top1_error']) for row in runs]
+        error = spread(errors) if len(errors) > 1 else f'{errors[0]:.2f}'
+        found.setdefault(model, set()).add(f'| {100 * left:.1f} % | {error} % | {len(runs)} |')
+    page = PAGES['configs/cifar10-short/README.md']
+    for name, model, number in (('ResNet-20', 'cifar_resnet20', 13), ('VGG-16', 'cifar_vgg16', 9)):
+        lines = re.search(rf'^\| {name}.*\n.*\n((\|.*\n)+)', page, re.MULTILINE).group(1).splitlines()
+        assert len(lines) == number and {'|' + line.split('|', 2)[2] for line in lines} <= found[model]
+
+
 @pytest.mark.parametrize('label, model, setting, in_readme', [('ResNet-20', 'cifar_resnet20', 'γ 0.1', False),
                                                               ('ResNeXt-20', 'cifar_resnext20', 'γ 0.005', True),
                                                               ('VGG-16', 'cifar_vgg16', 'γ 0.002', False)])
