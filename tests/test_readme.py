@@ -338,6 +338,9 @@ def test_results_of_cifar10_are_those_of_the_runs():
     for name, model, number in (('ResNet-20', 'cifar_resnet20', 13), ('VGG-16', 'cifar_vgg16', 9)):
         lines = re.search(rf'^\| {name}.*\n.*\n((\|.*\n)+)', page, re.MULTILINE).group(1).splitlines()
         assert len(lines) == number and {'|' + line.split('|', 2)[2] for line in lines} <= found[model]
+    whole, sss = (spread([float(row['top1_error']) for row in groups['cifar_resnet20', f'runs/budgets_cifar10/{name}']])
+                  for name in ('resnet20-dense', 'resnet20-sss-target_macs0.4516'))
+    assert f'| 43 % | {whole} % | {sss} % |' in README
 
 
 @pytest.mark.parametrize('label, model, setting, in_readme', [('ResNet-20', 'cifar_resnet20', 'γ 0.1', False),

@@ -11,13 +11,13 @@ from ..models import ARCHITECTURES
 from ..structures import shipped
 from ..train import Config
 from .published import Published, comparable, flops_per_mac
+from .reference import epochs_before, reference_of
 from .runs import Log, RunResult, StructureCount
-from .settings import data_name, identity, method_name, method_title, run_before, setting_names, variant
+from .settings import data_name, identity, method_name, method_title, setting_names, variant
 
 CLOSE = 0.5         # percentage points
 PAPER_DATA = ('imagenet', 'cifar10', 'cifar100')
 FIRST = ('none', 'sss')         # in every table; the other methods follow by name
-TASK = ('data', 'image_size', 'validation', 'model', 'model_options')
 STAGE = re.compile(r'(stage\d+)|(?<![a-z])(?:conv|norm)(\d+)_\d+')
 
 
@@ -256,8 +256,8 @@ def summarize(results: Sequence[RunResult], published: Sequence[Published], log:
     _warn_of_equal_names([result for group in groups.values() for result in group], log)
     settings = setting_names([group[0].config for group in groups.values()])
     whole = [group for group in groups.values() if method_name(group[0].config) == 'none']
-    before = _epochs_before(results)
-    summaries = [_summary(group, setting, _reference(group, whole, before), before, published)
+    before = epochs_before(results)
+    summaries = [_summary(group, setting, reference_of(group, whole, before), before, published)
                  for group, setting in zip(groups.values(), settings)]
     data = sorted({summary.data for summary in summaries})
     if len(data) > 1:
@@ -294,44 +294,6 @@ def _warn_of_equal_names(results: Sequence[RunResult], log: Log) -> None:
     for name, paths in by_name.items():
         if len(paths) > 1:
             log(f'{len(paths)} runs are named {name} ({", ".join(paths)}); in runs.csv their paths differ')
-
-
-def _epochs_before(results: Sequence[RunResult]) -> Callable[[RunResult], int]:
-    """A function that gives the epochs of the run that another one starts from, and of those before it.
-
-    A run is found by its path, or by its name if no other has it: run folders are copied to other machines.
-    """
-    named: Dict[str, List[RunResult]] = {}
-    for result in results:
-        named.setdefault(result.path.resolve().name, []).append(result)
-
-    def start(result: RunResult) -> Optional[RunResult]:
-        path = run_before(result.config)
-        alike = named.get(path.name, []) if path else []
-        return next((other for other in alike if other.path.resolve() == path), alike[0] if len(alike) == 1 else None)
-
-    def count(result: RunResult) -> int:
-        seen, found = [result], start(result)
-        while found is not None and found not in seen:
-            seen.append(found)
-            found = start(found)
-        return sum(other.epochs for other in seen[1:])
-
-    return count
-
-
-def _reference(group: List[RunResult], whole: Sequence[List[RunResult]], before: Callable[[RunResult], int]
-               ) -> Optional[List[RunResult]]:
-    """The runs without factors on the same data and model, nearest in epochs, with the most settings in common."""
-    mine, epochs = identity(group[0].config), group[0].epochs + before(group[0])
-    fitting = [other for other in whole if other is not group
-               and all(identity(other[0].config)[key] == mine[key] for key in TASK)]
-
-    def alike(other: List[RunResult]) -> Tuple[int, int]:
-        theirs = identity(other[0].config)
-        return -abs(other[0].epochs + before(other[0]) - epochs), sum(theirs[key] == mine[key] for key in mine)
-
-    return max(fitting, default=None, key=alike)
 
 
 def _difference(group: List[RunResult], reference: List[RunResult]) -> Optional[MeanStd]:
