@@ -155,6 +155,25 @@ def test_gradients_of_all_parts_of_a_batch_count(found, settings):
     assert other.at(0.5).gamma == pytest.approx(found[0].at(0.5).gamma, rel=0.5)
 
 
+@pytest.mark.parametrize('warmup, steps', [(0.2, 4), (3, 10)])      # epochs of 18 steps; a sixth of 60 steps
+def test_a_warm_up_comes_before_the_ramp(found, monkeypatch, warmup, steps):
+    """Without γ, at rates that rise to that of the run; a network that does not learn yet would resist nothing."""
+    step, seen = gamma_range.Training.step, []
+
+    def watched(self, *arguments):
+        result = step(self, *arguments)
+        seen.append((self.trainer.optimizer.gamma, self.trainer.learning_rate))
+        return result
+
+    monkeypatch.setattr(gamma_range.Training, 'step', watched)
+    warmed = find_gamma(Config(**SETTINGS, warmup_epochs=warmup), 60, quiet)
+    gammas, rates = zip(*seen)
+    assert not any(gammas[:steps]) and list(gammas[steps:]) == [size.gamma for size in warmed.ramp]
+    assert gammas[steps] == found[0].ramp[0].gamma and warmed.ramp != found[0].ramp
+    expected = [0.05 * min(1, (number + 1) / steps) for number in range(len(rates))]
+    assert rates == pytest.approx(expected)
+
+
 def test_a_loss_that_is_not_finite_ends_the_ramp(monkeypatch):
     step, taken = gamma_range.Training.step, []
 
